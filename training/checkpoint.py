@@ -1,0 +1,97 @@
+"""The checkpoint that export and evaluation read: weights, recipe and palette, loadable without running code."""
+
+import io
+import pickle
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from training.errors import TrainingError
+from training.networks import NETWORKS, build
+from training.palette import load_palette, read_bytes
+
+FORMAT = "colorize-run checkpoint 1"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One trained network.
+
+    ``network`` and ``arguments`` rebuild it, ``colours`` is its palette (K, 3) RGB in byte / 256, ``recipe`` what it
+    was trained with, ``metrics`` what it reached, ``training_data`` what it was trained on.
+    """
+
+    network: str
+    arguments: dict[str, Any]
+    state: dict[str, Tensor]
+    colours: npt.NDArray[np.float32]
+    recipe: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    training_data: str = ""
+
+    def build(self) -> nn.Module:
+        """Build the network with these weights, in evaluation mode."""
+        model = build(self.network, self.arguments)
+        model.load_state_dict(self.state)
+        return model.eval()
+
+    def save(self, path: Path) -> None:
+        """Write the checkpoint; `load` reads it back with ``weights_only=True``."""
+        contents = {
+            "format": FORMAT,
+            "network": self.network,
+            "arguments": self.arguments,
+            "state": {name: value.detach().cpu().clone() for name, value in self.state.items()},
+            "colours": torch.from_numpy(self.colours),
+            "recipe": self.recipe,
+            "metrics": self.metrics,
+            "training_data": self.training_data,
+        }
+        partial = path.with_name(path.name + ".partial")
+        torch.save(contents, partial)
+        partial.replace(path)
+
+
+def load(path: str | Path, palette: str | Path | None = None) -> Checkpoint:
+    """Read a checkpoint, or a state dict of the assignment's hand-out (with ``palette`` or the one beside it).
+
+    ``path`` may lie in a zip archive: ``archive.zip/weights/unet_k3_f32.pkl``. Errors: TrainingError.
+    """
+    data = read_bytes(path)
+    try:
+        contents: Any = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except (RuntimeError, ValueError, EOFError, OSError, KeyError, pickle.UnpicklingError) as error:
+        raise TrainingError(f"{path} is no checkpoint that can be read safely: {str(error).splitlines()[0]}") from error
+    if isinstance(contents, OrderedDict) and all(isinstance(value, Tensor) for value in contents.values()):
+        return _from_handout(Path(path), contents, palette)
+    if not isinstance(contents, dict) or contents.get("format") != FORMAT:
+        raise TrainingError(f"{path} is no checkpoint of `python -m training fit`: export reads RUN/NAME.pt.")
+    if contents["network"] not in NETWORKS:
+        raise TrainingError(f"{path} holds the unknown network {contents['network']!r}; known: {', '.join(NETWORKS)}.")
+    fields = {name: contents[name] for name in ("network", "arguments", "state", "recipe", "metrics", "training_data")}
+    return Checkpoint(colours=contents["colours"].numpy(), **fields)
+
+
+def _from_handout(path: Path, state: dict[str, Tensor], palette: str | Path | None) -> Checkpoint:
+    """Recognise the assignment's UNet by its layers; the palette lies in ``../colours`` beside ``weights``."""
+    try:
+        first, final = state["downconv1.0.weight"], state["finalconv.weight"]
+        arguments = {
+            "kernel": first.shape[2],
+            "num_filters": first.shape[0],
+            "num_colours": final.shape[0],
+            "in_channels": first.shape[1],
+        }
+        is_unet = state["upconv1.0.weight"].shape[1] == 4 * first.shape[0]
+    except KeyError as error:
+        raise TrainingError(f"{path} is no state dict of the assignment's networks: it lacks {error}.") from error
+    if not is_unet or path.name.startswith("dunet"):
+        raise TrainingError(f"{path} is not the assignment's UNet, the one hand-out network that is known here.")
+    colours = load_palette(palette or path.parent.parent / f"colours/colour_kmeans{arguments['num_colours']}_cat7.npy")
+    return Checkpoint("unet", arguments, state, colours, {"name": "hand-out"}, {}, "CIFAR-10 horses (CSC321 hand-out)")

@@ -1,0 +1,202 @@
+"""One training run: data, network, recipe, trainer, and everything that the run leaves in its folder."""
+
+import json
+import logging
+import sys
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import numpy.typing as npt
+import torch
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint, RichProgressBar
+
+from training import plots
+from training.checkpoint import Checkpoint
+from training.datasets.cifar import CLASSES, CifarData, load_split, to_tensor
+from training.errors import TrainingError
+from training.networks import build
+from training.palette import kmeans_palette
+from training.recipes import Recipe
+from training.tasks import PaletteClassification
+
+GRID_PICTURES = 12
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where to train: ``device`` is auto, cpu or cuda; ``devices`` above 1 trains with DDP on that many."""
+
+    device: str = "auto"
+    devices: int = 1
+
+    def check(self) -> None:
+        """TrainingError when CUDA is asked for and PyTorch finds none."""
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise TrainingError(
+                f"CUDA was asked for, but PyTorch {torch.__version__} finds no CUDA device here; see `nvidia-smi`, or"
+                " train with --device cpu."
+            )
+
+
+def prepare_palette(images: npt.NDArray[np.uint8], recipe: Recipe) -> npt.NDArray[np.float32]:
+    """K-means palette of the training pictures, for runs that bring none along."""
+    return kmeans_palette(images, recipe.arguments["num_colours"], recipe.seed)
+
+
+class RunFolder(Callback):
+    """Writes what a run leaves behind: a grid each epoch, one line of log, curves, metrics and the checkpoint."""
+
+    def __init__(
+        self, folder: Path, recipe: Recipe, colours: npt.NDArray[np.float32], data: CifarData, training_data: str
+    ) -> None:
+        self.folder, self.recipe, self.colours = folder, recipe, colours
+        self.samples = data.validation.grey[:GRID_PICTURES], data.validation.target[:GRID_PICTURES]
+        self.training_data = training_data
+        self.history: list[dict[str, float]] = []
+        self.started = time.monotonic()
+        (folder / "grids").mkdir(parents=True, exist_ok=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"history": self.history, "seconds": time.monotonic() - self.started}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.history = state["history"]
+        self.started = time.monotonic() - state["seconds"]
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        # This callback stands before the averaging one, which swaps the averaged weights out again in this hook.
+        if trainer.is_global_zero:
+            self._save_grid(module, self.folder / "grids" / f"epoch-{trainer.current_epoch:03d}.png")
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        row = {"epoch": float(trainer.current_epoch)}
+        row |= {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self.history.append(row)
+        if trainer.is_global_zero and trainer.progress_bar_callback is None:
+            figures = "  ".join(f"{name} {value:.4f}" for name, value in sorted(row.items()) if name != "epoch")
+            print(f"epoch {trainer.current_epoch + 1}/{self.recipe.epochs}  {figures}", file=sys.stderr, flush=True)
+
+    def _save_grid(self, module: L.LightningModule, path: Path) -> None:
+        grey, target = self.samples
+        network = module.network
+        assert isinstance(network, torch.nn.Module)
+        was_training = network.training
+        network.eval()
+        with torch.no_grad():
+            predicted = network(grey.to(module.device)).argmax(dim=1).cpu()
+        network.train(was_training)
+        rows = [grey[:, 0, :, :, None].expand(-1, -1, -1, 3).numpy()]
+        rows += [self.colours[labels.long().numpy()] for labels in (target, predicted)]
+        plots.save_grid([row * (256 / 255) for row in rows], path)
+
+    def finish(self, trainer: L.Trainer, module: PaletteClassification) -> Path:
+        """Write curves, metrics and the checkpoint of the finished run; returns the checkpoint's path."""
+        recipe = self.recipe
+        metrics = {name: self.history[-1][name] for name in ("validation_loss", "validation_accuracy")}
+        plots.save_curves(self.history, self.folder / "curves.png", recipe.name)
+        report = {
+            "recipe": recipe.as_dict(),
+            "metrics": metrics,
+            "seconds": round(time.monotonic() - self.started, 1),
+            "device": str(trainer.strategy.root_device),
+            "torch": torch.__version__,
+            "history": self.history,
+        }
+        (self.folder / "metrics.json").write_text(json.dumps(report, indent=1) + "\n")
+        self._save_grid(module, self.folder / "grid.png")
+        path = self.folder / f"{recipe.network}.pt"
+        state = {name: value for name, value in module.network.state_dict().items()}
+        Checkpoint(recipe.network, recipe.arguments, state, self.colours, recipe.as_dict(), metrics, self.training_data).save(path)
+        return path
+
+
+def _latest(folder: Path) -> Path | None:
+    found = sorted(folder.glob("resume-epoch=*.ckpt"), key=lambda path: int(path.stem.split("=")[1]))
+    return found[-1] if found else None
+
+
+def _callbacks(recipe: Recipe, folder: Path) -> list[Callback]:
+    # A new file each epoch, the old one removed after: a kill in mid-write leaves the epoch before.
+    callbacks: list[Callback] = [ModelCheckpoint(folder, "resume-{epoch}", save_top_k=1, save_on_train_epoch_end=True)]
+    if recipe.ema_decay:
+        callbacks.append(EMAWeightAveraging(decay=recipe.ema_decay))
+    if sys.stderr.isatty():
+        callbacks.append(RichProgressBar())
+    return callbacks
+
+
+def _quiet() -> None:
+    """Silence what Lightning says about choices that are made on purpose here."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",  # the data set is in memory: workers would only copy it
+        ".*Checkpoint directory .* exists and is not empty.*",  # that is what --resume is for
+        ".*number of training batches .* smaller than the logging interval.*",
+        ".*isinstance\\(treespec, LeafSpec\\).*",  # Lightning 2.6 on torch 2.15
+        ".*lr_scheduler.step.*before.*optimizer.step.*",  # first step under a gradient scaler
+    ):
+        warnings.filterwarnings("ignore", message)
+
+
+def fit(
+    recipe: Recipe,
+    data_dir: Path,
+    folder: Path,
+    *,
+    classes: tuple[str, ...] = ("horse",),
+    colours: npt.NDArray[np.float32] | None = None,
+    machine: Machine = Machine(),
+    resume: bool = False,
+) -> Path:
+    """Train by ``recipe`` on CIFAR-10 ``classes`` from ``data_dir``; returns the path of the checkpoint.
+
+    Leaves in ``folder``: ``NAME.pt``, ``metrics.json``, ``curves.png``, ``grid.png``, ``grids/epoch-NNN.png`` and the
+    state that ``resume`` goes on from. Errors: TrainingError; KeyboardInterrupt passes through after the state of
+    the last whole epoch is safe.
+    """
+    machine.check()
+    latest = _latest(folder)
+    if latest and not resume:
+        raise TrainingError(f"{folder} holds an earlier run; go on with --resume, or choose another --run-dir.")
+    _quiet()
+    L.seed_everything(recipe.seed, verbose=False)
+    if colours is None:
+        colours = prepare_palette(load_split(data_dir, "train", classes, recipe.split_seed), recipe)
+    data = CifarData(data_dir, colours, classes, recipe.batch_size, recipe.seed, recipe.split_seed)
+    names = "all classes" if set(classes) == set(CLASSES) else ", ".join(classes)
+    run = RunFolder(folder, recipe, colours, data, f"CIFAR-10 ({names}), {len(data.train)} pictures of 32x32")
+    module = PaletteClassification(build(recipe.network, recipe.arguments), recipe)
+    if recipe.precision != "32-true":
+        module = module.to(memory_format=torch.channels_last)
+    trainer = L.Trainer(
+        accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[machine.device],
+        devices=machine.devices,
+        strategy="ddp" if machine.devices > 1 else "auto",
+        precision=recipe.precision,
+        max_epochs=recipe.epochs,
+        callbacks=[run, *_callbacks(recipe, folder)],
+        logger=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        enable_progress_bar=sys.stderr.isatty(),
+    )
+    trainer.fit(module, data, ckpt_path=str(latest) if latest else None, weights_only=False if latest else None)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    return run.finish(trainer, module) if trainer.is_global_zero else folder / f"{recipe.network}.pt"
+
+
+def predict_grid(checkpoint: Checkpoint, images: npt.NDArray[np.uint8], path: Path) -> None:
+    """Write a grid of grey, truth and prediction for ``images`` (N, 32, 32, 3)."""
+    rgb = to_tensor(images)
+    grey = rgb.mean(dim=1, keepdim=True)
+    with torch.no_grad():
+        predicted = checkpoint.build()(grey).argmax(dim=1)
+    rows = [grey[:, 0, :, :, None].expand(-1, -1, -1, 3).numpy(), images / np.float32(256), checkpoint.colours[predicted.numpy()]]
+    plots.save_grid([row * (256 / 255) for row in rows], path)

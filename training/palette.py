@@ -1,0 +1,94 @@
+"""Palettes: reading and computing them, nearest colours, and the annealed mean."""
+
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from colorize_run.colour import srgb_to_lab
+from sklearn.cluster import MiniBatchKMeans
+from torch import Tensor
+
+from training.errors import TrainingError
+
+_PIXELS_AT_ONCE = 1 << 20
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """Read a file, or a member of a zip archive written as ``archive.zip/folder/member``.
+
+    Errors: TrainingError naming what is missing.
+    """
+    path = Path(path)
+    if path.is_file():
+        return path.read_bytes()
+    for archive in path.parents:
+        if archive.suffix == ".zip" and archive.is_file():
+            member = path.relative_to(archive).as_posix()
+            with zipfile.ZipFile(archive) as z:
+                if member in z.namelist():
+                    return z.read(member)
+            raise TrainingError(f"{archive} holds no {member}; `unzip -l {archive}` lists what it holds.")
+    raise TrainingError(f"{path} does not exist.")
+
+
+def load_palette(path: str | Path) -> npt.NDArray[np.float32]:
+    """Read a palette of K colours: (K, 3) float32, RGB, 0..1 (byte / 256, as the assignment scales pictures).
+
+    Reads a plain ``.npy`` array of that shape, or the assignment's hand-out, a pickled pair whose first item is
+    that array. Unpickling runs code, so feed it only a hand-out that you trust. Errors: TrainingError.
+    """
+    data = read_bytes(path)
+    try:
+        loaded: Any = np.load(io.BytesIO(data), allow_pickle=True, encoding="bytes")
+    except (ValueError, OSError, EOFError) as error:
+        raise TrainingError(f"{path} is no NumPy file: {error}") from error
+    colours = np.asarray(loaded[0] if loaded.dtype == object else loaded, dtype=np.float32)
+    if colours.ndim != 2 or colours.shape[1] != 3 or not 0 <= colours.min() <= colours.max() <= 1:
+        raise TrainingError(f"{path} is no palette: expected K colours of R, G, B in 0..1, found shape {colours.shape}.")
+    return colours
+
+
+def kmeans_palette(images: npt.NDArray[np.uint8], num_colours: int, seed: int) -> npt.NDArray[np.float32]:
+    """Cluster the pixels of ``images`` (N, H, W, 3) into ``num_colours`` colours: (K, 3) float32, byte / 256."""
+    pixels = images.reshape(-1, 3)
+    chosen = np.random.default_rng(seed).choice(len(pixels), size=min(len(pixels), 500_000), replace=False)
+    kmeans = MiniBatchKMeans(num_colours, random_state=seed, batch_size=10_000, n_init=3)
+    kmeans.fit(pixels[chosen].astype(np.float32) / 256)
+    colours: npt.NDArray[np.float32] = kmeans.cluster_centers_.astype(np.float32)
+    return colours
+
+
+def nearest_colour(images: Tensor, colours: Tensor) -> Tensor:
+    """Index of the nearest palette colour in RGB: (N, 3, H, W) and (K, 3), both in byte / 256, -> (N, H, W) int64.
+
+    Works through the pictures in chunks, so that 50,000 CIFAR pictures need well under 2 GB.
+    """
+    n, _, h, w = images.shape
+    nearest = torch.empty((n, h, w), dtype=torch.int64)
+    pictures_at_once = max(1, _PIXELS_AT_ONCE // (h * w))
+    for start in range(0, n, pictures_at_once):
+        chunk = images[start : start + pictures_at_once].permute(0, 2, 3, 1).reshape(-1, 3)
+        # |x - c|² without its |x|², which is the same for every colour and can be left out
+        distance = (colours * colours).sum(dim=1) - 2 * (chunk @ colours.T)
+        nearest[start : start + pictures_at_once] = distance.argmin(dim=1).view(-1, h, w)
+    return nearest
+
+
+def palette_to_ab(colours: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """CIELAB a*, b* of palette colours: (K, 3) RGB in byte / 256 -> (K, 2)."""
+    encoded = np.clip(colours * (256 / 255), 0, 1).astype(np.float32)
+    return srgb_to_lab(encoded[None])[0, :, 1:]
+
+
+def annealed_mean(logits: Tensor, palette_ab: Tensor, temperature: Tensor) -> Tensor:
+    """Mean a*, b* under softmax(logits / temperature): (N, K, H, W), (K, 2) -> (N, 2, H, W).
+
+    Temperature -> 0 gives the most probable colour, 1 the plain mean. Source: Zhang, Isola, Efros 2016,
+    "Colorful Image Colorization", section 2.3.
+    """
+    probabilities = torch.softmax(logits / temperature, dim=1)
+    return torch.einsum("nkhw,kc->nchw", probabilities, palette_ab)

@@ -1,0 +1,40 @@
+"""Pictures of a training run: sample grids and curves."""
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")  # files only: a training machine may have no screen
+
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+
+def save_grid(rows: list[npt.NDArray[np.float32]], path: Path, scale: int = 3) -> None:
+    """Write rows of pictures, each (N, H, W, 3) RGB 0..1, as one PNG, enlarged ``scale`` times without smoothing."""
+    n, h, w, _ = rows[0].shape
+    sheet = np.ones((len(rows) * (h + 2) - 2, n * (w + 2) - 2, 3), np.float32)
+    for r, row in enumerate(rows):
+        for c, picture in enumerate(row):
+            sheet[r * (h + 2) : r * (h + 2) + h, c * (w + 2) : c * (w + 2) + w] = picture
+    image = Image.fromarray(np.rint(np.clip(sheet, 0, 1) * 255).astype(np.uint8))
+    image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST).save(path)
+
+
+def save_curves(history: list[dict[str, float]], path: Path, title: str) -> None:
+    """Plot loss and accuracy of training and validation against the epoch, as one PNG."""
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    for axis, quantity in zip(axes, ("loss", "accuracy"), strict=True):
+        for split in ("train", "validation"):
+            key = f"{split}_{quantity}"
+            points = [(row["epoch"], row[key]) for row in history if key in row]
+            if points:
+                axis.plot(*zip(*points, strict=True), label=split)
+        axis.set(xlabel="epoch", ylabel=quantity)
+        axis.grid(alpha=0.3)
+        axis.legend()
+    figure.suptitle(title)
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
