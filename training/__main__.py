@@ -27,7 +27,9 @@ palette_option = click.option(
     type=click.Path(path_type=Path),
     help="Palette file (.npy, also inside a zip: a.zip/colours/x.npy). Default for fit: k-means of the training pictures.",
 )
-classes_option = click.option("--classes", default="horse", show_default=True, help="CIFAR-10 classes, comma-separated, or all.")
+classes_option = click.option(
+    "--classes", default="horse", show_default=True, help="CIFAR-10 classes, comma-separated, or all."
+)
 device_option = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 
 
@@ -50,7 +52,9 @@ def _class_names(classes: str) -> tuple[str, ...]:
 @click.option("--batch-size", type=click.IntRange(1), help="Instead of the recipe's.")
 @click.option("--learning-rate", type=float, help="Instead of the recipe's.")
 @click.option("--seed", type=int, help="Instead of the recipe's.")
-@click.option("--run-dir", type=click.Path(path_type=Path, file_okay=False), help="Where results go [default: runs/NETWORK-RECIPE].")
+@click.option(
+    "--run-dir", type=click.Path(path_type=Path, file_okay=False), help="Where results go [default: runs/NETWORK-RECIPE]."
+)
 @click.option("--resume", is_flag=True, help="Go on from the last whole epoch of the run in --run-dir.")
 def fit(
     network: str, recipe_name: str, data_dir: Path, palette: Path | None, classes: str, device: str, devices: int,
@@ -88,7 +92,9 @@ def fit(
 @click.option("--split", type=click.Choice(["train", "validation", "test", "all"]), default="validation", show_default=True,
               help="train and validation divide the official training set, all is the whole of it.")  # fmt: skip
 @click.option("--first", type=click.IntRange(1), help="Only the first so many pictures of the split.")
-@click.option("--grid", type=click.Path(path_type=Path, dir_okay=False), help="Write grey, truth and prediction of 12 pictures here.")
+@click.option(
+    "--grid", type=click.Path(path_type=Path, dir_okay=False), help="Write grey, truth and prediction of 12 pictures here."
+)
 def evaluate(
     checkpoint: Path, data_dir: Path, palette: Path | None, classes: str, device: str, split: str,
     first: int | None, grid: Path | None,

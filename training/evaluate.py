@@ -9,7 +9,9 @@ from training.checkpoint import Checkpoint
 from training.datasets.cifar import PaletteDataset
 
 
-def evaluate(checkpoint: Checkpoint, images: npt.NDArray[np.uint8], device: str = "cpu", batch_size: int = 100) -> dict[str, float]:
+def evaluate(
+    checkpoint: Checkpoint, images: npt.NDArray[np.uint8], device: str = "cpu", batch_size: int = 100
+) -> dict[str, float]:
     """Cross-entropy ``loss`` and pixel ``accuracy`` (0..1) on ``images`` (N, 32, 32, 3), in float32."""
     network = checkpoint.build().to(device)
     dataset = PaletteDataset(images, checkpoint.colours)

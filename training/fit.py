@@ -92,7 +92,7 @@ class RunFolder(Callback):
         network.train(was_training)
         rows = [grey[:, 0, :, :, None].expand(-1, -1, -1, 3).numpy()]
         rows += [self.colours[labels.long().numpy()] for labels in (target, predicted)]
-        plots.save_grid([row * (256 / 255) for row in rows], path)
+        plots.save_grid([row * np.float32(256 / 255) for row in rows], path)
 
     def finish(self, trainer: L.Trainer, module: PaletteClassification) -> Path:
         """Write curves, metrics and the checkpoint of the finished run; returns the checkpoint's path."""
@@ -110,8 +110,10 @@ class RunFolder(Callback):
         (self.folder / "metrics.json").write_text(json.dumps(report, indent=1) + "\n")
         self._save_grid(module, self.folder / "grid.png")
         path = self.folder / f"{recipe.network}.pt"
-        state = {name: value for name, value in module.network.state_dict().items()}
-        Checkpoint(recipe.network, recipe.arguments, state, self.colours, recipe.as_dict(), metrics, self.training_data).save(path)
+        state = dict(module.network.state_dict())
+        Checkpoint(recipe.network, recipe.arguments, state, self.colours, recipe.as_dict(), metrics, self.training_data).save(
+            path
+        )
         return path
 
 
@@ -198,5 +200,9 @@ def predict_grid(checkpoint: Checkpoint, images: npt.NDArray[np.uint8], path: Pa
     grey = rgb.mean(dim=1, keepdim=True)
     with torch.no_grad():
         predicted = checkpoint.build()(grey).argmax(dim=1)
-    rows = [grey[:, 0, :, :, None].expand(-1, -1, -1, 3).numpy(), images / np.float32(256), checkpoint.colours[predicted.numpy()]]
-    plots.save_grid([row * (256 / 255) for row in rows], path)
+    rows = [
+        grey[:, 0, :, :, None].expand(-1, -1, -1, 3).numpy(),
+        images / np.float32(256),
+        checkpoint.colours[predicted.numpy()],
+    ]
+    plots.save_grid([row * np.float32(256 / 255) for row in rows], path)

@@ -6,7 +6,7 @@ import lightning as L
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 from training.datasets.cifar import Batch
@@ -40,10 +40,11 @@ class PaletteClassification(L.LightningModule):
         self.network = network
         self.recipe = recipe
         colours = recipe.arguments["num_colours"]
-        self.metrics = nn.ModuleDict()
+        self.metrics: dict[str, Metric] = {}
         for split in ("train", "validation"):
             self.metrics[f"{split}_loss"] = MeanMetric()
             self.metrics[f"{split}_accuracy"] = MulticlassAccuracy(colours, average="micro")
+        self.torchmetrics = nn.ModuleList(self.metrics.values())  # so that they follow the module to its device
 
     def _step(self, split: str, grey: Tensor, target: Tensor) -> Tensor:
         if self.recipe.precision != "32-true":

@@ -1,0 +1,27 @@
+"""Colourize pictures with one self-describing ONNX file; no PyTorch needed.
+
+>>> from colorize_run import Colorizer
+>>> Colorizer().colorize(Image.open("photo.jpg")).save("coloured.jpg")  # doctest: +SKIP
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from colorize_run.colorize import Colorizer
+    from colorize_run.errors import ColorizeRunError
+
+__all__ = ["ColorizeRunError", "Colorizer", "__version__"]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    # NumPy, onnxruntime and OpenCV load on first use, so that `colorize-run --help` answers at once.
+    if name == "Colorizer":
+        from colorize_run.colorize import Colorizer
+
+        return Colorizer
+    if name == "ColorizeRunError":
+        from colorize_run.errors import ColorizeRunError
+
+        return ColorizeRunError
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,14 +5,16 @@ luminance with predicted chroma works in linear light, where luminance is a weig
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-FloatArray = npt.NDArray[np.float32]
+FloatArray = npt.NDArray[np.floating[Any]]  # float32 throughout; wider only within an expression
 ByteArray = npt.NDArray[np.uint8]
+Pixels = npt.NDArray[Any]  # bytes, or floats 0..1
 
 _LINEAR_RGB_TO_XYZ = np.array(
     [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
@@ -48,7 +50,7 @@ _XYZ_TO_LEVELS = (_FROM_XYZ * _LEVELS).astype(np.float32)
 
 def _f(t: FloatArray) -> FloatArray:
     """CIELAB's f: cube root above (6/29)³, a line of equal slope below."""
-    root = np.cbrt(t)
+    root: FloatArray = np.cbrt(t)
     if t.size and t.min() <= _C**3:
         line = t * np.float32(1 / (3 * _C * _C)) + np.float32(4 / 29)
         np.copyto(root, line, where=t <= np.float32(_C**3))
@@ -61,7 +63,7 @@ def _f_inverse(u: FloatArray) -> FloatArray:
         cube: FloatArray = u * u * u
         return cube
     d = np.maximum(u - np.float32(_C), np.float32(0))
-    rise = d * d
+    rise: FloatArray = d * d
     rise *= d + np.float32(3 * _C)
     rise += (u - np.float32(4 / 29)) * np.float32(3 * _C * _C)
     return rise
@@ -71,7 +73,8 @@ def srgb_to_lab(encoded: FloatArray) -> FloatArray:
     """sRGB-encoded (..., 3), 0..1 -> CIELAB (..., 3): L* 0..100, a* and b* about -110..110."""
     xyz = srgb_to_linear(encoded) @ _TO_XYZ.T.astype(np.float32)
     x, y, z = (_f(np.ascontiguousarray(xyz[..., i])) for i in range(3))
-    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
+    lab: FloatArray = np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
+    return lab
 
 
 def lab_to_srgb(lab: FloatArray) -> FloatArray:
@@ -82,21 +85,19 @@ def lab_to_srgb(lab: FloatArray) -> FloatArray:
     return linear_to_srgb(np.clip(linear, 0, 1))
 
 
-def luminance(pixels: ByteArray | FloatArray) -> FloatArray:
+def luminance(pixels: Pixels) -> FloatArray:
     """Relative luminance Y, 0..1, as (H, W): from grey (H, W) or RGB (H, W, 3), bytes or floats 0..1, sRGB-encoded."""
-    if pixels.dtype != np.uint8:
-        linear = srgb_to_linear(pixels)
-    else:
-        linear = cv2.LUT(pixels, _DECODE)
-    return linear if linear.ndim == 2 else cv2.transform(linear, _Y_WEIGHTS)
+    linear: Any = srgb_to_linear(pixels) if pixels.dtype != np.uint8 else cv2.LUT(pixels, _DECODE)
+    y: FloatArray = linear if linear.ndim == 2 else cv2.transform(linear, _Y_WEIGHTS)
+    return y
 
 
-def lightness(pixels: ByteArray | FloatArray) -> FloatArray:
+def lightness(pixels: Pixels) -> FloatArray:
     """CIELAB L*, 0..100, as (H, W): from grey or RGB, bytes or floats, as `luminance` takes them."""
     return 116 * _f(luminance(pixels)) - 16
 
 
-def to_grey(rgb: ByteArray | FloatArray, weights: Sequence[float]) -> FloatArray:
+def to_grey(rgb: Pixels, weights: Sequence[float]) -> FloatArray:
     """Weighted mean of sRGB-encoded R, G, B: (H, W, 3) or grey (H, W), bytes or 0..1 -> (H, W) float32, 0..1."""
     scaled = rgb.astype(np.float32)
     if rgb.dtype == np.uint8:
@@ -113,7 +114,7 @@ def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image if image.size == size else image.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
 
 
-def join(pixels: ByteArray | FloatArray, ab: FloatArray) -> tuple[ByteArray, int]:
+def join(pixels: Pixels, ab: FloatArray) -> tuple[ByteArray, int]:
     """Join a picture's own luminance with new chroma.
 
     ``pixels``: grey (H, W) or RGB (H, W, 3), bytes or floats 0..1, sRGB-encoded; ``ab``: (2, H, W) CIELAB a*, b*.

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -16,6 +17,7 @@ from training.palette import nearest_colour
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 HORSES_FILE = "cifar10_horses_train.npz"
+_PICTURES_AT_ONCE = 5000
 SPLITS = ("train", "validation", "test", "all")
 
 Batch = dict[str, Tensor]
@@ -74,9 +76,14 @@ class PaletteDataset(Dataset[Batch]):
     """
 
     def __init__(self, images: npt.NDArray[np.uint8], colours: npt.NDArray[np.float32]) -> None:
-        rgb = to_tensor(images)
-        self.grey = rgb.mean(dim=1, keepdim=True)
-        self.target = nearest_colour(rgb, torch.from_numpy(colours)).to(torch.uint8)  # at most 256 colours
+        n, h, w, _ = images.shape
+        palette = torch.from_numpy(colours)
+        self.grey = torch.empty((n, 1, h, w))
+        self.target = torch.empty((n, h, w), dtype=torch.uint8)  # at most 256 colours
+        for start in range(0, n, _PICTURES_AT_ONCE):  # all 50,000 at once in float32 would take 2 GB
+            rgb = to_tensor(images[start : start + _PICTURES_AT_ONCE])
+            self.grey[start : start + len(rgb)] = rgb.mean(dim=1, keepdim=True)
+            self.target[start : start + len(rgb)] = nearest_colour(rgb, palette).to(torch.uint8)
 
     def __len__(self) -> int:
         return len(self.grey)
@@ -89,7 +96,8 @@ class PaletteDataset(Dataset[Batch]):
         return {"grey": self.grey[indices], "target": self.target[indices].long()}
 
 
-def _as_is(batch: Batch) -> Batch:
+def _as_is(batch: Any) -> Any:
+    """Collate: `PaletteDataset.__getitems__` has already made the batch."""
     return batch
 
 
@@ -97,7 +105,13 @@ class CifarData(L.LightningDataModule):
     """Seeded 90/10 training and validation loaders over CIFAR-10 with palette targets."""
 
     def __init__(
-        self, data_dir: Path, colours: npt.NDArray[np.float32], classes: Sequence[str], batch_size: int, seed: int, split_seed: int
+        self,
+        data_dir: Path,
+        colours: npt.NDArray[np.float32],
+        classes: Sequence[str],
+        batch_size: int,
+        seed: int,
+        split_seed: int,
     ) -> None:
         super().__init__()
         self.batch_size, self.seed = batch_size, seed

@@ -1,0 +1,46 @@
+# Every target works on a fresh clone; CI runs the same ones.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SAMPLE := docs/samples/rocket.jpg
+
+.PHONY: demo test check lint types wheel-proof bench clean
+.DEFAULT_GOAL := help
+
+help:  ## Show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/pip install --quiet --editable '.[cpu]' --group dev
+	touch $@
+
+demo:  ## Colourize a sample photograph in a fresh environment without PyTorch
+	rm -rf .demo-venv demo && mkdir demo
+	$(PYTHON) -m venv .demo-venv
+	.demo-venv/bin/pip install --quiet '.[cpu]'
+	cp $(SAMPLE) demo/photo.jpg
+	.demo-venv/bin/colorize-run demo/photo.jpg
+	@echo "Before: demo/photo.jpg   After: $(CURDIR)/demo/photo.colorized.jpg"
+
+test: $(VENV)/.installed  ## Run all tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed  ## Lint and check the formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed  ## Check the types (mypy --strict)
+	$(BIN)/mypy
+
+check: lint types test  ## Lint, types and tests
+
+wheel-proof: $(VENV)/.installed  ## Prove that the wheel alone colourizes, in an environment without PyTorch
+	PYTHON=$(PYTHON) bash tests/wheel_proof.sh
+
+bench: $(VENV)/.installed  ## Measure this machine against decode + encode + network
+	$(BIN)/python -m benchmarks
+
+clean:  ## Remove everything that the other targets made
+	rm -rf $(VENV) .demo-venv .wheel-venv demo dist build runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

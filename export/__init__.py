@@ -1,0 +1,1 @@
+"""Export of trained networks to ONNX with proof of parity: ``python -m export --help``."""

@@ -1,0 +1,84 @@
+"""Command line of the export side: ``python -m export``."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from export.errors import ExportError
+from training.errors import TrainingError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Freeze a trained network into one ONNX file, with proof that it computes the same thing."""
+
+
+data_dir_option = click.option(
+    "--data-dir", type=click.Path(path_type=Path, file_okay=False, exists=True), help="Prove on CIFAR-10 horses from here too."
+)
+palette_option = click.option("--palette", type=click.Path(path_type=Path), help="Palette of a hand-out checkpoint.")
+
+
+def _report(report: object) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from export.parity import FLIPS, TOLERANCE, ParityReport
+
+    assert isinstance(report, ParityReport)
+    table = Table(
+        title=f"Parity with PyTorch: share of the output's range, allowed {TOLERANCE:.0e}; flips, allowed {FLIPS:.0e}"
+    )
+    for heading in ("backend", "output", "cases", "largest error", "worst case", "flips"):
+        table.add_column(heading)
+    groups = dict.fromkeys((f.backend, f.output) for f in report.findings)
+    for backend, output in groups:
+        found = [f for f in report.findings if (f.backend, f.output) == (backend, output)]
+        worst = max(found, key=lambda f: max(f.error, f.flips))
+        table.add_row(backend, output, str(len(found)), f"{worst.error:.1e}", worst.case, f"{max(f.flips for f in found):.1e}")
+    Console(stderr=True).print(table)
+
+
+@main.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), default=Path("artifacts"), show_default=True)
+@data_dir_option
+@palette_option
+@click.option("--damage-weight", is_flag=True, help="Change one weight of the graph by 1 % first: the export must then refuse.")
+def unet(checkpoint: Path, output: Path, data_dir: Path | None, palette: Path | None, damage_weight: bool) -> None:
+    """Export the UNet of CHECKPOINT to OUTPUT/unet.onnx."""
+    from export.to_onnx import SPECIFICATIONS, export
+    from training.checkpoint import load
+
+    path, report = export(load(checkpoint, palette), SPECIFICATIONS["unet"], output, data_dir, damage=damage_weight)
+    _report(report)
+    click.echo(f"{path}: {path.stat().st_size / 1e3:.0f} kB", err=True)
+
+
+@main.command()
+@click.argument("model", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@data_dir_option
+@palette_option
+def check(model: Path, checkpoint: Path, data_dir: Path | None, palette: Path | None) -> None:
+    """Prove that the ONNX file MODEL still computes what CHECKPOINT computes; exit 1 when it does not."""
+    from export.to_onnx import check as run_check
+    from training.checkpoint import load
+
+    _report(run_check(model, load(checkpoint, palette), data_dir))
+
+
+def run() -> None:
+    """Entry point: an error that a person can mend becomes one sentence and exit code 1."""
+    from colorize_run.errors import ColorizeRunError
+
+    try:
+        main(prog_name="python -m export")
+    except (ExportError, TrainingError, ColorizeRunError) as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    run()

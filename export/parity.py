@@ -1,0 +1,152 @@
+"""Proof that an ONNX graph computes what the PyTorch network computes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime as ort
+import torch
+from colorize_run import colour
+from colorize_run.verify import DISCRETE_OUTPUTS, compare, spans
+from onnx.reference import ReferenceEvaluator
+from PIL import Image
+from torch import nn
+
+from export.errors import ParityError
+from training.datasets.cifar import HORSES_FILE, load_images
+
+FloatArray = npt.NDArray[np.float32]
+
+TOLERANCE = 5e-6  # largest difference, as a share of the output's range
+FLIPS = 1e-4  # share of pixels whose most probable colour may differ
+_REFERENCE_PIXELS = 5000  # onnx.reference is plain NumPy: larger cases would take minutes
+
+SAMPLES = Path(__file__).resolve().parents[1] / "docs" / "samples"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One input of the proof: ``grey`` (N, 1, H, W) float32, 0..1."""
+
+    name: str
+    grey: FloatArray
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How far one backend was from PyTorch in one output of one case."""
+
+    backend: str
+    case: str
+    output: str
+    error: float
+    flips: float
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """All findings of a proof that succeeded."""
+
+    findings: list[Finding]
+
+    def figures(self) -> dict[str, float]:
+        """Largest error for each backend as a share of the output's range, and the largest share of flips."""
+        backends = dict.fromkeys(finding.backend for finding in self.findings)
+        errors = {name: max(f.error for f in self.findings if f.backend == name) for name in backends}
+        flips = max(f.flips for f in self.findings)
+        return {**errors, "flips": flips, "cases": float(len({f.case for f in self.findings}))}
+
+
+def _noise(rng: np.random.Generator, n: int, h: int, w: int) -> FloatArray:
+    return rng.random((n, 1, h, w), dtype=np.float32)
+
+
+def _photographs() -> list[Image.Image]:
+    return [Image.open(path).convert("RGB") for path in sorted(SAMPLES.glob("*.jpg"))]
+
+
+def _grey(photograph: Image.Image, width: int, height: int) -> FloatArray:
+    small = colour.resize(photograph, (width, height))
+    return colour.to_grey(np.asarray(small), (1 / 3, 1 / 3, 1 / 3))[None, None]
+
+
+def golden_inputs() -> list[FloatArray]:
+    """Inputs of the golden vectors, small enough to travel in the file."""
+    photograph = _photographs()[0]
+    return [_noise(np.random.default_rng(1), 1, 16, 16), _grey(photograph, 22, 17), _grey(photograph, 32, 32)]
+
+
+def cases(data_dir: Path | None = None) -> list[Case]:
+    """Noise, flat pictures and photographs, even and odd sizes, batches of 1 to 3; CIFAR horses too from ``data_dir``."""
+    rng = np.random.default_rng(0)
+    sizes = ((1, 32, 32), (3, 32, 32), (1, 33, 35), (2, 61, 50), (3, 7, 9), (1, 1, 1), (1, 96, 128))
+    found = [Case(f"noise {n}x1x{h}x{w}", _noise(rng, n, h, w)) for n, h, w in sizes]
+    found += [Case(f"flat {value}", np.full((1, 1, 20, 24), value, np.float32)) for value in (0.0, 0.5, 1.0)]
+    for i, photograph in enumerate(_photographs()):
+        found += [Case(f"photograph {i} {w}x{h}", _grey(photograph, w, h)) for w, h in ((86, 64), (43, 31), (191, 127))]
+    if data_dir is not None and (data_dir / HORSES_FILE).is_file():
+        horses = load_images(data_dir)[:3]
+        found.append(Case("CIFAR-10 horses 3x1x32x32", horses.astype(np.float32).mean(axis=3)[:, None] / 255))
+    return found
+
+
+def _backends(model: onnx.ModelProto, outputs: list[str]) -> dict[str, object]:
+    data = model.SerializeToString()
+    sessions: dict[str, object] = {}
+    for name, level in (
+        ("onnxruntime", ort.GraphOptimizationLevel.ORT_ENABLE_ALL),
+        ("onnxruntime-unoptimised", ort.GraphOptimizationLevel.ORT_DISABLE_ALL),
+    ):
+        options = ort.SessionOptions()
+        options.graph_optimization_level = level
+        sessions[name] = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    sessions["onnx.reference"] = ReferenceEvaluator(model)
+    return sessions
+
+
+def prove(module: nn.Module, model: onnx.ModelProto, outputs: list[str], inputs: list[Case]) -> ParityReport:
+    """Compare ``module`` (float32, CPU) with onnxruntime, optimised and not, and with onnx.reference.
+
+    Errors: ParityError naming the worst finding when any is out of tolerance.
+    """
+    backends = _backends(model, outputs)
+    references = []
+    for case in inputs:
+        with torch.no_grad():
+            references.append(
+                {name: out.numpy() for name, out in zip(outputs, module(torch.from_numpy(case.grey)), strict=True)}
+            )
+    span = spans(references)
+    findings = []
+    for case, reference in zip(inputs, references, strict=True):
+        for backend, session in backends.items():
+            if backend == "onnx.reference" and case.grey.size > _REFERENCE_PIXELS:
+                continue
+            values = session.run(outputs, {"grey": case.grey})  # type: ignore[attr-defined]
+            for name, value in zip(outputs, values, strict=True):
+                difference = compare(name, value, reference[name], span[name])
+                findings.append(Finding(backend, case.name, name, difference.error, difference.flips))
+    pixels = {case.name: case.grey.size for case in inputs}
+    _judge(findings, pixels)
+    return ParityReport(findings)
+
+
+def _judge(findings: list[Finding], pixels: dict[str, int]) -> None:
+    worst = max(findings, key=lambda finding: finding.error)
+    if not worst.error <= TOLERANCE:
+        raise ParityError(
+            f"{worst.backend} differs from PyTorch by {worst.error:.1e} of the range of output {worst.output} in case"
+            f" {worst.case!r} (allowed {TOLERANCE:.0e}): nothing was written."
+        )
+    for backend in dict.fromkeys(finding.backend for finding in findings):
+        discrete = [f for f in findings if f.backend == backend and f.output in DISCRETE_OUTPUTS]
+        total = sum(pixels[f.case] for f in discrete)
+        flipped = sum(f.flips * pixels[f.case] for f in discrete)
+        if total and flipped / total > FLIPS:
+            worst = max(discrete, key=lambda finding: finding.flips)
+            raise ParityError(
+                f"{backend} chooses another colour than PyTorch in {flipped / total:.1e} of all pixels (allowed {FLIPS:.0e}),"
+                f" most in case {worst.case!r}: nothing was written."
+            )

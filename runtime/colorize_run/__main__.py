@@ -1,0 +1,5 @@
+"""``python -m colorize_run``: the same as ``colorize-run``."""
+
+from colorize_run.cli import main
+
+main(prog_name="colorize-run")

@@ -1,0 +1,270 @@
+"""Command line: wiring only. stdout carries pictures or JSON, everything that a person reads goes to stderr."""
+
+import io
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from colorize_run import __version__
+from colorize_run.errors import ColorizeRunError, ImageFileError, OutputError
+
+if TYPE_CHECKING:
+    from colorize_run.colorize import Colorizer, Result
+
+_STANDARD = Path("-")
+_MAX_STANDARD_INPUT = 1 << 30
+
+EXIT_CODES = """\b
+Exit codes:
+  0   all done
+  1   some pictures failed, each named with its reason; the others are done
+  2   wrong usage
+  65  bad model file
+  66  no input exists
+  69  device not available
+  70  internal error
+  73  no output can be written
+"""
+
+
+class DefaultCommandGroup(click.Group):
+    """A group whose command ``colorize`` need not be named: ``colorize-run photo.jpg``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put ``colorize`` in front unless the first word is a command or an option of the group."""
+        own = {*self.commands, "--help", "-h", "--version"}
+        if args and args[0] not in own:
+            args = ["colorize", *args]
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; nothing that goes wrong ends in a traceback."""
+        try:
+            return super().invoke(ctx)
+        except ColorizeRunError as error:
+            _say(f"Error: {error}")
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            _say("Interrupted; what is done is whole, nothing half-written is left.")
+            ctx.exit(130)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if "COLORIZE_RUN_TRACEBACK" in os.environ:
+                raise
+            _say(_internal(error))
+            ctx.exit(70)
+
+
+@click.group(
+    cls=DefaultCommandGroup, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True, epilog=EXIT_CODES
+)
+@click.version_option(__version__, prog_name="colorize-run")
+def main() -> None:
+    """Colourize photographs.
+
+    \b
+    colorize-run photo.jpg                 writes photo.colorized.jpg beside it
+    colorize-run *.jpg -o out/             writes out/NAME for each
+    colorize-run - -o - < in.png > out.png
+    colorize-run verify                    proves the model on this machine
+
+    `colorize-run IMAGE…` is short for `colorize-run colorize IMAGE…`; its options: `colorize-run colorize --help`.
+    """
+
+
+model_option = click.option("-m", "--model", help="A model's name, or the path of an .onnx file.  [default: unet]")
+device_option = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="cuda fails before any file is touched if it does not work; auto says what it took, and why.",
+)
+
+
+@main.command(epilog=EXIT_CODES)
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE…")
+@click.option(
+    "-o", "--output", type=click.Path(),
+    help="File, folder (ending in / or existing), or - for stdout.  [default: NAME.colorized.EXT beside each input]",
+)  # fmt: skip
+@model_option
+@device_option
+@click.option("--raw", is_flag=True, help="The network's own picture at its working size, not joined with the photograph.")
+@click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
+@click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger pictures before decoding.  [default: 125000000]")
+def colorize(
+    images: tuple[Path, ...], output: str | None, model: str | None, device: str, raw: bool, overwrite: bool,
+    max_pixels: int | None,
+) -> None:  # fmt: skip
+    """Colourize IMAGE…: JPEG, PNG, WebP, TIFF or BMP; - reads one from stdin."""
+    from colorize_run.image_file import MAX_PIXELS
+
+    jobs = _plan(images, output)
+    colorizer = _open_colorizer(model, device)
+    codes = [_process(colorizer, job, raw, overwrite, max_pixels or MAX_PIXELS) for job in jobs]
+    failed = [code for code in codes if code]
+    if failed:
+        if len(codes) > 1:
+            _say(f"{len(failed)} of {len(codes)} pictures failed.")
+        sys.exit(failed[0] if len(failed) == len(codes) and len(set(failed)) == 1 else 1)
+
+
+def _open_colorizer(model: str | None, device: str) -> "Colorizer":
+    from colorize_run.colorize import Colorizer
+    from colorize_run.models import DEFAULT_COLORIZE_MODEL
+
+    colorizer = Colorizer(model or DEFAULT_COLORIZE_MODEL, device)
+    if device == "auto":
+        _say(f"device: {colorizer.model.device.name} ({colorizer.model.device.reason})")
+    return colorizer
+
+
+Job = tuple[Path, Path, str | None]  # source, target, and the target's format where -o names a file
+
+
+def _plan(images: Sequence[Path], output: str | None) -> list[Job]:
+    """What goes where; UsageError before anything is read if two pictures would become one file."""
+    from colorize_run.image_file import shown
+
+    taken: dict[str, Path] = {}
+    jobs = []
+    for source in images:
+        target, kind = _target(source, output, alone=len(images) == 1)
+        key = os.path.abspath(target)
+        if key in taken:
+            raise click.UsageError(f"{shown(taken[key])} and {shown(source)} would both be written to {shown(target)}.")
+        taken[key] = source
+        jobs.append((source, target, kind))
+    return jobs
+
+
+def _target(source: Path, output: str | None, *, alone: bool) -> tuple[Path, str | None]:
+    """Where a picture goes, and in which format if that is not the source's own."""
+    from colorize_run.image_file import SUFFIXES, shown
+
+    if output is None:
+        return (source if source == _STANDARD else source.with_name(f"{source.stem}.colorized{source.suffix}")), None
+    if output == "-":
+        return _STANDARD, None
+    target = Path(output)
+    if target.is_dir() or not alone or output.endswith(("/", os.sep)):
+        if source == _STANDARD:
+            raise click.UsageError("A picture from stdin has no name: give -o a file, not a folder.")
+        return target / source.name, None
+    kind = SUFFIXES.get(target.suffix.lower())
+    if kind is None:
+        raise click.UsageError(f"{shown(target)}: the format is taken from the suffix; known: {', '.join(SUFFIXES)}.")
+    return target, kind
+
+
+def _process(colorizer: "Colorizer", job: Job, raw: bool, overwrite: bool, max_pixels: int) -> int:
+    """Colourize one picture; returns its exit code, 0 when done. Device and model errors end the whole run."""
+    from colorize_run.image_file import shown
+
+    source, target, kind = job
+    try:
+        result = _colorize_one(colorizer, source, target, kind, raw, overwrite, max_pixels)
+    except ImageFileError as error:
+        _say(f"error: {shown(source)} {error}")
+        return error.exit_code
+    except OutputError as error:
+        _say(f"error: {error}")
+        return error.exit_code
+    except ColorizeRunError:
+        raise
+    except Exception as error:  # one picture's accident is not the others'
+        if "COLORIZE_RUN_TRACEBACK" in os.environ:
+            raise
+        _say(f"error: {shown(source)} met an {_internal(error)}")
+        return 70
+    for note in result.notes:
+        _say(f"note: {shown(source)}: {note}")
+    if target != _STANDARD:
+        _say(f"{shown(source)} -> {shown(target)}")
+    return 0
+
+
+def _colorize_one(
+    colorizer: "Colorizer", source: Path, target: Path, kind: str | None, raw: bool, overwrite: bool, max_pixels: int
+) -> "Result":
+    from colorize_run.image_file import shown, write_atomically
+
+    if target != _STANDARD:
+        if source != _STANDARD and target.exists() and source.exists() and target.samefile(source):
+            raise OutputError(f"{shown(target)} is the input itself; inputs are never replaced.")
+        if not overwrite and os.path.lexists(target):  # before the work; write_atomically checks again
+            raise OutputError(f"{shown(target)} exists; --overwrite replaces it.")
+    data, result = colorizer.colorize_file(
+        _standard_input() if source == _STANDARD else source, kind, raw=raw, max_pixels=max_pixels
+    )
+    if target == _STANDARD:
+        _write_standard_output(data)
+        return result
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"The folder {shown(target.parent)} cannot be made: {error.strerror}.") from error
+    with result.stage("write"):
+        write_atomically(data, target, overwrite=overwrite)
+    return result
+
+
+def _standard_input() -> io.BytesIO:
+    data = sys.stdin.buffer.read(_MAX_STANDARD_INPUT + 1)
+    if not data:
+        raise ImageFileError("(stdin) is empty (0 bytes).")
+    if len(data) > _MAX_STANDARD_INPUT:
+        raise ImageFileError("(stdin) is larger than 1 GiB; write it to a file first.")
+    return io.BytesIO(data)
+
+
+def _write_standard_output(data: bytes) -> None:
+    if sys.stdout.isatty():
+        raise OutputError("A terminal cannot show a picture: redirect stdout, or name a file with -o.")
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        raise OutputError(f"stdout cannot be written: {error.strerror}.") from error
+
+
+@main.command()
+@model_option
+@device_option
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON on stdout.")
+def verify(model: str | None, device: str, as_json: bool) -> None:
+    """Replay the model's golden vectors on this machine; exit 65 when they differ."""
+    from colorize_run.models import DEFAULT_COLORIZE_MODEL
+    from colorize_run.session import Model
+    from colorize_run.verify import verify as replay
+
+    opened = Model(model or DEFAULT_COLORIZE_MODEL, device)
+    if device == "auto":
+        _say(f"device: {opened.device.name} ({opened.device.reason})")
+    outcome = replay(opened)
+    if as_json:
+        click.echo(json.dumps({**asdict(outcome), "ok": outcome.ok, "sha256": opened.sha256}))
+    _say(
+        f"{outcome.name} on {outcome.device}: {'ok' if outcome.ok else 'DIFFERS'}, {outcome.cases} golden cases, largest error"
+        f" {outcome.error:.1e} of the range (allowed {outcome.tolerance:.0e}), {outcome.flips:.2%} of pixels flipped"
+        f" (allowed {outcome.flips_allowed:.2%})"
+    )
+    if not outcome.ok:
+        sys.exit(65)
+
+
+def _internal(error: Exception) -> str:
+    reason = " ".join(str(error).split())[:200]
+    return f"internal error: {type(error).__name__}: {reason} (COLORIZE_RUN_TRACEBACK=1 shows where)"
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)

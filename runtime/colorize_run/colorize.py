@@ -1,0 +1,181 @@
+"""Colourizing: picture in, picture out, with the picture's own luminance."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from colorize_run import colour, image_file
+from colorize_run.errors import ContractError
+from colorize_run.image_file import Picture
+from colorize_run.models import DEFAULT_COLORIZE_MODEL
+from colorize_run.session import Model
+
+FloatArray = npt.NDArray[np.float32]
+
+_STRIP_PIXELS = 1 << 16  # a strip's dozen float planes stay in the processor's cache
+_PARALLEL_FROM = 1 << 20  # pixels; below, starting threads costs more than it saves
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network says at its working size h x w: ``ab`` (2, h, w) CIELAB, ``rgb`` (3, h, w) 0..1 or None."""
+
+    ab: FloatArray
+    rgb: FloatArray | None
+
+
+@dataclass
+class Result:
+    """One colourized file: seconds by stage, the share of pixels whose chroma had to give way, and notes."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    moved_share: float = 0.0
+    notes: list[str] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time spent inside to stage ``name``."""
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+class Colorizer:
+    """Colourizes pictures with one model on one device.
+
+    ``model``: a model's name or the path of its file; ``device``: auto, cpu or cuda; ``threads``: all that this
+    process may use when None. One instance may be used from several threads.
+    Errors: ModelFileError, ContractError, DeviceError.
+    """
+
+    def __init__(self, model: str = DEFAULT_COLORIZE_MODEL, device: str = "auto", threads: int | None = None) -> None:
+        self.model = Model(model, device, threads)
+        self.contract = self.model.contract
+        if self.contract.task != "colorize":
+            raise ContractError(f"{self.model.path} is a model for {self.contract.task}, not for colourizing.")
+
+    def predict(self, image: Image.Image | FloatArray) -> Prediction:
+        """Run the network on a picture: a Pillow image of mode L or RGB, or float32 (H, W) grey, sRGB-encoded, 0..1."""
+        return self._run(self._working_grey(image))
+
+    def colorize(self, image: Image.Image) -> Image.Image:
+        """Colourize a Pillow image of any mode that has one meaning; returns RGB (RGBA where it has alpha).
+
+        CIELAB lightness is that of ``image``; its colours, if any, are not looked at. Errors: ImageFileError for
+        modes I and F.
+        """
+        picture = image_file.from_image(image)
+        self._colorize(picture, Result())
+        assert isinstance(picture.pixels, Image.Image)
+        if picture.alpha is not None:
+            picture.pixels.putalpha(picture.alpha)
+        return picture.pixels
+
+    def colorize_file(
+        self, source: Path | BinaryIO, kind: str | None = None, *, raw: bool = False, max_pixels: int = image_file.MAX_PIXELS
+    ) -> tuple[bytes, Result]:
+        """Colourize a picture file; returns the new file's bytes, in format ``kind`` or the source's own.
+
+        ``raw`` gives the network's own picture at its working size instead. Errors: ImageFileError, DeviceError.
+        """
+        result = Result()
+        with result.stage("decode"):
+            picture = image_file.read(source, max_pixels)
+        if raw:
+            self._raw(picture, result)
+        else:
+            self._colorize(picture, result)
+        with result.stage("encode"):
+            data = image_file.encode(picture, kind)
+        result.notes = picture.notes
+        return data, result
+
+    def _working_grey(self, image: Image.Image | FloatArray) -> FloatArray:
+        """The picture as the network shall see it: (h, w) grey, 0..1."""
+        if not isinstance(image, Image.Image):
+            image = Image.fromarray(image)  # mode F
+        small = colour.resize(image, self.contract.working_size.fit(*image.size))
+        return colour.to_grey(np.asarray(small), self.contract.grey_weights)
+
+    def _run(self, grey: FloatArray) -> Prediction:
+        h, w = grey.shape
+        size = self.contract.working_size
+        padded = np.pad(grey, ((0, size.pad(h) - h), (0, size.pad(w) - w)), mode="edge")
+        outputs = self.model.run({"grey": padded[None, None]})
+        rgb = outputs.get("rgb")
+        return Prediction(outputs["ab"][0, :, :h, :w], None if rgb is None else rgb[0, :, :h, :w])
+
+    def _raw(self, picture: Picture, result: Result) -> None:
+        with result.stage("network"):
+            rgb = self.predict(picture.pixels).rgb
+        if rgb is None:
+            raise ContractError(f"{self.model.path} makes no picture of its own, so --raw has nothing to show.")
+        picture.pixels = Image.fromarray(np.rint(rgb.transpose(1, 2, 0) * 255).clip(0, 255).astype(np.uint8))
+        picture.convert_back = False
+        if picture.alpha is not None:
+            picture.alpha = colour.resize(picture.alpha, picture.pixels.size)
+
+    def _colorize(self, picture: Picture, result: Result) -> None:
+        """Replace the picture's pixels by coloured ones; RGB pixels are overwritten in place."""
+        with result.stage("resize"):
+            grey = self._working_grey(picture.pixels)
+        with result.stage("network"):
+            prediction = self._run(grey)
+        with result.stage("join"):
+            moved = self._join(picture, prediction.ab)
+        width, height = picture.size
+        result.moved_share = moved / (width * height)
+
+    def _join(self, picture: Picture, ab: FloatArray) -> int:
+        """Join luminance and chroma strip by strip, so that no full-size float array ever exists."""
+        source = picture.pixels
+        width, height = picture.size
+        in_place = isinstance(source, Image.Image) and source.mode == "RGB"
+        target = source if isinstance(source, Image.Image) and in_place else Image.new("RGB", (width, height))
+        chroma = ChromaRows(ab, width, height)
+        rows = max(1, _STRIP_PIXELS // width)
+
+        def strip(top: int) -> int:
+            bottom = min(top + rows, height)
+            pixels = np.asarray(source.crop((0, top, width, bottom))) if isinstance(source, Image.Image) else source[top:bottom]
+            coloured, moved = colour.join(pixels, chroma.between(top, bottom))
+            target.paste(Image.fromarray(coloured), (0, top))
+            return moved
+
+        tops = range(0, height, rows)
+        if width * height < _PARALLEL_FROM or self.model.threads == 1:
+            moved = sum(map(strip, tops))
+        else:
+            with ThreadPoolExecutor(self.model.threads) as pool:
+                moved = sum(pool.map(strip, tops))
+        picture.pixels = target
+        return moved
+
+
+class ChromaRows:
+    """Chroma enlarged to a picture's width and height, bilinear, a few rows at a time."""
+
+    def __init__(self, ab: FloatArray, width: int, height: int) -> None:
+        planes = [colour.resize(Image.fromarray(plane), (width, plane.shape[0])) for plane in np.ascontiguousarray(ab)]
+        self._wide = np.stack([np.asarray(plane) for plane in planes])  # (2, h, width)
+        self._height = height
+
+    def between(self, top: int, bottom: int) -> FloatArray:
+        """Rows top..bottom-1: (2, bottom - top, width)."""
+        h = self._wide.shape[1]
+        centre = (np.arange(top, bottom, dtype=np.float32) + np.float32(0.5)) * np.float32(h / self._height) - np.float32(0.5)
+        centre = centre.clip(0, h - 1)
+        upper = centre.astype(np.intp)
+        lower = np.minimum(upper + 1, h - 1)
+        weight = (centre - upper)[None, :, None].astype(np.float32)
+        above = self._wide[:, upper]
+        rows: FloatArray = above + (self._wide[:, lower] - above) * weight
+        return rows

@@ -1,0 +1,41 @@
+"""Errors that a person can act on; each carries the exit code of the command line (sysexits.h)."""
+
+
+class ColorizeRunError(Exception):
+    """Base of every error raised on purpose: says what, where, and the way out, in one sentence."""
+
+    exit_code = 70
+
+
+class ModelFileError(ColorizeRunError):
+    """A model file that is missing, damaged, or fails its own golden vectors."""
+
+    exit_code = 65
+
+
+class ContractError(ModelFileError):
+    """A model file without a contract, or with one that this version cannot honour."""
+
+
+class DeviceError(ColorizeRunError):
+    """The device that was asked for is not available, or was lost."""
+
+    exit_code = 69
+
+
+class ImageFileError(ColorizeRunError):
+    """A picture that cannot be read, or that the wanted format cannot hold."""
+
+    exit_code = 1
+
+
+class InputMissingError(ImageFileError):
+    """An input that does not exist."""
+
+    exit_code = 66
+
+
+class OutputError(ColorizeRunError):
+    """An output that cannot be written."""
+
+    exit_code = 73

@@ -1,0 +1,326 @@
+"""Reading and writing picture files: orientation, colour profile, alpha, metadata, limits; atomic writes."""
+
+import contextlib
+import errno
+import io
+import os
+import secrets
+import stat
+import unicodedata
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, Image, ImageCms, ImageOps, JpegImagePlugin, UnidentifiedImageError
+
+from colorize_run.errors import ImageFileError, InputMissingError, OutputError
+
+READABLE = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")  # of Pillow's 43 formats, those that photographs come in
+MAX_PIXELS = 125_000_000
+SUFFIXES = {
+    ".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG", ".png": "PNG", ".webp": "WEBP",
+    ".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP", ".dib": "BMP",
+}  # fmt: skip
+_HOLDS_ALPHA = ("PNG", "WEBP", "TIFF", "BMP")
+_HOLDS_PROFILE = ("JPEG", "PNG", "WEBP", "TIFF")
+
+# Pillow's limit has no message that names a way out, and warns at half of it; `read` checks MAX_PIXELS instead.
+Image.MAX_IMAGE_PIXELS = None
+
+
+@dataclass
+class Picture:
+    """A decoded picture, upright, and what its file said besides.
+
+    ``pixels``: a Pillow image of mode L or RGB, in sRGB, or for 16-bit grey files float32 (H, W), 0..1, sRGB-encoded.
+    ``alpha``: mode L, or None. ``profile``: the ICC profile to write back, into whose space ``pixels`` are converted
+    on writing when ``convert_back``. ``notes``: what could not be carried over, for the person to read.
+    """
+
+    pixels: Image.Image | npt.NDArray[np.float32]
+    format: str
+    alpha: Image.Image | None = None
+    profile: bytes | None = None
+    convert_back: bool = False
+    exif: bytes | None = None
+    save_options: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels."""
+        if isinstance(self.pixels, Image.Image):
+            return self.pixels.size
+        return self.pixels.shape[1], self.pixels.shape[0]
+
+
+def shown(path: Path | str) -> str:
+    """A file name as it may be printed: control characters and undecodable bytes escaped."""
+    text = os.fspath(path)
+    return "".join(c if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp") else ascii(c)[1:-1] for c in text)
+
+
+@contextlib.contextmanager
+def _opened(source: Path | BinaryIO) -> Iterator[BinaryIO]:
+    if not isinstance(source, Path):
+        yield source
+        return
+    try:
+        # O_NONBLOCK: opening a pipe that nobody writes to shall not hang; regular files ignore it.
+        fd = os.open(source, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except FileNotFoundError as error:
+        raise InputMissingError("does not exist.") from error
+    except OSError as error:
+        raise ImageFileError(f"cannot be opened: {error.strerror}.") from error
+    with open(fd, "rb") as file:
+        status = os.fstat(fd)
+        if stat.S_ISDIR(status.st_mode):
+            raise ImageFileError("is a folder; name the pictures in it.")
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageFileError("is not a regular file; pipe pictures in with '-'.")
+        if status.st_size == 0:
+            raise ImageFileError("is empty (0 bytes).")
+        yield file
+
+
+def read(source: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Decode a picture file of one of READABLE, whole.
+
+    Errors: InputMissingError, ImageFileError; their messages leave the file's name to the caller.
+    """
+    with _opened(source) as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of oddities in metadata that do not touch the pixels
+        try:
+            with Image.open(file, formats=READABLE) as image:
+                width, height = image.size
+                if width * height > max_pixels:
+                    raise ImageFileError(
+                        f"has {width} x {height} = {width * height / 1e6:.0f} megapixels, more than the limit of"
+                        f" {max_pixels / 1e6:.0f}; --max-pixels raises it."
+                    )
+                image.load()
+                return _picture(image)
+        except ImageFileError:
+            raise
+        except UnidentifiedImageError as error:
+            raise ImageFileError(f"is no picture in a known format ({', '.join(READABLE)}).") from error
+        except MemoryError as error:
+            raise ImageFileError("needs more memory than there is.") from error
+        except Exception as error:  # decoders raise nearly anything on damaged files
+            reason = " ".join((str(error) or type(error).__name__).split())
+            raise ImageFileError(f"is damaged or incomplete: {reason[:200]}.") from error
+
+
+def from_image(image: Image.Image) -> Picture:
+    """A copy of a Pillow image as `read` would have decoded it. Errors: ImageFileError for modes I and F."""
+    copy = image.copy()
+    copy.info.pop("exif", None)  # only a file is written with metadata
+    return _picture(copy)
+
+
+def _picture(image: Image.Image) -> Picture:
+    """Everything that is kept of a loaded file."""
+    kind = "JPEG" if image.format == "MPO" else image.format or "PNG"
+    notes = []
+    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+        notes.append(f"only the first of {image.n_frames} frames was taken")  # type: ignore[attr-defined]
+    save_options = _save_options(image, kind)
+    profile = image.info.get("icc_profile")
+    exif = _exif(image)
+    ImageOps.exif_transpose(image, in_place=True)
+    alpha, colours = _split_alpha(image)
+    if not isinstance(colours, Image.Image):
+        notes.append("its 16 bits per channel were rounded to 8 on writing")
+        return Picture(colours, kind, alpha, None, False, exif, save_options, notes)
+    picture = Picture(colours, kind, alpha, profile, False, exif, save_options, notes)
+    _to_srgb(picture)
+    return picture
+
+
+def _split_alpha(image: Image.Image) -> tuple[Image.Image | None, Image.Image | npt.NDArray[np.float32]]:
+    """Alpha (L or None), and colours as a mode that `Picture.pixels` knows, CMYK and LAB left for the profile."""
+    mode = image.mode
+    if mode.startswith("I;16"):
+        return None, np.asarray(image).astype(np.float32) / np.float32(65535)
+    if mode in ("I", "F"):
+        raise ImageFileError(
+            f"has 32-bit pixels (Pillow's mode {mode}), whose white is not defined; convert it to 8 or 16 bits."
+        )
+    if mode == "PA" or (mode in ("P", "L", "RGB", "1") and "transparency" in image.info):
+        image = image.convert("LA" if mode in ("L", "1") else "RGBA")
+    elif mode in ("La", "RGBa"):
+        image = image.convert("LA" if mode == "La" else "RGBA")
+    if image.mode in ("LA", "RGBA"):
+        return image.getchannel("A"), image.convert(image.mode[:-1])
+    if image.mode == "1":
+        return None, image.convert("L")
+    if image.mode in ("L", "RGB", "CMYK", "LAB"):
+        return None, image
+    return None, image.convert("RGB")
+
+
+def _to_srgb(picture: Picture) -> None:
+    """Convert the pixels to sRGB by the embedded profile; RGB profiles are converted back on writing."""
+    image = picture.pixels
+    assert isinstance(image, Image.Image)
+    if picture.profile is None:
+        if image.mode not in ("L", "RGB"):
+            lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+            picture.pixels = _convert(image, lab, _srgb()) if image.mode == "LAB" else image.convert("RGB")
+        return
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(picture.profile))
+        if image.mode == "RGB" and "sRGB" in ImageCms.getProfileDescription(profile):
+            return
+        srgb = _srgb()
+        picture.pixels = _convert(image, profile, srgb)
+        picture.convert_back = image.mode == "RGB"
+        if not picture.convert_back:  # a grey or CMYK profile cannot describe the RGB that is written
+            picture.profile = srgb.tobytes()
+    except (ImageCms.PyCMSError, OSError, ValueError) as error:
+        picture.notes.append(f"its colour profile could not be used and was taken for sRGB ({error})")
+        picture.profile = None
+        if image.mode not in ("L", "RGB"):
+            picture.pixels = image.convert("RGB")
+
+
+def _convert(image: Image.Image, source: ImageCms.ImageCmsProfile, target: ImageCms.ImageCmsProfile) -> Image.Image:
+    """From one profile's space to RGB in another's; black stays where it is."""
+    intent = ImageCms.Intent.RELATIVE_COLORIMETRIC
+    converted = ImageCms.profileToProfile(image, source, target, renderingIntent=intent, outputMode="RGB")
+    assert converted is not None  # only an in-place conversion returns nothing
+    return converted
+
+
+def _srgb() -> ImageCms.ImageCmsProfile:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+
+
+def _exif(image: Image.Image) -> bytes | None:
+    """EXIF with the orientation reset and without its thumbnail, which would show the picture of before."""
+    try:
+        exif = image.getexif()
+        if not exif:
+            return None
+        exif.pop(ExifTags.Base.Orientation, None)
+        exif.get_ifd(ExifTags.IFD.IFD1).clear()
+        for tag in (ExifTags.Base.StripOffsets, ExifTags.Base.StripByteCounts, ExifTags.Base.TileOffsets):
+            exif.pop(tag, None)
+        return exif.tobytes() if image.format != "TIFF" else None
+    except Exception:  # EXIF is written by every camera in its own way; a picture is worth more than its tags
+        return None
+
+
+def _save_options(image: Image.Image, kind: str) -> dict[str, Any]:
+    """How the file was compressed, as far as its format lets us do it the same way again."""
+    options: dict[str, Any] = {}
+    if dpi := image.info.get("dpi"):
+        options["dpi"] = dpi
+    if kind == "JPEG":
+        tables = getattr(image, "quantization", None)
+        if tables:
+            options["qtables"] = tables
+            sampling = JpegImagePlugin.get_sampling(image)
+            options["subsampling"] = sampling if sampling >= 0 else "4:2:0"
+        options["progressive"] = bool(image.info.get("progressive"))
+    elif kind == "TIFF":
+        compression = image.info.get("compression", "raw")
+        # fax codes hold 1-bit pixels alone, and JPEG in TIFF would lose once more
+        options["compression"] = compression if compression in ("raw", "tiff_lzw", "packbits", "zstd") else "tiff_adobe_deflate"
+    return options
+
+
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "JPEG": {"quality": 95, "subsampling": "4:4:4"},
+    "PNG": {},
+    "WEBP": {"quality": 95, "method": 4},
+    "TIFF": {"compression": "tiff_adobe_deflate"},
+    "BMP": {},
+}
+
+
+def encode(picture: Picture, kind: str | None = None) -> bytes:
+    """The picture's bytes in its own format, or in another one of READABLE.
+
+    Errors: ImageFileError when the format cannot hold the alpha channel or the picture's size.
+    """
+    kind = kind or picture.format
+    image = picture.pixels
+    assert isinstance(image, Image.Image)
+    if picture.convert_back and picture.profile and kind in _HOLDS_PROFILE:
+        srgb = _srgb()
+        own = ImageCms.ImageCmsProfile(io.BytesIO(picture.profile))
+        image = _convert(image, srgb, own)
+    if picture.alpha is not None:
+        if kind not in _HOLDS_ALPHA:
+            raise ImageFileError(f"has transparency, which {kind} cannot hold; write PNG, WebP or TIFF.")
+        image = image.convert("RGBA")
+        image.putalpha(picture.alpha)
+    options = dict(_DEFAULTS[kind])
+    if kind == picture.format:
+        if "qtables" in picture.save_options:
+            options.pop("quality", None)
+        options |= picture.save_options
+    elif "dpi" in picture.save_options:
+        options["dpi"] = picture.save_options["dpi"]
+    if picture.profile and kind in _HOLDS_PROFILE:
+        options["icc_profile"] = picture.profile
+    if picture.exif:
+        options["exif"] = picture.exif
+    buffer = io.BytesIO()
+    try:
+        image.save(buffer, kind, **options)
+    except (OSError, ValueError, OverflowError) as error:
+        raise ImageFileError(f"cannot be written as {kind}: {error}.") from error
+    return buffer.getvalue()
+
+
+def write_atomically(data: bytes, target: Path, *, overwrite: bool) -> None:
+    """Write a file that appears whole or not at all, and survives a power cut once this returns.
+
+    Errors: OutputError; without ``overwrite`` also when ``target`` exists, even if it came to exist just now.
+    """
+    partial = target.with_name(f".{secrets.token_hex(8)}.colorize-run.partial")
+    try:
+        fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        try:
+            with open(fd, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(fd)
+            _publish(partial, target, overwrite=overwrite)
+        finally:
+            partial.unlink(missing_ok=True)
+        _sync_folder(target.parent)
+    except FileExistsError as error:
+        raise OutputError(f"{shown(target)} exists; --overwrite replaces it.") from error
+    except OSError as error:
+        raise OutputError(f"{shown(target)} cannot be written: {error.strerror}.") from error
+
+
+def _publish(partial: Path, target: Path, *, overwrite: bool) -> None:
+    if overwrite:
+        partial.replace(target)
+        return
+    try:
+        os.link(partial, target)  # unlike a rename, fails when the name is taken
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
+            raise
+        if target.exists():  # a file system without hard links, such as FAT: a small race is left
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from error
+        partial.replace(target)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename durable; systems that cannot open a folder do not need it."""
+    with contextlib.suppress(OSError):
+        fd = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)

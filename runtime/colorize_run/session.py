@@ -1,0 +1,211 @@
+"""Running a model file with onnxruntime: device choice that never falls back in silence, threads, contract."""
+
+import contextlib
+import hashlib
+import io
+import math
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from colorize_run.contract import CONTRACT_KEY, GOLDEN_KEY, TASKS, Arrays, Contract, GoldenCase, unpack_golden
+from colorize_run.errors import ColorizeRunError, ContractError, DeviceError, ModelFileError
+from colorize_run.models import find_model
+
+DEVICES = ("auto", "cpu", "cuda")
+_CUDA = "CUDAExecutionProvider"
+_CPU = "CPUExecutionProvider"
+_CUDA_OPTIONS = {
+    "cudnn_conv_algo_search": "HEURISTIC",  # the default tries every algorithm anew for each picture size
+    "arena_extend_strategy": "kSameAsRequested",
+    "use_tf32": "0",  # TF32 alone costs about 1e-3 of parity
+}
+
+
+def available_threads() -> int:
+    """CPU cores that this process may use: its affinity mask, limited by the cgroup's quota where there is one.
+
+    onnxruntime itself counts the host's cores, and collapses under a container's quota.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        if quota != "max":
+            cores = min(cores, math.ceil(int(quota) / int(period)))
+    return max(1, cores)
+
+
+@dataclass(frozen=True)
+class Device:
+    """The device a model runs on, ``cpu`` or ``cuda``, and why it was chosen."""
+
+    name: str
+    reason: str
+
+
+@contextlib.contextmanager
+def _captured_output() -> Iterator[list[str]]:
+    """Collect what native code writes to file descriptors 1 and 2, and Python to stdout, meanwhile.
+
+    onnxruntime reports a provider that does not load only there; stdout may be carrying a picture.
+    """
+    lines: list[str] = []
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    with tempfile.TemporaryFile() as file:
+        saved = {fd: os.dup(fd) for fd in (1, 2)}
+        python_output = io.StringIO()
+        try:
+            for fd in saved:
+                os.dup2(file.fileno(), fd)
+            with contextlib.redirect_stdout(python_output):
+                yield lines
+        finally:
+            for fd, copy in saved.items():
+                os.dup2(copy, fd)
+                os.close(copy)
+            file.seek(0)
+            lines += (file.read().decode(errors="replace") + python_output.getvalue()).splitlines()
+
+
+def _cause(lines: list[str]) -> str:
+    """The missing library, or the provider's own words, out of what onnxruntime printed."""
+    text = "\n".join(lines)
+    if match := re.search(r"([\w.+-]+\.so[\w.]*): cannot open shared object file", text):
+        library = match[1]
+        if library.startswith("libcuda.so"):
+            return f"{library} is missing: no NVIDIA driver is installed here"
+        return f"{library} is missing: pip install 'colorize-run[gpu]' brings the CUDA 13 and cuDNN 9 libraries"
+    for line in lines:
+        if "CUDA" in line or "cuda" in line:
+            return re.sub(r"\x1b\[[0-9;]*m", "", line).strip()[:300]
+    return "onnxruntime gave no reason"
+
+
+def _options(threads: int) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Spinning threads cost nothing alone, but two sessions side by side take each other's cores.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return options
+
+
+def _open_cpu(model: bytes, threads: int) -> ort.InferenceSession:
+    return ort.InferenceSession(model, _options(threads), providers=[_CPU])
+
+
+def _open_cuda(model: bytes, threads: int) -> tuple[ort.InferenceSession | None, str]:
+    """A session on CUDA and "", or None and the cause."""
+    if _CUDA not in ort.get_available_providers():
+        return None, (
+            f"onnxruntime {ort.__version__} here is the CPU build: pip uninstall onnxruntime, then"
+            " pip install 'colorize-run[gpu]'"
+        )
+    session, failure = None, ""
+    with _captured_output() as lines:
+        ort.preload_dlls()
+        try:
+            session = ort.InferenceSession(
+                model, _options(threads), providers=[(_CUDA, _CUDA_OPTIONS), _CPU], enable_fallback=0
+            )
+        except Exception as error:  # onnxruntime raises bare RuntimeError and its own family for lost devices
+            failure = str(error)
+    if session is None or session.get_providers()[0] != _CUDA:
+        return None, _cause([failure, *lines])
+    session.disable_fallback()  # a device lost at run time shall be an error, not a CPU session
+    return session, ""
+
+
+def open_session(model: bytes, device: str, threads: int) -> tuple[ort.InferenceSession, Device]:
+    """Open a session on ``device``: auto, cpu or cuda.
+
+    ``auto`` takes CUDA where it works and says in `Device.reason` why it did not. Errors: DeviceError when cuda is
+    asked for and does not work, naming the cause; whatever onnxruntime raises for a damaged model.
+    """
+    if device == "cpu":
+        return _open_cpu(model, threads), Device("cpu", "asked for")
+    session, cause = _open_cuda(model, threads)
+    if session is not None:
+        return session, Device("cuda", "asked for" if device == "cuda" else "CUDA works here")
+    if device == "cuda":
+        raise DeviceError(f"CUDA was asked for, but does not work here: {cause}.")
+    return _open_cpu(model, threads), Device("cpu", f"no CUDA: {cause}")
+
+
+class Model:
+    """A model file opened on a device.
+
+    ``name``: a model's name or a path. Attributes: ``path``, ``sha256``, ``contract``, ``device``, ``threads``.
+    Errors: ModelFileError, ContractError, DeviceError.
+    """
+
+    def __init__(self, name: str, device: str = "auto", threads: int | None = None) -> None:
+        if device not in DEVICES:
+            raise DeviceError(f"There is no device {device!r}; choose {', '.join(DEVICES)}.")
+        self.path = find_model(name)
+        self.threads = threads or available_threads()
+        try:
+            data = self.path.read_bytes()
+            self.sha256 = hashlib.sha256(data).hexdigest()
+            self._session, self.device = open_session(data, device, self.threads)
+        except ColorizeRunError:
+            raise
+        except OSError as error:
+            raise ModelFileError(f"{self.path} cannot be read: {error.strerror}.") from error
+        except Exception as error:  # onnxruntime's errors share no base class
+            raise ModelFileError(f"{self.path} is no model that onnxruntime can run: {_first_line(error)}") from error
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        if CONTRACT_KEY not in metadata:
+            raise ContractError(f"{self.path} carries no contract: only models of `python -m export` can be run.")
+        self.contract = self._checked(metadata[CONTRACT_KEY])
+        self._golden = metadata.get(GOLDEN_KEY, "")
+        self.output_names = [output.name for output in self._session.get_outputs()]
+
+    def _checked(self, text: str) -> Contract:
+        """The contract, once the graph keeps it."""
+        try:
+            contract = Contract.from_json(text)
+        except ContractError as error:
+            raise ContractError(f"{self.path}: {error}") from error
+        wanted_input, wanted_output = TASKS[contract.task]
+        inputs = [node.name for node in self._session.get_inputs()]
+        outputs = [node.name for node in self._session.get_outputs()]
+        if inputs != [wanted_input] or wanted_output not in outputs:
+            raise ContractError(
+                f"{self.path} breaks its contract: task {contract.task} has input {wanted_input} and output"
+                f" {wanted_output}, the graph has {inputs} and {outputs}."
+            )
+        return contract
+
+    def golden(self) -> list[GoldenCase]:
+        """The golden vectors of the file; ContractError when it has none or they are damaged."""
+        if not self._golden:
+            raise ContractError(f"{self.path} carries no golden vectors.")
+        return unpack_golden(self._golden)
+
+    def run(self, inputs: Arrays, outputs: list[str] | None = None) -> Arrays:
+        """Run the network: arrays by graph name in and out, all outputs unless named.
+
+        Errors: DeviceError when the device fails.
+        """
+        names = outputs or self.output_names
+        values: list[Any]
+        try:
+            values = self._session.run(names, inputs)
+        except Exception as error:
+            raise DeviceError(f"{self.contract.name} failed on {self.device.name}: {_first_line(error)}") from error
+        return dict(zip(names, (np.asarray(value) for value in values), strict=True))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

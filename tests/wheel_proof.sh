@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Builds the wheel and uses it in an environment that holds nothing else: no checkout on the path, no PyTorch.
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+"$root/.venv/bin/python" -m build --wheel --outdir "$work/dist" "$root" >"$work/build.log" 2>&1 || { cat "$work/build.log"; exit 1; }
+"${PYTHON:-python3}" -m venv "$work/venv"
+wheel=$(echo "$work"/dist/*.whl)
+"$work/venv/bin/pip" install --quiet "$wheel[cpu]"
+cp "$root/docs/samples/coffee.jpg" "$work/photo.jpg"
+cd "$work"
+
+for package in torch torchvision lightning onnx training export; do
+    if ./venv/bin/python -c "import $package" 2>/dev/null; then
+        echo "wheel proof: $package can be imported where only the wheel is installed" >&2
+        exit 1
+    fi
+done
+./venv/bin/colorize-run verify --device cpu
+./venv/bin/colorize-run photo.jpg
+test -s photo.colorized.jpg
+./venv/bin/python - <<'PYTHON'
+import sys
+
+from colorize_run import Colorizer
+from PIL import Image
+
+coloured = Colorizer(device="cpu").colorize(Image.open("photo.jpg"))
+assert coloured.size == Image.open("photo.jpg").size
+assert not {"torch", "onnx"} & set(sys.modules), "the runtime imported PyTorch or onnx"
+PYTHON
+if ./venv/bin/colorize-run photo.jpg -o other.jpg --device cuda 2>message; then
+    echo "wheel proof: --device cuda succeeded with the CPU build of onnxruntime" >&2
+    exit 1
+fi
+test ! -e other.jpg
+echo "wheel proof: colorize-run works from the wheel alone, without PyTorch"
