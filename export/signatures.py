@@ -13,8 +13,7 @@ class PaletteColorizer(nn.Module):
     """Signature ``colorize`` for a network that classifies pixels into a palette.
 
     Input ``grey`` (N, 1, H, W), sRGB-encoded, 0..1, any H and W. Outputs ``ab`` (N, 2, H, W), CIELAB, the annealed
-    mean at ``temperature``; ``rgb`` (N, 3, H, W), 0..1, the most probable colour; ``confidence`` (N, 1, H, W), 0..1,
-    its probability.
+    mean at ``temperature``, and ``rgb`` (N, 3, H, W), 0..1, the most probable colour.
     """
 
     palette_ab: Tensor
@@ -29,12 +28,11 @@ class PaletteColorizer(nn.Module):
         self.register_buffer("palette_rgb", torch.from_numpy(np.clip(colours * np.float32(256 / 255), 0, 1)))
         self.register_buffer("temperature", torch.tensor(temperature, dtype=torch.float32))
 
-    def forward(self, grey: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, grey: Tensor) -> tuple[Tensor, Tensor]:
         height, width = grey.shape[2], grey.shape[3]
         scaled = grey * (255 / 256)  # the networks were trained on byte / 256
         padded = F.pad(scaled, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
         logits = self.network(padded)[:, :, :height, :width]  # (N, K, H, W)
         ab = annealed_mean(logits, self.palette_ab, self.temperature)
         rgb = F.embedding(logits.argmax(dim=1), self.palette_rgb).permute(0, 3, 1, 2)  # (N, H, W, 3) -> (N, 3, H, W)
-        confidence = torch.softmax(logits, dim=1).amax(dim=1, keepdim=True)
-        return ab, rgb, confidence
+        return ab, rgb

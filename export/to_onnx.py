@@ -21,7 +21,7 @@ from training.checkpoint import Checkpoint
 
 OPSET = 18  # the oldest with an antialiased Resize, and the one that most engines run whole
 IR_VERSION = 10  # newer ones are refused by onnxruntime releases that are still in the field
-OUTPUTS = ["ab", "rgb", "confidence"]
+OUTPUTS = ["ab", "rgb"]
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -39,7 +39,7 @@ class Specification:
 
 
 SPECIFICATIONS = {
-    "unet": Specification("unet", WorkingSize(short_side=64, multiple=4, minimum=16, maximum=1024), temperature=0.5),
+    "unet": Specification("unet", WorkingSize(short_side=32, multiple=4, minimum=16, maximum=1024), temperature=1.0),
 }
 
 

@@ -138,6 +138,7 @@ def _quiet() -> None:
     for message in (
         ".*does not have many workers.*",  # the data set is in memory: workers would only copy it
         ".*Checkpoint directory .* exists and is not empty.*",  # that is what --resume is for
+        ".*recommended to use `self.log.*sync_dist=True.*",  # torchmetrics has summed over the devices already
         ".*number of training batches .* smaller than the logging interval.*",
         ".*isinstance\\(treespec, LeafSpec\\).*",  # Lightning 2.6 on torch 2.15
         ".*lr_scheduler.step.*before.*optimizer.step.*",  # first step under a gradient scaler
@@ -188,9 +189,12 @@ def fit(
         enable_model_summary=False,
         enable_progress_bar=sys.stderr.isatty(),
     )
-    trainer.fit(module, data, ckpt_path=str(latest) if latest else None, weights_only=False if latest else None)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    try:
+        trainer.fit(module, data, ckpt_path=str(latest) if latest else None, weights_only=False if latest else None)
+    except SystemExit:  # Lightning's answer to Ctrl-C, after it has put everything down
+        if trainer.interrupted:
+            raise KeyboardInterrupt from None
+        raise
     return run.finish(trainer, module) if trainer.is_global_zero else folder / f"{recipe.network}.pt"
 
 

@@ -48,16 +48,17 @@ RECIPES = {
     for recipe in (
         # CSC321 (2018), assignment 2, as handed out
         Recipe("unet-original", "unet", _UNET, learning_rate=0.001, batch_size=10, epochs=25),
-        # Same network, longer: a large one-cycle step, mirrored and shifted pictures, averaged weights
+        # Same network, longer: a large one-cycle step, mirrored and shifted pictures, averaged weights. 150 epochs with
+        # weight decay 0.01 reach half a point more, but logits so steep that rounding costs three times as much parity.
         Recipe(
             "unet-tuned",
             "unet",
             _UNET,
             learning_rate=0.02,
             batch_size=50,
-            epochs=150,
+            epochs=90,
             optimizer="adamw",
-            weight_decay=0.01,
+            weight_decay=0.03,
             schedule="one-cycle",
             augment=True,
             ema_decay=0.998,

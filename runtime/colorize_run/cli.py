@@ -50,16 +50,23 @@ class DefaultCommandGroup(click.Group):
         except ColorizeRunError as error:
             _say(f"Error: {error}")
             ctx.exit(error.exit_code)
-        except KeyboardInterrupt:
-            _say("Interrupted; what is done is whole, nothing half-written is left.")
-            ctx.exit(130)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
-        except Exception as error:
+        except (KeyboardInterrupt, Exception) as error:
+            if _is_interrupt(error):
+                _say("Interrupted; what is done is whole, nothing half-written is left.")
+                ctx.exit(130)
             if "COLORIZE_RUN_TRACEBACK" in os.environ:
                 raise
             _say(_internal(error))
             ctx.exit(70)
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is at the bottom of it: NumPy and others turn one that hits their import into an ImportError."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 @click.group(
@@ -90,7 +97,7 @@ device_option = click.option(
 
 
 @main.command(epilog=EXIT_CODES)
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE…")
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False), metavar="IMAGE…")
 @click.option(
     "-o", "--output", type=click.Path(),
     help="File, folder (ending in / or existing), or - for stdout.  [default: NAME.colorized.EXT beside each input]",
@@ -181,7 +188,7 @@ def _process(colorizer: "Colorizer", job: Job, raw: bool, overwrite: bool, max_p
     except ColorizeRunError:
         raise
     except Exception as error:  # one picture's accident is not the others'
-        if "COLORIZE_RUN_TRACEBACK" in os.environ:
+        if _is_interrupt(error) or "COLORIZE_RUN_TRACEBACK" in os.environ:
             raise
         _say(f"error: {shown(source)} met an {_internal(error)}")
         return 70
@@ -261,7 +268,7 @@ def verify(model: str | None, device: str, as_json: bool) -> None:
         sys.exit(65)
 
 
-def _internal(error: Exception) -> str:
+def _internal(error: BaseException) -> str:
     reason = " ".join(str(error).split())[:200]
     return f"internal error: {type(error).__name__}: {reason} (COLORIZE_RUN_TRACEBACK=1 shows where)"
 

@@ -1,0 +1,123 @@
+"""Speed and memory of the runtime on this machine: ``python -m benchmarks [--model MODEL] [--rounds N]``.
+
+A comparison is made round by round within one run, and the median of the rounds' ratios is quoted: machines are
+shared and noisy, and a ratio of neighbours is not.
+"""
+
+import io
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import numpy as np
+import numpy.typing as npt
+from colorize_run import Colorizer
+from PIL import Image
+
+SAMPLES = Path(__file__).resolve().parents[1] / "docs" / "samples"
+
+
+def twelve_megapixels() -> bytes:
+    """A 4000 x 3000 colour JPEG of about 5 MB: an enlarged photograph with the grain of a camera."""
+    with Image.open(SAMPLES / "coffee.jpg") as photograph:
+        large = photograph.resize((4000, 3000), Image.Resampling.BICUBIC)
+    grain = np.random.default_rng(0).normal(0, 8, (3000, 4000, 1))
+    noisy = (np.asarray(large) + grain).clip(0, 255).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noisy).save(file, "JPEG", quality=92)
+    return file.getvalue()
+
+
+def seconds(action: Callable[[], object]) -> float:
+    """Wall-clock seconds of one call."""
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def end_to_end(model: str, rounds: int) -> None:
+    """12 Mpx JPEG: the whole of `Colorizer.colorize_file` against decode + encode + session.run alone, in turn."""
+    colorizer = Colorizer(model, "cpu")
+    data = twelve_megapixels()
+    with Image.open(io.BytesIO(data)) as image:
+        image.load()
+        tables = image.quantization  # type: ignore[attr-defined]
+        width, height = colorizer.contract.working_size.fit(*image.size)
+        pad = colorizer.contract.working_size.pad
+        grey: npt.NDArray[np.float32] = np.random.default_rng(0).random((1, 1, pad(height), pad(width)), dtype=np.float32)
+
+        def decode() -> None:
+            with Image.open(io.BytesIO(data)) as again:
+                again.load()
+
+        def encode() -> None:
+            image.save(io.BytesIO(), "JPEG", qtables=tables)
+
+        floor, whole, ratios = [], [], []
+        for i in range(rounds + 1):
+            parts = [seconds(decode), seconds(encode), seconds(lambda: colorizer.model.run({"grey": grey}, ["ab"]))]
+            total = seconds(lambda: colorizer.colorize_file(io.BytesIO(data)))
+            if i:  # the first round warms up
+                floor.append(parts)
+                whole.append(total)
+                ratios.append(total / sum(parts))
+    decode_s, encode_s, run_s = (statistics.median(column) for column in zip(*floor, strict=True))
+    click.echo(
+        f"12 Mpx JPEG of {len(data) / 1e6:.1f} MB, {colorizer.contract.name}, {colorizer.model.threads} threads,"
+        f" {rounds} rounds:"
+    )
+    click.echo(f"  floor: decode {1e3 * decode_s:.0f} + encode {1e3 * encode_s:.0f} + session.run {1e3 * run_s:.1f} ms")
+    click.echo(f"  whole: {1e3 * statistics.median(whole):.0f} ms; ratio {statistics.median(ratios):.2f}"
+               f" (from {min(ratios):.2f} to {max(ratios):.2f})")  # fmt: skip
+    _, result = colorizer.colorize_file(io.BytesIO(data))
+    stages = ", ".join(f"{name} {1e3 * value:.0f}" for name, value in result.seconds.items())
+    click.echo(f"  stages of one run, ms: {stages}; chroma moved into gamut in {result.moved_share:.2%} of the pixels")
+
+
+def process(*arguments: str) -> tuple[float, int]:
+    """Wall-clock seconds and peak memory in MB of one ``colorize-run`` process."""
+    command = [sys.executable, "-m", "colorize_run", *arguments]
+    start = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise click.ClickException(f"{' '.join(command)} exited with {child.returncode}.")
+    return time.perf_counter() - start, usage.ru_maxrss // 1024
+
+
+def processes(model: str, rounds: int) -> None:
+    """Whole processes: help, one small photograph, one of 12 Mpx."""
+    with tempfile.TemporaryDirectory() as folder:
+        large = Path(folder) / "large.jpg"
+        large.write_bytes(twelve_megapixels())
+        small = str(SAMPLES / "chelsea.jpg")
+        common = ["-m", model, "--device", "cpu", "--overwrite", "-o", str(Path(folder) / "out.jpg")]
+        for name, arguments in (
+            ("--help", ["--help"]),
+            ("one photograph of 451 x 300", [small, *common]),
+            ("one photograph of 4000 x 3000", [str(large), *common]),
+        ):
+            found = [process(*arguments) for _ in range(rounds + 1)][1:]
+            times, peaks = [1e3 * t for t, _ in found], [m for _, m in found]
+            spread = f"median {statistics.median(times):.0f} ms (from {min(times):.0f} to {max(times):.0f})"
+            click.echo(f"whole process, {name}: {spread}, peak {max(peaks)} MB")
+
+
+@click.command(help=__doc__)
+@click.option("--model", default="unet", show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=9, show_default=True)
+def main(model: str, rounds: int) -> None:
+    """Measure, and print."""
+    end_to_end(model, rounds)
+    processes(model, rounds)
+
+
+if __name__ == "__main__":
+    main()

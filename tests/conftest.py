@@ -1,0 +1,30 @@
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def root() -> Path:
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real data beside the checkout, or where $COLORIZE_DATA says."""
+    folder = Path(os.environ.get("COLORIZE_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"needs the real data in {folder} (or $COLORIZE_DATA)")
+    return folder
+
+
+@pytest.fixture
+def tiny_model() -> Path:
+    return ROOT / "tests" / "data" / "tiny.onnx"
+
+
+@pytest.fixture
+def tiny_checkpoint() -> Path:
+    return ROOT / "tests" / "data" / "tiny.pt"

@@ -1,0 +1,486 @@
+"""The command line, as a person or a script meets it."""
+
+import io
+import json
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner, Result
+from colorize_run import colour
+from colorize_run.cli import main
+from colorize_run.contract import CONTRACT_KEY, GOLDEN_KEY
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = ROOT / "tests" / "data" / "tiny.onnx"
+SAMPLE = ROOT / "docs" / "samples" / "coffee.jpg"
+SIZE = (600, 400)
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs ``colorize-run`` with the tiny model in an empty folder that holds ``photo.jpg``."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(SAMPLE, tmp_path / "photo.jpg")
+
+    def invoke(*arguments: str | Path, stdin: bytes | None = None, model: Path | None = TINY) -> Result:
+        options = ["-m", str(model)] if model else []
+        return CliRunner().invoke(main, [*map(str, arguments), *options], input=stdin)
+
+    return invoke
+
+
+def one_line(result: Result, *words: str) -> str:
+    """The single error line of a run, which must name all ``words`` and be no traceback."""
+    lines = [line for line in result.stderr.splitlines() if line.lower().startswith("error")]
+    assert len(lines) == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    for word in words:
+        assert word in lines[0]
+    return lines[0]
+
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def huge_png(path: Path, side: int) -> None:
+    """A whole and valid 1-bit PNG of side x side pixels, all black, a few hundred kB."""
+    packer, row, packed = zlib.compressobj(9), b"\0" * (1 + side // 8), []
+    for _ in range(side):
+        packed.append(packer.compress(row))
+    packed.append(packer.flush())
+    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", b"".join(packed)) + png_chunk(b"IEND", b"")
+    )
+
+
+# -- where pictures go ----------------------------------------------------------------------------------------
+
+
+def test_output_lies_beside_the_input(run: Run, tmp_path: Path) -> None:
+    result = run("photo.jpg")
+    assert result.exit_code == 0
+    assert result.stdout == ""
+    assert "photo.colorized.jpg" in result.stderr
+    with Image.open(tmp_path / "photo.colorized.jpg") as image:
+        assert image.format == "JPEG"
+        assert image.size == SIZE
+    assert (tmp_path / "photo.jpg").read_bytes() == SAMPLE.read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["photo.colorized.jpg", "photo.jpg"]
+
+
+def test_default_command_may_be_named(run: Run, tmp_path: Path) -> None:
+    assert run("colorize", "photo.jpg").exit_code == 0
+    assert (tmp_path / "photo.colorized.jpg").exists()
+
+
+def test_output_file_decides_the_format(run: Run, tmp_path: Path) -> None:
+    for suffix, kind in ((".png", "PNG"), (".webp", "WEBP"), (".tif", "TIFF"), (".bmp", "BMP"), (".jpeg", "JPEG")):
+        assert run("photo.jpg", "-o", f"new/x{suffix}").exit_code == 0
+        with Image.open(tmp_path / f"new/x{suffix}") as image:
+            assert image.format == kind
+
+
+def test_output_folder(run: Run, tmp_path: Path) -> None:
+    assert run("photo.jpg", "-o", "made/by/it/").exit_code == 0
+    assert (tmp_path / "made/by/it/photo.jpg").is_file()
+    shutil.copy("photo.jpg", "second.jpg")
+    assert run("photo.jpg", "second.jpg", "-o", "both").exit_code == 0
+    assert sorted(p.name for p in (tmp_path / "both").iterdir()) == ["photo.jpg", "second.jpg"]
+
+
+def test_stdin_to_stdout(run: Run) -> None:
+    result = run("-", "-o", "-", stdin=SAMPLE.read_bytes())
+    assert result.exit_code == 0
+    with Image.open(io.BytesIO(result.stdout_bytes)) as image:
+        assert image.size == SIZE
+    assert run("-", stdin=SAMPLE.read_bytes()).stdout_bytes == result.stdout_bytes
+    assert run("photo.jpg", "-o", "-").stdout_bytes == result.stdout_bytes
+
+
+def test_existing_outputs_are_kept_unless_told_otherwise(run: Run, tmp_path: Path) -> None:
+    target = tmp_path / "photo.colorized.jpg"
+    target.write_bytes(b"precious")
+    result = run("photo.jpg")
+    assert result.exit_code == 73
+    one_line(result, "photo.colorized.jpg", "--overwrite")
+    assert target.read_bytes() == b"precious"
+    assert run("photo.jpg", "--overwrite").exit_code == 0
+    assert target.read_bytes()[:2] == b"\xff\xd8"
+
+
+def test_the_input_itself_is_never_replaced(run: Run, tmp_path: Path) -> None:
+    os.link("photo.jpg", "same.jpg")
+    for target in ("photo.jpg", "./photo.jpg", "same.jpg", "."):
+        result = run("photo.jpg", "-o", target, "--overwrite")
+        assert result.exit_code == 73
+        one_line(result, "input")
+    assert (tmp_path / "photo.jpg").read_bytes() == SAMPLE.read_bytes()
+
+
+def test_two_pictures_never_become_one_file(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    shutil.copy("photo.jpg", "a/photo.jpg")
+    result = run("photo.jpg", "a/photo.jpg", "-o", "out/")
+    assert result.exit_code == 2
+    assert "both be written" in " ".join(result.stderr.split())
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("arguments", [["photo.jpg", "-o", "x.gif"], ["-", "-o", "folder/"], ["photo.jpg", "--nonsense"]])
+def test_wrong_usage(run: Run, arguments: list[str]) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert "Traceback" not in result.stderr
+
+
+def test_nowhere_to_write(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    result = run("photo.jpg", "-o", "file/out.jpg")
+    assert result.exit_code == 73
+    one_line(result, "file")
+    result = run("photo.jpg", "-o", "/proc/nowhere/out.jpg")
+    assert result.exit_code == 73
+
+
+def test_full_disk_leaves_nothing(run: Run, tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    with Path("/dev/full").open("wb") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "colorize_run", "photo.jpg", "-o", "-", "-m", str(TINY)],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert result.returncode == 73
+    assert "No space left" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_jpeg_cannot_hold_alpha(run: Run, tmp_path: Path) -> None:
+    Image.new("RGBA", (20, 20), (10, 200, 30, 40)).save("clear.png")
+    result = run("clear.png", "-o", "clear.jpg")
+    assert result.exit_code == 1
+    one_line(result, "transparency", "PNG")
+    assert not (tmp_path / "clear.jpg").exists()
+
+
+# -- hostile inputs -------------------------------------------------------------------------------------------
+
+
+def broken_png(path: Path) -> None:
+    with Image.open(SAMPLE) as image:
+        image.save(path, "PNG")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+
+
+JPEG = SAMPLE.read_bytes()
+MAKERS: dict[str, Callable[[Path], object]] = {
+    "truncated": lambda path: path.write_bytes(JPEG[: len(JPEG) // 2]),
+    "almost whole": lambda path: path.write_bytes(JPEG[:-200]),
+    "empty": lambda path: path.write_bytes(b""),
+    "one byte": lambda path: path.write_bytes(b"\xff"),
+    "text": lambda path: path.write_text("I am a text file, whatever my name says.\n" * 50),
+    "html": lambda path: path.write_text("<!doctype html><title>404</title>"),
+    "huge png": lambda path: huge_png(path, 50_000),
+    "folder": lambda path: path.mkdir(),
+    "symlink loop": lambda path: path.symlink_to(path.name),
+    "pipe": lambda path: os.mkfifo(path),
+    "missing": lambda path: None,
+    "broken png": broken_png,
+    "float tiff": lambda path: Image.fromarray(np.zeros((9, 9), np.float32)).save(path, "TIFF"),
+    "postscript": lambda path: path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n"),
+}
+
+
+def make_hostile(folder: Path, kind: str) -> Path:
+    path = folder / f"{kind.replace(' ', '_')}.jpg"
+    MAKERS[kind](path)
+    return path
+
+
+HOSTILE = {
+    "truncated": "damaged",
+    "almost whole": "damaged",
+    "empty": "empty",
+    "one byte": "no picture",
+    "text": "no picture",
+    "html": "no picture",
+    "huge png": "2500 megapixels",
+    "folder": "folder",
+    "symlink loop": "symbolic links",
+    "pipe": "not a regular file",
+    "missing": "does not exist",
+    "broken png": "damaged",
+    "float tiff": "32-bit",
+    "postscript": "no picture",
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_input_is_one_line_and_the_others_are_done(run: Run, tmp_path: Path, kind: str) -> None:
+    path = make_hostile(tmp_path, kind)
+    shutil.copy("photo.jpg", "other.jpg")
+    result = run("photo.jpg", path, "other.jpg")
+    assert result.exit_code == 1
+    one_line(result, path.name, HOSTILE[kind])
+    assert (tmp_path / "photo.colorized.jpg").is_file()
+    assert (tmp_path / "other.colorized.jpg").is_file()
+    assert not list(tmp_path.glob(f"{path.stem}.colorized*"))
+    assert not list(tmp_path.glob(".*partial"))
+
+
+def test_all_hostile_inputs_in_bounded_memory(tmp_path: Path) -> None:
+    paths = [make_hostile(tmp_path, kind) for kind in HOSTILE]
+    code = (
+        "import resource, sys; from colorize_run.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, paths), "-m", str(TINY)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 1
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == len(HOSTILE)
+    assert int(done.stdout) < 250  # MB; a decoded 50,000 x 50,000 would take 2,500
+
+
+def test_single_missing_input_has_its_own_exit_code(run: Run) -> None:
+    result = run("nowhere.jpg")
+    assert result.exit_code == 66
+    one_line(result, "nowhere.jpg", "does not exist")
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="root reads everything, and setpriv is missing")
+def test_unreadable_input(run: Run, tmp_path: Path) -> None:
+    shutil.copy("photo.jpg", "secret.jpg")
+    Path("secret.jpg").chmod(0)
+    if os.geteuid() != 0:
+        result = run("secret.jpg")
+        assert result.exit_code == 1
+        one_line(result, "secret.jpg", "Permission denied")
+        return
+    # root passes every permission check: drop the capability that lets it
+    done = subprocess.run(
+        ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search",
+         sys.executable, "-m", "colorize_run", "secret.jpg", "-m", str(TINY)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "secret.jpg cannot be opened: Permission denied" in done.stderr
+
+
+def test_names_cannot_write_to_the_terminal(run: Run) -> None:
+    result = run("evil\x1b[31m\nname.jpg")
+    assert "\x1b" not in result.stderr
+    one_line(result, "evil\\x1b[31m\\nname.jpg")
+
+
+def test_pixel_limit_can_be_set(run: Run) -> None:
+    result = run("photo.jpg", "--max-pixels", "1000")
+    assert result.exit_code == 1
+    one_line(result, "--max-pixels")
+
+
+@pytest.mark.parametrize("data", [b"", b"not a picture"])
+def test_bad_stdin(run: Run, data: bytes) -> None:
+    result = run("-", "-o", "-", stdin=data)
+    assert result.exit_code == 1
+    assert result.stdout_bytes == b""
+    one_line(result)
+
+
+# -- models and devices ---------------------------------------------------------------------------------------
+
+
+def tampered(tmp_path: Path, change: Callable[[onnx.ModelProto], None]) -> Path:
+    model = onnx.load(TINY)
+    change(model)
+    path = tmp_path / "tampered.onnx"
+    onnx.save(model, path)
+    return path
+
+
+def without(key: str) -> Callable[[onnx.ModelProto], None]:
+    def change(model: onnx.ModelProto) -> None:
+        kept = [entry for entry in model.metadata_props if entry.key != key]
+        del model.metadata_props[:]
+        model.metadata_props.extend(kept)
+
+    return change
+
+
+def with_contract(**changes: object) -> Callable[[onnx.ModelProto], None]:
+    def change(model: onnx.ModelProto) -> None:
+        entry = next(entry for entry in model.metadata_props if entry.key == CONTRACT_KEY)
+        entry.value = json.dumps(json.loads(entry.value) | changes)
+
+    return change
+
+
+def with_other_weight(model: onnx.ModelProto) -> None:
+    last_convolution = [node for node in model.graph.node if node.op_type == "Conv"][-1]
+    tensor = next(t for t in model.graph.initializer if t.name == last_convolution.input[2])
+    values = onnx.numpy_helper.to_array(tensor).copy()
+    values[0] += 0.01
+    tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+
+
+def test_verify_is_green_and_tells_json(run: Run) -> None:
+    result = run("verify", "--json", "--device", "cpu")
+    assert result.exit_code == 0
+    found = json.loads(result.stdout)
+    assert found["ok"] is True
+    assert found["error"] <= found["tolerance"]
+    assert found["cases"] >= 3
+
+
+def test_verify_notices_one_changed_weight(run: Run, tmp_path: Path) -> None:
+    result = run("verify", "--json", model=tampered(tmp_path, with_other_weight))
+    assert result.exit_code == 65
+    assert json.loads(result.stdout)["ok"] is False
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (without(CONTRACT_KEY), "carries no contract"),
+        (with_contract(version=2), "update colorize-run"),
+        (with_contract(task="segment"), "segment"),
+        (with_contract(palette="red"), "palette"),
+    ],
+)
+def test_models_that_break_the_contract_are_refused(run: Run, tmp_path: Path, change: Callable, word: str) -> None:
+    result = run("photo.jpg", model=tampered(tmp_path, change))
+    assert result.exit_code == 65
+    one_line(result, "tampered.onnx", word)
+    assert not (tmp_path / "photo.colorized.jpg").exists()
+
+
+def test_model_without_golden_vectors_runs_but_does_not_verify(run: Run, tmp_path: Path) -> None:
+    path = tampered(tmp_path, without(GOLDEN_KEY))
+    assert run("photo.jpg", model=path).exit_code == 0
+    assert run("verify", model=path).exit_code == 65
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", TINY.read_bytes()[:20_000]])
+def test_damaged_model_files(run: Run, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "bad.onnx").write_bytes(content)
+    result = run("photo.jpg", model=tmp_path / "bad.onnx")
+    assert result.exit_code == 65
+    one_line(result, "bad.onnx")
+
+
+@pytest.mark.parametrize("name", ["nonsense", "./nowhere.onnx"])
+def test_unknown_models(run: Run, name: str) -> None:
+    result = run("photo.jpg", "-m", name, model=None)
+    assert result.exit_code == 65
+    one_line(result, name)
+
+
+def test_default_model_is_found(run: Run, tmp_path: Path) -> None:
+    assert run("photo.jpg", model=None).exit_code == 0
+    assert (tmp_path / "photo.colorized.jpg").is_file()
+
+
+def test_cuda_is_never_the_cpu_in_disguise(run: Run, tmp_path: Path) -> None:
+    result = run("photo.jpg", "--device", "cuda")
+    if result.exit_code == 0:
+        pytest.skip("CUDA works here")
+    assert result.exit_code == 69
+    one_line(result, "CUDA")
+    assert not (tmp_path / "photo.colorized.jpg").exists()
+    assert result.stdout == ""
+
+
+def test_auto_says_what_it_took_and_why(run: Run) -> None:
+    result = run("photo.jpg")
+    assert [line for line in result.stderr.splitlines() if line.startswith("device: ")]
+    assert "device: " not in run("photo.jpg", "--overwrite", "--device", "cpu").stderr
+
+
+# -- the process ----------------------------------------------------------------------------------------------
+
+
+def test_help_shows_examples_and_exit_codes(run: Run) -> None:
+    result = run("--help", model=None)
+    assert result.exit_code == 0
+    for word in ("photo.jpg", "verify", "Exit codes", "69"):
+        assert word in result.output
+
+
+def test_interrupt_leaves_no_half_file(tmp_path: Path) -> None:
+    """SIGINT at several moments of a run over many pictures: 130, and every output that exists is whole."""
+    for i in range(40):
+        shutil.copy(SAMPLE, tmp_path / f"{i:02d}.jpg")
+    inputs = sorted(map(str, tmp_path.glob("*.jpg")))
+    interrupted = 0
+    for delay in (0.3, 0.6, 0.9):
+        out = tmp_path / f"out{delay}"
+        process = subprocess.Popen(
+            [sys.executable, "-m", "colorize_run", *inputs, "-o", str(out), "-m", str(TINY)],
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        time.sleep(delay)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=30)
+        if process.returncode != 0:
+            assert process.returncode in (130, -signal.SIGINT), stderr
+            interrupted += 1
+        for path in out.iterdir() if out.exists() else []:
+            assert not path.name.startswith("."), "a partial file was left"
+            with Image.open(path) as image:
+                image.load()
+    assert interrupted
+
+
+def test_twelve_megapixels_in_bounded_memory(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    with Image.open(SAMPLE) as image:
+        large = image.resize((4000, 3000), Image.Resampling.BICUBIC)
+    noisy = np.asarray(large).astype(np.int16) + rng.normal(0, 4, (3000, 4000, 1)).astype(np.int16)
+    Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(tmp_path / "large.jpg", quality=92)
+    code = (
+        "import resource, sys; from colorize_run.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "large.jpg"), "-m", str(TINY)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert int(done.stdout) < 500
+    with Image.open(tmp_path / "large.jpg") as before, Image.open(tmp_path / "large.colorized.jpg") as after:
+        difference = colour.lightness(np.asarray(before)) - colour.lightness(np.asarray(after))
+    assert np.abs(difference).mean() < 0.5
+
+
+def test_module_and_script_are_the_same(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "colorize_run", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("colorize-run, version ")
+
+
+def test_runtime_imports_no_training_package() -> None:
+    code = (
+        "import sys, colorize_run, colorize_run.cli, colorize_run.colorize, colorize_run.verify\n"
+        "print(sorted({'torch', 'onnx', 'training', 'export', 'lightning'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT / "runtime")
+    assert done.stdout.strip() == "[]"

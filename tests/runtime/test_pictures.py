@@ -1,0 +1,209 @@
+"""What goes in comes out, only coloured: every kind of file through the Python API and the files it makes."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from colorize_run import Colorizer, colour
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import ExifTags, Image, ImageCms, ImageOps
+
+ROOT = Path(__file__).resolve().parents[2]
+COLORIZER = Colorizer(str(ROOT / "tests" / "data" / "tiny.onnx"), "cpu")
+
+
+def photograph(mode: str = "RGB", size: tuple[int, int] = (90, 60)) -> Image.Image:
+    return Image.open(ROOT / "docs" / "samples" / "chelsea.jpg").convert("RGB").resize(size).convert(mode)
+
+
+def file_of(image: Image.Image, kind: str, **options: object) -> io.BytesIO:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    file.seek(0)
+    return file
+
+
+def coloured(file: io.BytesIO, kind: str | None = None) -> Image.Image:
+    data, _ = COLORIZER.colorize_file(file, kind)
+    image = Image.open(io.BytesIO(data))
+    image.load()
+    return image
+
+
+def lightness_of(image: Image.Image) -> np.ndarray:
+    return colour.lightness(np.asarray(image.convert("RGB")))
+
+
+def colourfulness(image: Image.Image) -> float:
+    return float(np.ptp(np.asarray(image.convert("RGB")).astype(int), axis=2).mean())
+
+
+MODES = {
+    "PNG": ["RGB", "L", "1", "P", "RGBA", "LA"],
+    "TIFF": ["RGB", "L", "1", "P", "RGBA", "LA", "CMYK", "LAB"],
+    "BMP": ["RGB", "L", "1", "P"],
+    "WEBP": ["RGB", "RGBA"],
+    "JPEG": ["RGB", "L", "CMYK"],
+}
+
+
+@pytest.mark.parametrize(("kind", "mode"), [(kind, mode) for kind, modes in MODES.items() for mode in modes])
+def test_every_format_and_mode(kind: str, mode: str) -> None:
+    if mode == "LAB":
+        lab = ImageCms.profileToProfile(
+            photograph(), ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
+        )
+        source = file_of(lab, kind)
+    else:
+        source = file_of(photograph(mode), kind, **({"lossless": True} if kind == "WEBP" else {}))
+    before = photograph() if mode == "LAB" else Image.open(source).convert("RGB")
+    result = coloured(source)
+    assert result.format == kind
+    assert result.size == before.size
+    if kind != "WEBP":  # libwebp leaves out an alpha channel that is opaque throughout
+        assert result.mode == ("RGBA" if mode in ("RGBA", "LA") else "RGB")
+    assert colourfulness(result) > 4 or mode == "1"  # black and white have no room for chroma
+    difference = np.abs(lightness_of(result) - lightness_of(before))
+    assert difference.mean() < (0.5 if kind in ("PNG", "TIFF", "BMP") else 1.0)
+    if kind in ("PNG", "TIFF", "BMP") and mode != "LAB":
+        assert difference.max() < 0.35
+
+
+@pytest.mark.parametrize("sample", ["chelsea", "coffee", "rocket"])
+def test_jpeg_keeps_lightness_within_rounding(sample: str) -> None:
+    path = ROOT / "docs" / "samples" / f"{sample}.jpg"
+    data, result = COLORIZER.colorize_file(path)
+    difference = np.abs(lightness_of(Image.open(io.BytesIO(data))) - lightness_of(Image.open(path)))
+    assert difference.mean() < 0.5
+    assert 0 <= result.moved_share < 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 130), st.integers(1, 130), st.sampled_from(["RGB", "L"]), st.integers(0, 2**32 - 1))
+def test_any_size_keeps_its_size_and_lightness(width: int, height: int, mode: str, seed: int) -> None:
+    noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    image = Image.fromarray(noise).convert(mode)
+    result = COLORIZER.colorize(image)
+    assert result.size == (width, height)
+    assert np.abs(lightness_of(result) - lightness_of(image)).max() < 0.3
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (3, 2000), (1500, 1100)])
+def test_extreme_sizes(size: tuple[int, int]) -> None:
+    result = COLORIZER.colorize(photograph(size=size))
+    assert result.size == size
+
+
+def test_colorize_leaves_the_callers_picture_alone() -> None:
+    image = photograph()
+    before = image.tobytes()
+    COLORIZER.colorize(image)
+    assert image.tobytes() == before
+
+
+def test_threads_make_no_difference() -> None:
+    image = photograph(size=(1500, 1100))
+    alone = Colorizer(str(ROOT / "tests" / "data" / "tiny.onnx"), "cpu", threads=1)
+    both = Colorizer(str(ROOT / "tests" / "data" / "tiny.onnx"), "cpu", threads=2)
+    assert alone.colorize(image).tobytes() == both.colorize(image).tobytes()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_orientation_is_applied_and_reset(kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    source = file_of(photograph(), kind, exif=exif.tobytes())
+    upright = ImageOps.exif_transpose(Image.open(source)).convert("RGB")
+    result = coloured(source)
+    assert result.size == upright.size
+    assert result.getexif().get(ExifTags.Base.Orientation, 1) == 1
+    assert np.abs(lightness_of(result) - lightness_of(upright)).mean() < 1
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_exif_survives_without_its_thumbnail(kind: str) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "Camera works"
+    exif[ExifTags.Base.Orientation] = 6
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = "2026:11:21 04:22:00"
+    exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitudeRef] = "N"
+    found = coloured(file_of(photograph(), kind, exif=exif.tobytes())).getexif()
+    assert found[ExifTags.Base.Make] == "Camera works"
+    assert found.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] == "2026:11:21 04:22:00"
+    assert found.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitudeRef] == "N"
+    assert not found.get_ifd(ExifTags.IFD.IFD1)
+
+
+def wide_gamut_profile() -> bytes:
+    """A matrix profile that is not sRGB: sRGB's own with red and green primaries exchanged for gamma's sake renamed."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return profile.replace("sRGB built-in".encode("utf-16-be"), "Wide built-in".encode("utf-16-be")).replace(
+        b"sRGB built-in", b"Wide built-in"
+    )
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("profile", ["sRGB", "other"])
+def test_icc_profile_is_kept(kind: str, profile: str) -> None:
+    data = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes() if profile == "sRGB" else wide_gamut_profile()
+    source = file_of(photograph(), kind, icc_profile=data)
+    before = lightness_of(Image.open(source))
+    result = coloured(source)
+    assert result.info["icc_profile"] == data
+    assert np.abs(lightness_of(result) - before).mean() < 1
+
+
+def test_damaged_icc_profile_is_noted_not_fatal() -> None:
+    _, result = COLORIZER.colorize_file(file_of(photograph(), "PNG", icc_profile=b"no profile at all"))
+    assert any("profile" in note for note in result.notes)
+
+
+@pytest.mark.parametrize(("kind", "mode"), [("PNG", "RGBA"), ("PNG", "LA"), ("TIFF", "RGBA"), ("WEBP", "RGBA")])
+def test_alpha_is_kept_to_the_byte(kind: str, mode: str) -> None:
+    image = photograph(mode)
+    alpha = Image.fromarray(np.arange(90 * 60, dtype=np.uint32).astype(np.uint8).reshape(60, 90))
+    image.putalpha(alpha)
+    result = coloured(file_of(image, kind, **({"lossless": True} if kind == "WEBP" else {})))
+    assert result.getchannel("A").tobytes() == alpha.tobytes()
+
+
+def test_palette_transparency_becomes_alpha() -> None:
+    image = photograph("P")
+    image.info["transparency"] = 0
+    source = file_of(image, "PNG", transparency=0)
+    assert coloured(source).getchannel("A").tobytes() == Image.open(source).convert("RGBA").getchannel("A").tobytes()
+
+
+def test_sixteen_bit_grey_is_read_whole_and_noted() -> None:
+    ramp = np.linspace(0, 65535, 90 * 60).astype(np.uint16).reshape(60, 90)
+    data, result = COLORIZER.colorize_file(file_of(Image.fromarray(ramp), "PNG"))
+    assert any("16 bits" in note for note in result.notes)
+    expected = colour.lightness(ramp.astype(np.float32) / 65535)
+    assert np.abs(lightness_of(Image.open(io.BytesIO(data))) - expected).max() < 0.35
+
+
+def test_only_the_first_frame_is_taken_and_that_is_said() -> None:
+    file = io.BytesIO()
+    photograph().save(file, "TIFF", save_all=True, append_images=[photograph("L").convert("RGB")])
+    file.seek(0)
+    _, result = COLORIZER.colorize_file(file)
+    assert any("first of 2" in note for note in result.notes)
+
+
+def test_resolution_survives() -> None:
+    for kind in ("JPEG", "PNG", "TIFF", "BMP"):
+        x, y = coloured(file_of(photograph(), kind, dpi=(300, 300))).info["dpi"]
+        assert (round(x), round(y)) == (300, 300)
+
+
+def test_raw_is_the_networks_own_palette() -> None:
+    data, _ = COLORIZER.colorize_file(file_of(photograph(), "PNG"), raw=True)
+    picture = Image.open(io.BytesIO(data))
+    assert min(picture.size) == COLORIZER.contract.working_size.short_side
+    found = {tuple(pixel) for pixel in np.asarray(picture).reshape(-1, 3).tolist()}
+    palette = {tuple(min(255, round(v * 256 / 255 / 256 * 255)) for v in colour) for colour in COLORIZER.contract.palette}
+    assert len(found) <= len(palette)
+    assert all(min(max(abs(a - b) for a, b in zip(pixel, entry, strict=True)) for entry in palette) <= 1 for pixel in found)
