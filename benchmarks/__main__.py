@@ -15,6 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command line does, before NumPy is imported
+
 import numpy as np
 import numpy.typing as npt
 from colorize_run import Colorizer
@@ -82,14 +85,15 @@ def end_to_end(model: str, rounds: int) -> None:
 
 def process(*arguments: str) -> tuple[float, int]:
     """Wall-clock seconds and peak memory in MB of one ``colorize-run`` process."""
-    command = [sys.executable, "-m", "colorize_run", *arguments]
+    # VmHWM, unlike ru_maxrss, does not count what this process held when it forked.
+    code = (
+        "import sys; from colorize_run.cli import main\n"
+        "try: main(sys.argv[1:], prog_name='colorize-run')\n"
+        "finally: print([line for line in open('/proc/self/status') if 'VmHWM' in line][0].split()[1])"
+    )
     start = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        raise click.ClickException(f"{' '.join(command)} exited with {child.returncode}.")
-    return time.perf_counter() - start, usage.ru_maxrss // 1024
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    return time.perf_counter() - start, int(done.stdout.split()[-1]) // 1024
 
 
 def processes(model: str, rounds: int) -> None:

@@ -37,7 +37,7 @@ def _report(report: object) -> None:
         found = [f for f in report.findings if (f.backend, f.output) == (backend, output)]
         worst = max(found, key=lambda f: max(f.error, f.flips))
         table.add_row(backend, output, str(len(found)), f"{worst.error:.1e}", worst.case, f"{max(f.flips for f in found):.1e}")
-    Console(stderr=True).print(table)
+    Console(stderr=True, width=None if sys.stderr.isatty() else 120).print(table)
 
 
 @main.command()

@@ -19,6 +19,7 @@ from training import plots
 from training.checkpoint import Checkpoint
 from training.datasets.cifar import CLASSES, CifarData, load_split, to_tensor
 from training.errors import TrainingError
+from training.evaluate import score
 from training.networks import build
 from training.palette import kmeans_palette
 from training.recipes import Recipe
@@ -55,7 +56,7 @@ class RunFolder(Callback):
         self, folder: Path, recipe: Recipe, colours: npt.NDArray[np.float32], data: CifarData, training_data: str
     ) -> None:
         self.folder, self.recipe, self.colours = folder, recipe, colours
-        self.samples = data.validation.grey[:GRID_PICTURES], data.validation.target[:GRID_PICTURES]
+        self.validation = data.validation
         self.training_data = training_data
         self.history: list[dict[str, float]] = []
         self.started = time.monotonic()
@@ -82,7 +83,7 @@ class RunFolder(Callback):
             print(f"epoch {trainer.current_epoch + 1}/{self.recipe.epochs}  {figures}", file=sys.stderr, flush=True)
 
     def _save_grid(self, module: L.LightningModule, path: Path) -> None:
-        grey, target = self.samples
+        grey, target = self.validation.grey[:GRID_PICTURES], self.validation.target[:GRID_PICTURES]
         network = module.network
         assert isinstance(network, torch.nn.Module)
         was_training = network.training
@@ -97,7 +98,9 @@ class RunFolder(Callback):
     def finish(self, trainer: L.Trainer, module: PaletteClassification) -> Path:
         """Write curves, metrics and the checkpoint of the finished run; returns the checkpoint's path."""
         recipe = self.recipe
-        metrics = {name: self.history[-1][name] for name in ("validation_loss", "validation_accuracy")}
+        network = module.network.eval().cpu()
+        # In float32, whatever the precision of training: what `python -m training evaluate` will say of the checkpoint
+        metrics = {f"validation_{name}": value for name, value in score(network, self.validation).items()}
         plots.save_curves(self.history, self.folder / "curves.png", recipe.name)
         report = {
             "recipe": recipe.as_dict(),
@@ -110,7 +113,7 @@ class RunFolder(Callback):
         (self.folder / "metrics.json").write_text(json.dumps(report, indent=1) + "\n")
         self._save_grid(module, self.folder / "grid.png")
         path = self.folder / f"{recipe.network}.pt"
-        state = dict(module.network.state_dict())
+        state = network.state_dict()
         Checkpoint(recipe.network, recipe.arguments, state, self.colours, recipe.as_dict(), metrics, self.training_data).save(
             path
         )

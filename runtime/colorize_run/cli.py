@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+# The matrices here are small: OpenBLAS's own threads only get in the way of ours. Read when NumPy is imported.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 from colorize_run import __version__
 from colorize_run.errors import ColorizeRunError, ImageFileError, OutputError
 

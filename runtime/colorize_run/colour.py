@@ -49,24 +49,13 @@ _XYZ_TO_LEVELS = (_FROM_XYZ * _LEVELS).astype(np.float32)
 
 
 def _f(t: FloatArray) -> FloatArray:
-    """CIELAB's f: cube root above (6/29)³, a line of equal slope below."""
-    root: FloatArray = np.cbrt(t)
-    if t.size and t.min() <= _C**3:
-        line = t * np.float32(1 / (3 * _C * _C)) + np.float32(4 / 29)
-        np.copyto(root, line, where=t <= np.float32(_C**3))
-    return root
+    """CIELAB's f: cube root above (6/29)³, its tangent below."""
+    return np.where(t > _C**3, np.cbrt(t), t / (3 * _C * _C) + 4 / 29).astype(np.float32)
 
 
 def _f_inverse(u: FloatArray) -> FloatArray:
-    """Inverse of f; without a branch: the tangent line at 6/29 plus what the cube rises above it."""
-    if u.size and u.min() >= _C:
-        cube: FloatArray = u * u * u
-        return cube
-    d = np.maximum(u - np.float32(_C), np.float32(0))
-    rise: FloatArray = d * d
-    rise *= d + np.float32(3 * _C)
-    rise += (u - np.float32(4 / 29)) * np.float32(3 * _C * _C)
-    return rise
+    """Inverse of f: cube above 6/29, its tangent below."""
+    return np.where(u > _C, u * u * u, 3 * _C * _C * (u - 4 / 29)).astype(np.float32)
 
 
 def srgb_to_lab(encoded: FloatArray) -> FloatArray:
@@ -114,39 +103,99 @@ def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image if image.size == size else image.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
 
 
+class Joiner:
+    """Joins strips of a picture with new chroma, in buffers of its own; one for each thread.
+
+    Two things decide the speed here: that a strip's planes stay in the processor's cache, and that no plane is
+    allocated anew, since large allocations are mapped and unmapped each time. Hence strips, and ``out=`` everywhere.
+    """
+
+    def __init__(self, max_pixels: int) -> None:
+        self._three = [np.empty(3 * max_pixels, np.float32) for _ in range(2)]
+        self._one = [np.empty(max_pixels, np.float32) for _ in range(3)]
+        self._index = np.empty(3 * max_pixels, np.uint16)
+        self._bytes = np.empty(3 * max_pixels, np.uint8)
+        self._mask = np.empty(3 * max_pixels, np.bool_)
+
+    def join(self, pixels: Pixels, ab: FloatArray, out: ByteArray) -> int:
+        """Join a strip's own luminance with new chroma into ``out``.
+
+        ``pixels``: grey (H, W) or RGB (H, W, 3), bytes or floats 0..1, sRGB-encoded; ``ab``: (2, H, W) CIELAB a*, b*;
+        ``out``: (H, W, 4) bytes, R, G, B and a fourth that means nothing, as Pillow's mode RGBX has it.
+        Returns the number of pixels whose chroma sRGB cannot show at their luminance: those are moved straight
+        towards grey in linear light, which keeps their luminance, as clipping would not.
+        """
+        h, w = pixels.shape[:2]
+        n = h * w
+        fy, u, scratch = (buffer[:n].reshape(h, w) for buffer in self._one)
+        xyz = self._three[0][: 3 * n].reshape(3, h, w)
+        self._luminance(pixels, xyz[1])
+        self._f(xyz[1], fy, scratch)
+        cv2.scaleAdd(ab[0], 1 / 500, fy, dst=u)
+        self._f_inverse(u, scratch, out=xyz[0])
+        cv2.scaleAdd(ab[1], -1 / 200, fy, dst=u)
+        self._f_inverse(u, scratch, out=xyz[2])
+        levels = np.matmul(_XYZ_TO_LEVELS, xyz.reshape(3, n), out=self._three[1][: 3 * n].reshape(3, n))
+        np.multiply(xyz[1], np.float32(_LEVELS), out=fy)
+        moved = self._move_into_gamut(levels, fy.ravel(), out=xyz.reshape(3, n))
+        index, encoded = (buffer[: 3 * n].reshape(3, h, w) for buffer in (self._index, self._bytes))
+        index[...] = xyz
+        cv2.LUT(index.reshape(3 * h, w), _ENCODE, dst=encoded.reshape(3 * h, w))
+        cv2.merge([encoded[0], encoded[1], encoded[2], encoded[2]], dst=out)
+        return moved
+
+    def _luminance(self, pixels: Pixels, out: FloatArray) -> None:
+        if pixels.dtype != np.uint8:
+            out[...] = luminance(pixels)
+        elif pixels.ndim == 2:
+            cv2.LUT(pixels, _DECODE, dst=out)
+        else:
+            linear = self._three[1][: pixels.size].reshape(pixels.shape)
+            cv2.LUT(pixels, _DECODE, dst=linear)
+            cv2.transform(linear, _Y_WEIGHTS, dst=out)
+
+    def _f(self, y: FloatArray, out: FloatArray, scratch: FloatArray) -> None:
+        """`_f` in place: the root of what is above (6/29)³, plus the line of what is below."""
+        np.clip(y, np.float32(_C**3), np.float32(2), out=scratch)
+        np.cbrt(scratch, out=out)
+        np.clip(y, np.float32(0), np.float32(_C**3), out=scratch)
+        cv2.addWeighted(scratch, 1 / (3 * _C * _C), out, 1, -_C / 3, dst=out)
+
+    def _f_inverse(self, u: FloatArray, scratch: FloatArray, out: FloatArray) -> None:
+        """`_f_inverse` in place: the cube of what is above 6/29, plus the line of what is below."""
+        np.clip(u, np.float32(_C), np.float32(9), out=scratch)
+        np.multiply(scratch, scratch, out=out)
+        np.multiply(out, scratch, out=out)
+        np.clip(u, np.float32(-9), np.float32(_C), out=scratch)
+        cv2.addWeighted(scratch, 3 * _C * _C, out, 1, -3 * _C**3, dst=out)
+
+    def _move_into_gamut(self, levels: FloatArray, grey: FloatArray, out: FloatArray) -> int:
+        """Copy (3, n) levels, those outside the gamut moved to the grey (n,) of their luminance; returns how many.
+
+        What lies outside by less than one level is cut off by the conversion to integers, and not counted.
+        """
+        np.clip(levels, np.float32(-0.9), np.float32(_LEVELS + 0.9), out=out)
+        mask = self._mask[: levels.size].reshape(levels.shape)
+        np.not_equal(levels, out, out=mask)
+        np.logical_or(mask[0], mask[1], out=mask[0])
+        np.logical_or(mask[0], mask[2], out=mask[0])
+        outside = np.flatnonzero(mask[0])
+        if outside.size:
+            y = np.take(grey, outside)
+            planes = [np.take(plane, outside) for plane in levels]
+            high = np.maximum(np.maximum(planes[0], planes[1]), planes[2])
+            low = np.minimum(np.minimum(planes[0], planes[1]), planes[2])
+            room_up = np.divide(_LEVELS - y, high - y, out=np.ones_like(y), where=high > _LEVELS)
+            room_down = np.divide(y, y - low, out=np.ones_like(y), where=low < 0)
+            scale = np.clip(np.minimum(room_up, room_down), 0, 1)
+            for target, plane in zip(out, planes, strict=True):
+                target[outside] = np.clip(y + (plane - y) * scale, 0, _LEVELS)
+        return int(outside.size)
+
+
 def join(pixels: Pixels, ab: FloatArray) -> tuple[ByteArray, int]:
-    """Join a picture's own luminance with new chroma.
-
-    ``pixels``: grey (H, W) or RGB (H, W, 3), bytes or floats 0..1, sRGB-encoded; ``ab``: (2, H, W) CIELAB a*, b*.
-    Returns RGB (H, W, 3) bytes and the number of pixels whose chroma sRGB cannot show at their luminance: those
-    are moved straight towards grey in linear light, which keeps their luminance, as clipping would not.
-    """
-    y = luminance(pixels)
-    fy = _f(y)
-    xyz = np.empty((3, *y.shape), np.float32)
-    xyz[0] = _f_inverse(ab[0] * np.float32(1 / 500) + fy)
-    xyz[1] = y
-    xyz[2] = _f_inverse(fy - ab[1] * np.float32(1 / 200))
-    levels = np.matmul(_XYZ_TO_LEVELS, xyz.reshape(3, -1))
-    moved = _move_into_gamut(levels, y.ravel())
-    np.clip(levels, 0, _LEVELS, out=levels)
-    encoded = cv2.LUT(levels.astype(np.uint16), _ENCODE).reshape(xyz.shape)
-    return cv2.merge([encoded[0], encoded[1], encoded[2]]), moved
-
-
-def _move_into_gamut(levels: FloatArray, y: FloatArray) -> int:
-    """Scale the chroma of out-of-gamut pixels in place, (3, n) levels about (n,) luminance; returns how many.
-
-    What lies outside by less than half a byte is left to rounding and not counted.
-    """
-    low_limit, high_limit = -0.5 / 255 / 12.92 * _LEVELS, (1 + 1 / 255) * _LEVELS
-    if not levels.size or (levels.min() >= low_limit and levels.max() <= high_limit):
-        return 0
-    lowest, highest = levels.min(axis=0), levels.max(axis=0)
-    outside = np.flatnonzero((lowest < np.float32(low_limit)) | (highest > np.float32(high_limit)))
-    grey, low, high = y[outside] * np.float32(_LEVELS), lowest[outside], highest[outside]
-    room_up = np.divide(_LEVELS - grey, high - grey, out=np.ones_like(grey), where=high > _LEVELS)
-    room_down = np.divide(grey, grey - low, out=np.ones_like(grey), where=low < 0)
-    scale = np.clip(np.minimum(room_up, room_down), 0, 1)
-    levels[:, outside] = grey + (levels[:, outside] - grey) * scale
-    return int(outside.size)
+    """`Joiner.join` of a single picture: RGB (H, W, 3) bytes, and the number of pixels that gave way."""
+    h, w = pixels.shape[:2]
+    out = np.empty((h, w, 4), np.uint8)
+    moved = Joiner(h * w).join(pixels, ab, out)
+    return out[..., :3], moved

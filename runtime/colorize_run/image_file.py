@@ -36,7 +36,7 @@ Image.MAX_IMAGE_PIXELS = None
 class Picture:
     """A decoded picture, upright, and what its file said besides.
 
-    ``pixels``: a Pillow image of mode L or RGB, in sRGB, or for 16-bit grey files float32 (H, W), 0..1, sRGB-encoded.
+    ``pixels``: a Pillow image of mode L, RGB or RGBX, in sRGB, or for 16-bit grey files float32 (H, W), 0..1, sRGB-encoded.
     ``alpha``: mode L, or None. ``profile``: the ICC profile to write back, into whose space ``pixels`` are converted
     on writing when ``convert_back``. ``notes``: what could not be carried over, for the person to read.
     """
@@ -269,17 +269,31 @@ def encode(picture: Picture, kind: str | None = None) -> bytes:
     Errors: ImageFileError when the format cannot hold the alpha channel or the picture's size.
     """
     kind = kind or picture.format
+    image = _as_the_file_holds_it(picture, kind)
+    options = _encoder_options(picture, kind)
+    buffer = io.BytesIO()
+    try:
+        image.save(buffer, kind, **options)
+    except (OSError, ValueError, OverflowError) as error:
+        raise ImageFileError(f"cannot be written as {kind}: {error}.") from error
+    return buffer.getvalue()
+
+
+def _as_the_file_holds_it(picture: Picture, kind: str) -> Image.Image:
+    """Pixels in the file's own colour space, with their alpha."""
     image = picture.pixels
     assert isinstance(image, Image.Image)
     if picture.convert_back and picture.profile and kind in _HOLDS_PROFILE:
-        srgb = _srgb()
-        own = ImageCms.ImageCmsProfile(io.BytesIO(picture.profile))
-        image = _convert(image, srgb, own)
+        image = _convert(image.convert("RGB"), _srgb(), ImageCms.ImageCmsProfile(io.BytesIO(picture.profile)))
     if picture.alpha is not None:
         if kind not in _HOLDS_ALPHA:
             raise ImageFileError(f"has transparency, which {kind} cannot hold; write PNG, WebP or TIFF.")
-        image = image.convert("RGBA")
+        image = image.convert("RGB").convert("RGBA")  # from RGBX straight, the fourth byte would become alpha
         image.putalpha(picture.alpha)
+    return image.convert("RGB") if image.mode == "RGBX" and kind != "JPEG" else image
+
+
+def _encoder_options(picture: Picture, kind: str) -> dict[str, Any]:
     options = dict(_DEFAULTS[kind])
     if kind == picture.format:
         if "qtables" in picture.save_options:
@@ -291,12 +305,7 @@ def encode(picture: Picture, kind: str | None = None) -> bytes:
         options["icc_profile"] = picture.profile
     if picture.exif:
         options["exif"] = picture.exif
-    buffer = io.BytesIO()
-    try:
-        image.save(buffer, kind, **options)
-    except (OSError, ValueError, OverflowError) as error:
-        raise ImageFileError(f"cannot be written as {kind}: {error}.") from error
-    return buffer.getvalue()
+    return options
 
 
 def write_atomically(data: bytes, target: Path, *, overwrite: bool) -> None:

@@ -76,18 +76,32 @@ def _captured_output() -> Iterator[list[str]]:
             lines += (file.read().decode(errors="replace") + python_output.getvalue()).splitlines()
 
 
-def _cause(lines: list[str]) -> str:
+@dataclass(frozen=True)
+class NoCuda:
+    """Why CUDA does not work here, and what would mend it."""
+
+    cause: str
+    way_out: str = ""
+
+
+def _no_cuda(lines: list[str]) -> NoCuda:
     """The missing library, or the provider's own words, out of what onnxruntime printed."""
     text = "\n".join(lines)
     if match := re.search(r"([\w.+-]+\.so[\w.]*): cannot open shared object file", text):
         library = match[1]
         if library.startswith("libcuda.so"):
-            return f"{library} is missing: no NVIDIA driver is installed here"
-        return f"{library} is missing: pip install 'colorize-run[gpu]' brings the CUDA 13 and cuDNN 9 libraries"
+            return NoCuda(f"{library} is missing", "install the NVIDIA driver")
+        return NoCuda(f"{library} is missing", "pip install 'colorize-run[gpu]' brings the CUDA 13 and cuDNN 9 libraries")
     for line in lines:
-        if "CUDA" in line or "cuda" in line:
-            return re.sub(r"\x1b\[[0-9;]*m", "", line).strip()[:300]
-    return "onnxruntime gave no reason"
+        if "cuda" in line.lower():
+            return NoCuda(re.sub(r"\x1b\[[0-9;]*m", "", line).strip()[:300])
+    return NoCuda("onnxruntime gave no reason")
+
+
+def _cpu_build() -> NoCuda:
+    """The installed onnxruntime was built without CUDA, or its files were overwritten by one that was."""
+    cause = f"onnxruntime {ort.__version__} here is the CPU build"
+    return NoCuda(cause, "pip uninstall onnxruntime onnxruntime-gpu, then pip install 'colorize-run[gpu]'")
 
 
 def _options(threads: int) -> ort.SessionOptions:
@@ -104,13 +118,9 @@ def _open_cpu(model: bytes, threads: int) -> ort.InferenceSession:
     return ort.InferenceSession(model, _options(threads), providers=[_CPU])
 
 
-def _open_cuda(model: bytes, threads: int) -> tuple[ort.InferenceSession | None, str]:
-    """A session on CUDA and "", or None and the cause."""
+def _open_cuda(model: bytes, threads: int) -> ort.InferenceSession | NoCuda:
     if _CUDA not in ort.get_available_providers():
-        return None, (
-            f"onnxruntime {ort.__version__} here is the CPU build: pip uninstall onnxruntime, then"
-            " pip install 'colorize-run[gpu]'"
-        )
+        return _cpu_build()
     session, failure = None, ""
     with _captured_output() as lines:
         ort.preload_dlls()
@@ -121,9 +131,9 @@ def _open_cuda(model: bytes, threads: int) -> tuple[ort.InferenceSession | None,
         except Exception as error:  # onnxruntime raises bare RuntimeError and its own family for lost devices
             failure = str(error)
     if session is None or session.get_providers()[0] != _CUDA:
-        return None, _cause([failure, *lines])
+        return _no_cuda([*lines, failure])
     session.disable_fallback()  # a device lost at run time shall be an error, not a CPU session
-    return session, ""
+    return session
 
 
 def open_session(model: bytes, device: str, threads: int) -> tuple[ort.InferenceSession, Device]:
@@ -134,12 +144,13 @@ def open_session(model: bytes, device: str, threads: int) -> tuple[ort.Inference
     """
     if device == "cpu":
         return _open_cpu(model, threads), Device("cpu", "asked for")
-    session, cause = _open_cuda(model, threads)
-    if session is not None:
-        return session, Device("cuda", "asked for" if device == "cuda" else "CUDA works here")
+    found = _open_cuda(model, threads)
+    if not isinstance(found, NoCuda):
+        return found, Device("cuda", "asked for" if device == "cuda" else "CUDA works here")
     if device == "cuda":
-        raise DeviceError(f"CUDA was asked for, but does not work here: {cause}.")
-    return _open_cpu(model, threads), Device("cpu", f"no CUDA: {cause}")
+        way_out = f"; {found.way_out}" if found.way_out else ""
+        raise DeviceError(f"CUDA was asked for, but does not work here: {found.cause}{way_out}.")
+    return _open_cpu(model, threads), Device("cpu", f"no CUDA: {found.cause}")
 
 
 class Model:
