@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SAMPLE := docs/samples/rocket.jpg
+SAMPLE := docs/samples/chelsea.jpg
 
 .PHONY: demo test check lint types wheel-proof bench clean
 .DEFAULT_GOAL := help
