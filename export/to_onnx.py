@@ -3,7 +3,7 @@
 import os
 import socket
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
@@ -174,8 +174,3 @@ def check(path: Path, checkpoint: Checkpoint, data_dir: Path | None = None) -> p
         raise ExportError(f"{path} is of the unknown model {contract.name!r}; known: {', '.join(SPECIFICATIONS)}.")
     _prove_file(path)
     return parity.prove(wrap(checkpoint, specification), onnx.load(path), OUTPUTS, parity.cases(data_dir))
-
-
-def renamed(specification: Specification, name: str | None) -> Specification:
-    """The specification under another name, or as it is."""
-    return replace(specification, name=name) if name else specification

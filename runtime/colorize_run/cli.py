@@ -115,8 +115,11 @@ def colorize(
     max_pixels: int | None,
 ) -> None:  # fmt: skip
     """Colourize IMAGE…: JPEG, PNG, WebP, TIFF or BMP; - reads one from stdin."""
+    from PIL import Image
+
     from colorize_run.image_file import MAX_PIXELS
 
+    Image.MAX_IMAGE_PIXELS = None  # --max-pixels decides instead, and its message names the way out
     jobs = _plan(images, output)
     colorizer = _open_colorizer(model, device)
     codes = [_process(colorizer, job, raw, overwrite, max_pixels or MAX_PIXELS) for job in jobs]

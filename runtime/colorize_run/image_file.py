@@ -28,9 +28,6 @@ SUFFIXES = {
 _HOLDS_ALPHA = ("PNG", "WEBP", "TIFF")
 _HOLDS_PROFILE = ("JPEG", "PNG", "WEBP", "TIFF")
 
-# Pillow's limit has no message that names a way out, and warns at half of it; `read` checks MAX_PIXELS instead.
-Image.MAX_IMAGE_PIXELS = None
-
 
 @dataclass
 class Picture:
@@ -106,6 +103,8 @@ def read(source: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> Picture:
                 return _picture(image)
         except ImageFileError:
             raise
+        except Image.DecompressionBombError as error:  # the host process's own limit, which is not ours to lift
+            raise ImageFileError("has more pixels than Pillow's MAX_IMAGE_PIXELS allows in this process.") from error
         except UnidentifiedImageError as error:
             raise ImageFileError(f"is no picture in a known format ({', '.join(READABLE)}).") from error
         except MemoryError as error:

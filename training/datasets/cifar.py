@@ -18,7 +18,6 @@ from training.palette import nearest_colour
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 HORSES_FILE = "cifar10_horses_train.npz"
 _PICTURES_AT_ONCE = 5000
-SPLITS = ("train", "validation", "test", "all")
 
 Batch = dict[str, Tensor]
 
@@ -56,7 +55,7 @@ def split_indices(count: int, seed: int, fraction: float = 0.1) -> tuple[npt.NDA
 
 
 def load_split(data_dir: Path, split: str, classes: Sequence[str], split_seed: int) -> npt.NDArray[np.uint8]:
-    """Load one of SPLITS; ``train`` and ``validation`` divide the official training set, ``all`` is the whole of it."""
+    """Load a split: ``train`` and ``validation`` divide the official training set, ``all`` is the whole of it, or ``test``."""
     images = load_images(data_dir, classes, test=split == "test")
     if split in ("test", "all"):
         return images

@@ -22,8 +22,6 @@ class UNet(nn.Module):
     Source: CSC321 (2018), assignment 2, after Ronneberger et al. 2015, "U-Net".
     """
 
-    size_multiple = 4
-
     def __init__(self, kernel: int = 3, num_filters: int = 32, num_colours: int = 24, in_channels: int = 1) -> None:
         super().__init__()
         f, k = num_filters, kernel
