@@ -1,9 +1,13 @@
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# Shells start background jobs with SIGINT ignored, which children would inherit: tests of Ctrl-C could not press it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
