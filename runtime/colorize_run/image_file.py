@@ -100,7 +100,11 @@ def read(source: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> Picture:
                         f" {max_pixels / 1e6:.0f}; --max-pixels raises it."
                     )
                 image.load()
-                return _picture(image)
+                picture = _picture(image)
+            if picture.format == "WEBP":  # Pillow does not tell how a WebP file was compressed
+                file.seek(0)
+                picture.save_options["lossless"] = b"VP8L" in file.read(64)
+            return picture
         except ImageFileError:
             raise
         except Image.DecompressionBombError as error:  # the host process's own limit, which is not ours to lift
