@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from colorize_run import colour, image_file
-from colorize_run.errors import ContractError
+from colorize_run.errors import ContractError, ModelFileError
 from colorize_run.image_file import Picture
 from colorize_run.models import DEFAULT_COLORIZE_MODEL
 from colorize_run.session import Model
@@ -57,8 +57,8 @@ class Colorizer:
     Errors: ModelFileError, ContractError, DeviceError.
     """
 
-    def __init__(self, model: str = DEFAULT_COLORIZE_MODEL, device: str = "auto", threads: int | None = None) -> None:
-        self.model = Model(model, device, threads)
+    def __init__(self, model: str | Path = DEFAULT_COLORIZE_MODEL, device: str = "auto", threads: int | None = None) -> None:
+        self.model = Model(str(model), device, threads)
         self.contract = self.model.contract
         if self.contract.task != "colorize":
             raise ContractError(f"{self.model.path} is a model for {self.contract.task}, not for colourizing.")
@@ -113,6 +113,8 @@ class Colorizer:
         size = self.contract.working_size
         padded = np.pad(grey, ((0, size.pad(h) - h), (0, size.pad(w) - w)), mode="edge")
         outputs = self.model.run({"grey": padded[None, None]})
+        if outputs["ab"].shape != (1, 2, *padded.shape) or not np.isfinite(outputs["ab"]).all():
+            raise ModelFileError(f"{self.model.path} gave chroma that is no number, or of another size than its input.")
         rgb = outputs.get("rgb")
         return Prediction(outputs["ab"][0, :, :h, :w], None if rgb is None else rgb[0, :, :h, :w])
 
@@ -122,7 +124,7 @@ class Colorizer:
         if rgb is None:
             raise ContractError(f"{self.model.path} makes no picture of its own, so --raw has nothing to show.")
         picture.pixels = Image.fromarray(np.rint(rgb.transpose(1, 2, 0) * 255).clip(0, 255).astype(np.uint8))
-        picture.convert_back = False
+        picture.convert_back, picture.profile = False, None
         if picture.alpha is not None:
             picture.alpha = colour.resize(picture.alpha, picture.pixels.size)
 
@@ -143,28 +145,39 @@ class Colorizer:
         source = _to_array(picture.pixels) if isinstance(picture.pixels, Image.Image) else picture.pixels
         target = np.empty((height, width, 4), np.uint8)
         chroma = ChromaRows(ab, width, height)
-        rows = max(1, min(height, _STRIP_PIXELS // width))
+        tiles = _tiles(width, height)
         threads = self.model.threads if width * height >= _PARALLEL_FROM else 1
 
-        def band(first: int) -> int:
-            """Every ``threads``-th strip, beginning with the ``first``."""
-            joiner, moved = colour.Joiner(rows * width), 0
-            ab_rows = np.empty((2, rows, width), np.float32)
-            for top in range(first * rows, height, threads * rows):
-                bottom = min(top + rows, height)
-                moved += joiner.join(
-                    source[top:bottom], chroma.between(top, bottom, ab_rows[:, : bottom - top]), target[top:bottom]
-                )
+        def share(first: int) -> int:
+            """Every ``threads``-th tile, beginning with the ``first``."""
+            top, bottom, left, right = tiles[0]  # none is larger
+            joiner, moved = colour.Joiner((bottom - top) * (right - left)), 0
+            buffer = np.empty(2 * (bottom - top) * (right - left), np.float32)
+            for top, bottom, left, right in tiles[first::threads]:
+                shape = 2, bottom - top, right - left
+                ab_tile = chroma.between(top, bottom, left, right, out=buffer[: np.prod(shape)].reshape(shape))
+                moved += joiner.join(source[top:bottom, left:right], ab_tile, target[top:bottom, left:right])
             return moved
 
         if threads == 1:
-            moved = band(0)
+            moved = share(0)
         else:
             with ThreadPoolExecutor(threads) as pool:
-                moved = sum(pool.map(band, range(threads)))
+                moved = sum(pool.map(share, range(threads)))
         # Without a copy: four bytes a pixel is how Pillow keeps RGB, too.
         picture.pixels = Image.frombuffer("RGBX", (width, height), target, "raw", "RGBX", 0, 1)
         return moved
+
+
+def _tiles(width: int, height: int) -> list[tuple[int, int, int, int]]:
+    """(top, bottom, left, right) of strips of at most _STRIP_PIXELS pixels; very wide rows are cut, too."""
+    columns = min(width, _STRIP_PIXELS)
+    rows = max(1, _STRIP_PIXELS // columns)
+    return [
+        (top, min(top + rows, height), left, min(left + columns, width))
+        for top in range(0, height, rows)
+        for left in range(0, width, columns)
+    ]
 
 
 def _to_array(image: Image.Image) -> npt.NDArray[np.uint8]:
@@ -186,8 +199,8 @@ class ChromaRows:
         self._wide = np.stack([np.asarray(plane) for plane in planes])  # (2, h, width)
         self._height = height
 
-    def between(self, top: int, bottom: int, out: FloatArray) -> FloatArray:
-        """Rows top..bottom-1, written into ``out`` (2, bottom - top, width)."""
+    def between(self, top: int, bottom: int, left: int, right: int, out: FloatArray) -> FloatArray:
+        """Rows top..bottom-1 of columns left..right-1, written into ``out`` (2, bottom - top, right - left)."""
         h = self._wide.shape[1]
         centre = ((np.arange(top, bottom) + 0.5) * (h / self._height) - 0.5).clip(0, h - 1)
         upper = centre.astype(np.intp)
@@ -198,5 +211,5 @@ class ChromaRows:
         row = np.arange(bottom - top)
         weights[row, upper - first] = 1 - (centre - upper)
         weights[row, lower - first] += centre - upper
-        rows: FloatArray = np.matmul(weights, self._wide[:, first:last], out=out)
+        rows: FloatArray = np.matmul(weights, self._wide[:, first:last, left:right], out=out)
         return rows

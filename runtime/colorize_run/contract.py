@@ -38,7 +38,9 @@ class WorkingSize:
     maximum: int
 
     def __post_init__(self) -> None:
-        if not (self.multiple > 0 and 0 < self.minimum <= self.maximum and 0 < self.short_side <= self.maximum):
+        if max(dataclasses.astuple(self)) > 1 << 16 or not (
+            self.multiple > 0 and 0 < self.minimum <= self.maximum and 0 < self.short_side <= self.maximum
+        ):
             raise ContractError(f"The contract's working size is impossible: {dataclasses.asdict(self)}.")
 
     def fit(self, width: int, height: int) -> tuple[int, int]:
@@ -130,9 +132,19 @@ def _check_fields(values: dict[str, Any]) -> None:
     sides = values["working_size"]
     if set(sides) != {f.name for f in dataclasses.fields(WorkingSize)} or not all(type(v) is int for v in sides.values()):
         raise ContractError(f"The contract's working_size is malformed: {sides!r:.100}.")
+    for name in ("metrics", "parity", "tolerance", "flips"):
+        numbers = values.get(name, {"cpu": 0, "cuda": 0})
+        if not all(_is_number(number) for number in numbers.values()):
+            raise ContractError(f"The contract's {name} should hold finite numbers, found {numbers!r:.100}.")
+        if name in ("tolerance", "flips") and not {"cpu", "cuda"} <= set(numbers):
+            raise ContractError(f"The contract's {name} should name cpu and cuda, found {numbers!r:.100}.")
     weights = values.get("grey_weights", [1, 0, 0])
-    if len(weights) != 3 or not all(isinstance(w, int | float) for w in weights) or abs(sum(weights) - 1) > 1e-3:
+    if len(weights) != 3 or not all(_is_number(w) and abs(w) < 10 for w in weights) or abs(sum(weights) - 1) > 1e-3:
         raise ContractError(f"The contract's grey_weights should be three numbers that sum to 1, found {weights!r:.60}.")
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < float("inf")
 
 
 @dataclass(frozen=True)
@@ -165,6 +177,13 @@ def unpack_golden(text: str) -> list[GoldenCase]:
                 number, kind, name = key.split("/")
                 case = cases.setdefault(number, GoldenCase({}, {}))
                 (case.inputs if kind == "in" else case.outputs)[name] = archive[key]
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, binascii.Error) as error:
+    except (ValueError, OSError, EOFError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, binascii.Error) as error:
         raise ContractError(f"The golden vectors are damaged: {error}.") from error
+    arrays = [array for case in cases.values() for group in (case.inputs, case.outputs) for array in group.values()]
+    if not cases or not all(case.inputs and case.outputs for case in cases.values()):
+        raise ContractError("The golden vectors are damaged: a case has no input or no output.")
+    if len({frozenset(case.outputs) for case in cases.values()}) > 1 or not all(
+        array.dtype == np.float32 and array.ndim == 4 and array.size and np.isfinite(array).all() for array in arrays
+    ):
+        raise ContractError("The golden vectors are damaged: not all are finite float32 of four dimensions.")
     return [cases[number] for number in sorted(cases)]

@@ -7,7 +7,6 @@ import os
 import secrets
 import stat
 import unicodedata
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +25,7 @@ SUFFIXES = {
     ".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP", ".dib": "BMP",
 }  # fmt: skip
 _HOLDS_ALPHA = ("PNG", "WEBP", "TIFF")
+_MAX_JPEG_EXIF = 65_533 - len(b"Exif\0\0")
 _HOLDS_PROFILE = ("JPEG", "PNG", "WEBP", "TIFF")
 
 
@@ -73,15 +73,23 @@ def _opened(source: Path | BinaryIO) -> Iterator[BinaryIO]:
         raise InputMissingError("does not exist.") from error
     except OSError as error:
         raise ImageFileError(f"cannot be opened: {error.strerror}.") from error
-    with open(fd, "rb") as file:
-        status = os.fstat(fd)
-        if stat.S_ISDIR(status.st_mode):
-            raise ImageFileError("is a folder; name the pictures in it.")
-        if not stat.S_ISREG(status.st_mode):
-            raise ImageFileError("is not a regular file; pipe pictures in with '-'.")
-        if status.st_size == 0:
-            raise ImageFileError("is empty (0 bytes).")
+    try:
+        _check_kind(os.fstat(fd))
+        file = os.fdopen(fd, "rb")
+    except BaseException:
+        os.close(fd)
+        raise
+    with file:
         yield file
+
+
+def _check_kind(status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise ImageFileError("is a folder; name the pictures in it.")
+    if not stat.S_ISREG(status.st_mode):
+        raise ImageFileError("is not a regular file; pipe pictures in with '-'.")
+    if status.st_size == 0:
+        raise ImageFileError("is empty (0 bytes).")
 
 
 def read(source: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> Picture:
@@ -89,8 +97,7 @@ def read(source: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> Picture:
 
     Errors: InputMissingError, ImageFileError; their messages leave the file's name to the caller.
     """
-    with _opened(source) as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of oddities in metadata that do not touch the pixels
+    with _opened(source) as file:
         try:
             with Image.open(file, formats=READABLE) as image:
                 width, height = image.size
@@ -99,8 +106,11 @@ def read(source: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> Picture:
                         f"has {width} x {height} = {width * height / 1e6:.0f} megapixels, more than the limit of"
                         f" {max_pixels / 1e6:.0f}; --max-pixels raises it."
                     )
+                deep = any(";16" in str(tile[3]) for tile in image.tile)  # loading forgets it
                 image.load()
                 picture = _picture(image)
+            if deep:
+                picture.notes.append("its 16 bits per channel were rounded to 8")
             if picture.format == "WEBP":  # Pillow does not tell how a WebP file was compressed
                 file.seek(0)
                 picture.save_options["lossless"] = b"VP8L" in file.read(64)
@@ -119,10 +129,10 @@ def read(source: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> Picture:
 
 
 def from_image(image: Image.Image) -> Picture:
-    """A copy of a Pillow image as `read` would have decoded it. Errors: ImageFileError for modes I and F."""
-    copy = image.copy()
-    copy.info.pop("exif", None)  # only a file is written with metadata
-    return _picture(copy)
+    """A copy of a Pillow image as `read` would have decoded it. Errors: ImageFileError for modes I and F, and no pixels."""
+    if 0 in image.size:
+        raise ImageFileError("has no pixels.")
+    return _picture(image.copy())
 
 
 def _picture(image: Image.Image) -> Picture:
@@ -133,26 +143,39 @@ def _picture(image: Image.Image) -> Picture:
         notes.append(f"only the first of {image.n_frames} frames was taken")  # type: ignore[attr-defined]
     save_options = _save_options(image, kind)
     profile = image.info.get("icc_profile")
-    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
-        # Kept tables round luminance to where it already is (mean error of L* 0.1 to 0.3), but only while the 8x8
-        # blocks stay in place: on a turned picture they would cost more than 1.
-        save_options.pop("qtables", None)
-    ImageOps.exif_transpose(image, in_place=True)
-    exif = _exif(image)
+    exif = None
+    try:
+        if _turn_upright(image):
+            # Kept tables round luminance to where it already is, but only while the 8x8 blocks stay in place: on a
+            # turned picture they would cost more than 1 of L*.
+            save_options.pop("qtables", None)
+        exif = _exif(image)
+    except Exception:  # every camera writes EXIF in its own way; a picture is worth more than its tags
+        notes.append("its EXIF is damaged and was left out")
+        image.info.pop("exif", None)
     alpha, colours = _split_alpha(image)
-    if not isinstance(colours, Image.Image):
-        notes.append("its 16 bits per channel were rounded to 8 on writing")
-        return Picture(colours, kind, alpha, None, False, exif, save_options, notes)
     picture = Picture(colours, kind, alpha, profile, False, exif, save_options, notes)
-    _to_srgb(picture)
+    if isinstance(colours, Image.Image):
+        _to_srgb(picture)
+    elif profile is not None:
+        _deep_grey_to_srgb(picture)
+    if not isinstance(colours, Image.Image) and "transparency" in image.info:
+        notes.append("its transparent grey was made opaque")
     return picture
+
+
+def _turn_upright(image: Image.Image) -> bool:
+    """Apply the EXIF orientation in place; whether there was anything to turn."""
+    turned = bool(image.getexif().get(ExifTags.Base.Orientation, 1) != 1)
+    ImageOps.exif_transpose(image, in_place=True)
+    return turned
 
 
 def _split_alpha(image: Image.Image) -> tuple[Image.Image | None, Image.Image | npt.NDArray[np.float32]]:
     """Alpha (L or None), and colours as a mode that `Picture.pixels` knows, CMYK and LAB left for the profile."""
     mode = image.mode
     if mode.startswith("I;16"):
-        return None, np.asarray(image).astype(np.float32) / np.float32(65535)
+        return None, _deep_grey(image)
     if mode in ("I", "F"):
         raise ImageFileError(
             f"has 32-bit pixels (Pillow's mode {mode}), whose white is not defined; convert it to 8 or 16 bits."
@@ -170,6 +193,15 @@ def _split_alpha(image: Image.Image) -> tuple[Image.Image | None, Image.Image | 
     return None, image.convert("RGB")
 
 
+def _deep_grey(image: Image.Image) -> npt.NDArray[np.float32]:
+    """A 16-bit grey image as (H, W) floats, 0..1; TIFF may keep fewer bits in them, or white as zero."""
+    tags = getattr(image, "tag_v2", {})
+    bits = tags.get(ExifTags.Base.BitsPerSample, (16,))[0]
+    values = np.asarray(image).astype(np.float32) / np.float32(2**bits - 1)
+    white_is_zero = tags.get(ExifTags.Base.PhotometricInterpretation) == 0
+    return 1 - values if white_is_zero else values
+
+
 def _to_srgb(picture: Picture) -> None:
     """Convert the pixels to sRGB by the embedded profile; RGB profiles are converted back on writing."""
     image = picture.pixels
@@ -181,18 +213,44 @@ def _to_srgb(picture: Picture) -> None:
         return
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(picture.profile))
-        if image.mode == "RGB" and "sRGB" in ImageCms.getProfileDescription(profile):
+        if image.mode == "RGB" and _is_srgb(profile):
             return
-        srgb = _srgb()
-        picture.pixels = _convert(image, profile, srgb)
+        picture.pixels = _convert(image, profile, _srgb())
         picture.convert_back = image.mode == "RGB"
         if not picture.convert_back:  # a grey or CMYK profile cannot describe the RGB that is written
-            picture.profile = srgb.tobytes()
+            picture.profile = _srgb().tobytes()
     except (ImageCms.PyCMSError, OSError, ValueError) as error:
-        picture.notes.append(f"its colour profile could not be used and was taken for sRGB ({error})")
-        picture.profile = None
+        _without_profile(picture, error)
         if image.mode not in ("L", "RGB"):
             picture.pixels = image.convert("RGB")
+
+
+def _deep_grey_to_srgb(picture: Picture) -> None:
+    """The same for 16-bit grey, which the colour engine does not take: by the profile's tone curve."""
+    assert picture.profile is not None
+    assert not isinstance(picture.pixels, Image.Image)
+    ramp = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(picture.profile))
+        curve = np.asarray(_convert(ramp, profile, _srgb()))[0, :, 1]
+    except (ImageCms.PyCMSError, OSError, ValueError) as error:
+        _without_profile(picture, error)
+        return
+    picture.pixels = np.interp(picture.pixels, np.arange(256) / 255, curve / 255).astype(np.float32)
+    picture.profile = _srgb().tobytes()
+
+
+def _without_profile(picture: Picture, error: Exception) -> None:
+    picture.notes.append(f"its colour profile could not be used and was taken for sRGB ({error})")
+    picture.profile = None
+
+
+def _is_srgb(profile: ImageCms.ImageCmsProfile) -> bool:
+    """Whether a profile changes no colour by more than a level on the way to sRGB; names are not to be trusted."""
+    steps = np.arange(0, 256, 51, dtype=np.uint8)
+    colours = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(1, -1, 3)
+    converted = np.asarray(_convert(Image.fromarray(colours), profile, _srgb()))
+    return int(np.abs(converted.astype(np.int16) - colours).max()) <= 1
 
 
 def _convert(image: Image.Image, source: ImageCms.ImageCmsProfile, target: ImageCms.ImageCmsProfile) -> Image.Image:
@@ -222,20 +280,17 @@ _TIFF_DESCRIPTION = (
 
 def _exif(image: Image.Image) -> bytes | None:
     """EXIF of an upright picture: orientation reset, without the thumbnail, which would show the picture of before."""
-    try:
-        found = image.getexif()
-        kept = Image.Exif()
-        for tag, value in found.items():
-            if image.format != "TIFF" or tag in _TIFF_DESCRIPTION:
-                kept[tag] = value
-        kept.pop(ExifTags.Base.Orientation, None)
-        for directory in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
-            kept.pop(directory, None)
-            if values := found.get_ifd(directory):
-                kept.get_ifd(directory).update(values)
-        return kept.tobytes() if len(kept) or kept._ifds else None
-    except Exception:  # every camera writes EXIF in its own way; a picture is worth more than its tags
-        return None
+    found = image.getexif()
+    kept = Image.Exif()
+    for tag, value in found.items():
+        if image.format != "TIFF" or tag in _TIFF_DESCRIPTION:
+            kept[tag] = value
+    kept.pop(ExifTags.Base.Orientation, None)
+    for directory in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+        kept.pop(directory, None)
+        if values := found.get_ifd(directory):
+            kept.get_ifd(directory).update(values)
+    return kept.tobytes() if len(kept) or kept._ifds else None
 
 
 def _save_options(image: Image.Image, kind: str) -> dict[str, Any]:
@@ -246,7 +301,7 @@ def _save_options(image: Image.Image, kind: str) -> dict[str, Any]:
     if kind == "JPEG":
         tables = getattr(image, "quantization", None)
         if tables:
-            options["qtables"] = tables
+            options["qtables"] = list(tables.values())
             sampling = JpegImagePlugin.get_sampling(image)
             options["subsampling"] = sampling if sampling >= 0 else "4:2:0"
         options["progressive"] = bool(image.info.get("progressive"))
@@ -272,6 +327,8 @@ def encode(picture: Picture, kind: str | None = None) -> bytes:
     Errors: ImageFileError when the format cannot hold the alpha channel or the picture's size.
     """
     kind = kind or picture.format
+    if kind not in READABLE:
+        raise ImageFileError(f"cannot be written as {kind}; known formats: {', '.join(READABLE)}.")
     image = _as_the_file_holds_it(picture, kind)
     options = _encoder_options(picture, kind)
     buffer = io.BytesIO()
@@ -306,7 +363,9 @@ def _encoder_options(picture: Picture, kind: str) -> dict[str, Any]:
         options["dpi"] = picture.save_options["dpi"]
     if picture.profile and kind in _HOLDS_PROFILE:
         options["icc_profile"] = picture.profile
-    if picture.exif:
+    if picture.exif and kind == "JPEG" and len(picture.exif) > _MAX_JPEG_EXIF:
+        picture.notes.append("its EXIF is larger than JPEG can hold and was left out")
+    elif picture.exif:
         options["exif"] = picture.exif
     return options
 

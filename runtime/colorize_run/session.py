@@ -58,10 +58,13 @@ def _captured_output() -> Iterator[list[str]]:
     onnxruntime reports a provider that does not load only there; stdout may be carrying a picture.
     """
     lines: list[str] = []
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.flush()
     with tempfile.TemporaryFile() as file:
-        saved = {fd: os.dup(fd) for fd in (1, 2)}
+        saved = {}
+        for fd in (1, 2):
+            with contextlib.suppress(OSError):  # closed by the caller
+                saved[fd] = os.dup(fd)
         python_output = io.StringIO()
         try:
             for fd in saved:
@@ -191,10 +194,12 @@ class Model:
         wanted_input, wanted_output = TASKS[contract.task]
         inputs = [node.name for node in self._session.get_inputs()]
         outputs = [node.name for node in self._session.get_outputs()]
-        if inputs != [wanted_input] or wanted_output not in outputs:
+        shapes = [node.shape for node in self._session.get_inputs()]
+        dynamic = len(shapes) == 1 and len(shapes[0]) == 4 and not any(isinstance(shapes[0][i], int) for i in (0, 2, 3))
+        if inputs != [wanted_input] or wanted_output not in outputs or not dynamic:
             raise ContractError(
-                f"{self.path} breaks its contract: task {contract.task} has input {wanted_input} and output"
-                f" {wanted_output}, the graph has {inputs} and {outputs}."
+                f"{self.path} breaks its contract: task {contract.task} has input {wanted_input} of any batch and size, and"
+                f" output {wanted_output}; the graph has {inputs} of shape {shapes}, and {outputs}."
             )
         return contract
 
@@ -207,13 +212,15 @@ class Model:
     def run(self, inputs: Arrays, outputs: list[str] | None = None) -> Arrays:
         """Run the network: arrays by graph name in and out, all outputs unless named.
 
-        Errors: DeviceError when the device fails.
+        Errors: ModelFileError when the graph cannot take the inputs, DeviceError when the device fails.
         """
         names = outputs or self.output_names
         values: list[Any]
         try:
             values = self._session.run(names, inputs)
         except Exception as error:
+            if self.device.name == "cpu" or "INVALID_ARGUMENT" in str(error):
+                raise ModelFileError(f"{self.path} cannot run: {_first_line(error)}") from error
             raise DeviceError(f"{self.contract.name} failed on {self.device.name}: {_first_line(error)}") from error
         return dict(zip(names, (np.asarray(value) for value in values), strict=True))
 

@@ -28,7 +28,7 @@ def compare(name: str, actual: npt.NDArray[np.float32], reference: npt.NDArray[n
 
     A NaN or infinity anywhere, or another shape, is an infinite error.
     """
-    if actual.shape != reference.shape or not np.isfinite(actual).all():
+    if actual.shape != reference.shape or not (np.isfinite(actual).all() and np.isfinite(reference).all()):
         return Difference(float("inf"), 1.0)
     if name in DISCRETE_OUTPUTS:
         differs = (np.abs(actual - reference) > 1e-4).any(axis=1)
