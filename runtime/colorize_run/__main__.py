@@ -1,5 +1,5 @@
 """``python -m colorize_run``: the same as ``colorize-run``."""
 
-from colorize_run.cli import main
+from colorize_run.cli import run
 
-main(prog_name="colorize-run")
+run()

@@ -1,11 +1,13 @@
 """Command line: wiring only. stdout carries pictures or JSON, everything that a person reads goes to stderr."""
 
+import contextlib
+import errno
 import io
 import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +57,11 @@ class DefaultCommandGroup(click.Group):
             ctx.exit(error.exit_code)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise  # click knows what to do
+            _say(f"Error: stdout cannot be written: {error.strerror}.")
+            ctx.exit(73)
         except (KeyboardInterrupt, Exception) as error:
             if _is_interrupt(error):
                 _say("Interrupted; what is done is whole, nothing half-written is left.")
@@ -63,6 +70,18 @@ class DefaultCommandGroup(click.Group):
                 raise
             _say(_internal(error))
             ctx.exit(70)
+
+
+def run() -> None:
+    """Entry point of the installed command: closed or full streams while help is shown are no tracebacks either."""
+    try:
+        main(prog_name="colorize-run")
+    except OSError as error:
+        with contextlib.suppress(OSError, AttributeError, ValueError):
+            _say(f"Error: stdout or stderr cannot be written: {error.strerror}.")
+        os._exit(73)  # a normal exit would flush the same stream, and fail again
+    except KeyboardInterrupt:
+        os._exit(130)
 
 
 def _is_interrupt(error: BaseException | None) -> bool:
@@ -100,7 +119,7 @@ device_option = click.option(
 
 
 @main.command(epilog=EXIT_CODES)
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False), metavar="IMAGE…")
+@click.argument("images", nargs=-1, required=True, type=click.Path(readable=False), metavar="IMAGE…")
 @click.option(
     "-o", "--output", type=click.Path(),
     help="File, folder (ending in / or existing), or - for stdout.  [default: NAME.colorized.EXT beside each input]",
@@ -111,23 +130,48 @@ device_option = click.option(
 @click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
 @click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger pictures before decoding.  [default: 125000000]")
 def colorize(
-    images: tuple[Path, ...], output: str | None, model: str | None, device: str, raw: bool, overwrite: bool,
+    images: tuple[str, ...], output: str | None, model: str | None, device: str, raw: bool, overwrite: bool,
     max_pixels: int | None,
 ) -> None:  # fmt: skip
     """Colourize IMAGE…: JPEG, PNG, WebP, TIFF or BMP; - reads one from stdin."""
+    import warnings
+
     from PIL import Image
 
     from colorize_run.image_file import MAX_PIXELS
 
+    warnings.simplefilter("ignore")  # Pillow warns of oddities in metadata; ours are notes
     Image.MAX_IMAGE_PIXELS = None  # --max-pixels decides instead, and its message names the way out
-    jobs = _plan(images, output)
+    jobs = _plan([_STANDARD if name == "-" else Path(name) for name in images], output)
+    options = Options(raw, overwrite, max_pixels or MAX_PIXELS, frozenset(_identity(source) for source, _, _ in jobs) - {None})
     colorizer = _open_colorizer(model, device)
-    codes = [_process(colorizer, job, raw, overwrite, max_pixels or MAX_PIXELS) for job in jobs]
+    codes = [_process(colorizer, job, options) for job in jobs]
     failed = [code for code in codes if code]
     if failed:
         if len(codes) > 1:
             _say(f"{len(failed)} of {len(codes)} pictures failed.")
         sys.exit(failed[0] if len(failed) == len(codes) and len(set(failed)) == 1 else 1)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What holds for every picture of a run; ``inputs`` are the identities of files that must not be replaced."""
+
+    raw: bool
+    overwrite: bool
+    max_pixels: int
+    inputs: frozenset[tuple[int, int] | None]
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Device and inode of a file, whatever its names; None when there is none."""
+    if path is _STANDARD:
+        return None
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _open_colorizer(model: str | None, device: str) -> "Colorizer":
@@ -145,8 +189,16 @@ Job = tuple[Path, Path, str | None]  # source, target, and the target's format w
 
 def _plan(images: Sequence[Path], output: str | None) -> list[Job]:
     """What goes where; UsageError before anything is read if two pictures would become one file."""
-    from colorize_run.image_file import shown
+    from colorize_run.image_file import SUFFIXES, shown
 
+    if (
+        output
+        and len(images) > 1
+        and Path(output).suffix.lower() in SUFFIXES
+        and not os.path.isdir(output)
+        and output[-1] != "/"
+    ):
+        raise click.UsageError(f"{shown(output)} is one file, but there are {len(images)} pictures: give -o a folder.")
     taken: dict[str, Path] = {}
     jobs = []
     for source in images:
@@ -164,12 +216,12 @@ def _target(source: Path, output: str | None, *, alone: bool) -> tuple[Path, str
     from colorize_run.image_file import SUFFIXES, shown
 
     if output is None:
-        return (source if source == _STANDARD else source.with_name(f"{source.stem}.colorized{source.suffix}")), None
+        return (source if source is _STANDARD else source.parent / f"{source.stem}.colorized{source.suffix}"), None
     if output == "-":
         return _STANDARD, None
     target = Path(output)
-    if target.is_dir() or not alone or output.endswith(("/", os.sep)):
-        if source == _STANDARD:
+    if os.path.isdir(target) or not alone or output.endswith(("/", os.sep)):
+        if source is _STANDARD:
             raise click.UsageError("A picture from stdin has no name: give -o a file, not a folder.")
         return target / source.name, None
     kind = SUFFIXES.get(target.suffix.lower())
@@ -178,15 +230,16 @@ def _target(source: Path, output: str | None, *, alone: bool) -> tuple[Path, str
     return target, kind
 
 
-def _process(colorizer: "Colorizer", job: Job, raw: bool, overwrite: bool, max_pixels: int) -> int:
+def _process(colorizer: "Colorizer", job: Job, options: Options) -> int:
     """Colourize one picture; returns its exit code, 0 when done. Device and model errors end the whole run."""
     from colorize_run.image_file import shown
 
-    source, target, kind = job
+    source, target, _ = job
+    name = "stdin" if source is _STANDARD else shown(source) or "''"
     try:
-        result = _colorize_one(colorizer, source, target, kind, raw, overwrite, max_pixels)
+        result = _colorize_one(colorizer, job, options)
     except ImageFileError as error:
-        _say(f"error: {shown(source)} {error}")
+        _say(f"error: {name} {error}")
         return error.exit_code
     except OutputError as error:
         _say(f"error: {error}")
@@ -196,29 +249,29 @@ def _process(colorizer: "Colorizer", job: Job, raw: bool, overwrite: bool, max_p
     except Exception as error:  # one picture's accident is not the others'
         if _is_interrupt(error) or "COLORIZE_RUN_TRACEBACK" in os.environ:
             raise
-        _say(f"error: {shown(source)} met an {_internal(error)}")
+        _say(f"error: {name} met an {_internal(error)}")
         return 70
     for note in result.notes:
-        _say(f"note: {shown(source)}: {note}")
-    if target != _STANDARD:
-        _say(f"{shown(source)} -> {shown(target)}")
+        _say(f"note: {name}: {note}")
+    if target is not _STANDARD:
+        _say(f"{name} -> {shown(target)}")
     return 0
 
 
-def _colorize_one(
-    colorizer: "Colorizer", source: Path, target: Path, kind: str | None, raw: bool, overwrite: bool, max_pixels: int
-) -> "Result":
+def _colorize_one(colorizer: "Colorizer", job: Job, options: Options) -> "Result":
     from colorize_run.image_file import shown, write_atomically
 
-    if target != _STANDARD:
-        if source != _STANDARD and target.exists() and source.exists() and target.samefile(source):
-            raise OutputError(f"{shown(target)} is the input itself; inputs are never replaced.")
-        if not overwrite and os.path.lexists(target):  # before the work; write_atomically checks again
+    source, target, kind = job
+    if target is not _STANDARD and not os.path.isdir(source):
+        identity = _identity(target)
+        if identity is not None and identity in options.inputs:
+            raise OutputError(f"{shown(target)} is an input of this run; inputs are never replaced.")
+        if not options.overwrite and os.path.lexists(target):  # before the work; write_atomically checks again
             raise OutputError(f"{shown(target)} exists; --overwrite replaces it.")
     data, result = colorizer.colorize_file(
-        _standard_input() if source == _STANDARD else source, kind, raw=raw, max_pixels=max_pixels
+        _standard_input() if source is _STANDARD else source, kind, raw=options.raw, max_pixels=options.max_pixels
     )
-    if target == _STANDARD:
+    if target is _STANDARD:
         _write_standard_output(data)
         return result
     try:
@@ -226,20 +279,24 @@ def _colorize_one(
     except OSError as error:
         raise OutputError(f"The folder {shown(target.parent)} cannot be made: {error.strerror}.") from error
     with result.stage("write"):
-        write_atomically(data, target, overwrite=overwrite)
+        write_atomically(data, target, overwrite=options.overwrite)
     return result
 
 
 def _standard_input() -> io.BytesIO:
+    if sys.stdin is None:
+        raise ImageFileError("is closed.")
     data = sys.stdin.buffer.read(_MAX_STANDARD_INPUT + 1)
     if not data:
-        raise ImageFileError("(stdin) is empty (0 bytes).")
+        raise ImageFileError("is empty (0 bytes).")
     if len(data) > _MAX_STANDARD_INPUT:
-        raise ImageFileError("(stdin) is larger than 1 GiB; write it to a file first.")
+        raise ImageFileError("is larger than 1 GiB; write it to a file first.")
     return io.BytesIO(data)
 
 
 def _write_standard_output(data: bytes) -> None:
+    if sys.stdout is None:
+        raise OutputError("stdout is closed: name a file with -o.")
     if sys.stdout.isatty():
         raise OutputError("A terminal cannot show a picture: redirect stdout, or name a file with -o.")
     try:

@@ -58,6 +58,7 @@ def one_line(result: Result, *words: str) -> str:
     assert "Traceback" not in result.stderr
     for word in words:
         assert word in lines[0]
+    assert "internal error" not in lines[0]
     return lines[0]
 
 
@@ -231,7 +232,7 @@ HOSTILE = {
     "text": "no picture",
     "html": "no picture",
     "huge png": "2500 megapixels",
-    "folder": "folder",
+    "folder": "is a folder",
     "symlink loop": "symbolic links",
     "pipe": "not a regular file",
     "missing": "does not exist",
