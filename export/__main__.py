@@ -75,7 +75,7 @@ def run() -> None:
 
     try:
         main(prog_name="python -m export")
-    except (ExportError, TrainingError, ColorizeRunError) as error:
+    except (ExportError, TrainingError, ColorizeRunError, OSError) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)
 

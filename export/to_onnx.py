@@ -137,6 +137,7 @@ def export(
     ``damage`` changes one weight of the graph before the proof, which must then fail. Errors: ParityError naming the
     worst case, ExportError; nothing is written then.
     """
+    folder.mkdir(parents=True, exist_ok=True)  # rather fail now than after the proof
     module = wrap(checkpoint, specification)
     model = to_model_proto(module, specification.name)
     if damage:
@@ -145,7 +146,6 @@ def export(
     contract = contract_of(checkpoint, specification, report)
     onnx.helper.set_model_props(model, {CONTRACT_KEY: contract.to_json(), GOLDEN_KEY: pack_golden(golden_cases(module))})
     onnx.checker.check_model(model, full_check=True)
-    folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".{specification.name}.partial.onnx"
     try:
         partial.write_bytes(model.SerializeToString())

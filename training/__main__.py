@@ -50,7 +50,7 @@ def _class_names(classes: str) -> tuple[str, ...]:
 @click.option("--precision", type=click.Choice(["32-true", "bf16-mixed", "16-mixed"]), help="Instead of the recipe's.")
 @click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's.")
 @click.option("--batch-size", type=click.IntRange(1), help="Instead of the recipe's.")
-@click.option("--learning-rate", type=float, help="Instead of the recipe's.")
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="Instead of the recipe's.")
 @click.option("--seed", type=int, help="Instead of the recipe's.")
 @click.option(
     "--run-dir", type=click.Path(path_type=Path, file_okay=False), help="Where results go [default: runs/NETWORK-RECIPE]."
@@ -134,7 +134,7 @@ def run() -> None:
         _with_kept_memory()
     try:
         main(prog_name="python -m training")
-    except TrainingError as error:
+    except (TrainingError, OSError) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)
 

@@ -1,7 +1,6 @@
 """The checkpoint that export and evaluation read: weights, recipe and palette, loadable without running code."""
 
 import io
-import pickle
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,8 +36,11 @@ class Checkpoint:
 
     def build(self) -> nn.Module:
         """Build the network with these weights, in evaluation mode."""
-        model = build(self.network, self.arguments)
-        model.load_state_dict(self.state)
+        try:
+            model = build(self.network, self.arguments)
+            model.load_state_dict(self.state)
+        except (RuntimeError, TypeError, ValueError, KeyError, AttributeError) as error:
+            raise TrainingError(f"The checkpoint's weights do not fit {self.network}({self.arguments}): {error}") from error
         return model.eval()
 
     def save(self, path: Path) -> None:
@@ -66,16 +68,23 @@ def load(path: str | Path, palette: str | Path | None = None) -> Checkpoint:
     data = read_bytes(path)
     try:
         contents: Any = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (RuntimeError, ValueError, EOFError, OSError, KeyError, pickle.UnpicklingError) as error:
-        raise TrainingError(f"{path} is no checkpoint that can be read safely: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # PyTorch raises nearly anything on a damaged file
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise TrainingError(f"{path} is no checkpoint that can be read safely: {reason}") from error
     if isinstance(contents, OrderedDict) and all(isinstance(value, Tensor) for value in contents.values()):
         return _from_handout(Path(path), contents, palette)
     if not isinstance(contents, dict) or contents.get("format") != FORMAT:
         raise TrainingError(f"{path} is no checkpoint of `python -m training fit`: export reads RUN/NAME.pt.")
     if contents["network"] not in NETWORKS:
         raise TrainingError(f"{path} holds the unknown network {contents['network']!r}; known: {', '.join(NETWORKS)}.")
-    fields = {name: contents[name] for name in ("network", "arguments", "state", "recipe", "metrics", "training_data")}
-    return Checkpoint(colours=contents["colours"].numpy(), **fields)
+    try:
+        fields = {name: contents[name] for name in ("network", "arguments", "state", "recipe", "metrics", "training_data")}
+        checkpoint = Checkpoint(colours=contents["colours"].numpy(), **fields)
+    except (KeyError, AttributeError) as error:
+        raise TrainingError(f"{path} is an incomplete checkpoint: {error}.") from error
+    if len(checkpoint.colours) != checkpoint.arguments.get("num_colours", len(checkpoint.colours)):
+        raise TrainingError(f"{path} has a palette of {len(checkpoint.colours)} colours for another number of classes.")
+    return checkpoint
 
 
 def _from_handout(path: Path, state: dict[str, Tensor], palette: str | Path | None) -> Checkpoint:
@@ -89,9 +98,11 @@ def _from_handout(path: Path, state: dict[str, Tensor], palette: str | Path | No
             "in_channels": first.shape[1],
         }
         is_unet = state["upconv1.0.weight"].shape[1] == 4 * first.shape[0]
-    except KeyError as error:
+    except (KeyError, IndexError) as error:
         raise TrainingError(f"{path} is no state dict of the assignment's networks: it lacks {error}.") from error
     if not is_unet or path.name.startswith("dunet"):
         raise TrainingError(f"{path} is not the assignment's UNet, the one hand-out network that is known here.")
     colours = load_palette(palette or path.parent.parent / f"colours/colour_kmeans{arguments['num_colours']}_cat7.npy")
+    if len(colours) != arguments["num_colours"]:
+        raise TrainingError(f"{path} chooses among {arguments['num_colours']} colours, its palette has {len(colours)}.")
     return Checkpoint("unet", arguments, state, colours, {"name": "hand-out"}, {}, "CIFAR-10 horses (CSC321 hand-out)")

@@ -62,8 +62,13 @@ class RunFolder(Callback):
         self.started = time.monotonic()
         (folder / "grids").mkdir(parents=True, exist_ok=True)
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What must be the same for a resumed run to be the run that was interrupted."""
+        return {**self.recipe.as_dict(), "palette": self.colours.tolist(), "data": self.training_data}
+
     def state_dict(self) -> dict[str, Any]:
-        return {"history": self.history, "seconds": time.monotonic() - self.started}
+        return {"history": self.history, "seconds": time.monotonic() - self.started, "identity": self.identity}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.history = state["history"]
@@ -125,6 +130,27 @@ def _latest(folder: Path) -> Path | None:
     return found[-1] if found else None
 
 
+def _state_to_resume(folder: Path, run: RunFolder) -> Path:
+    """The state to go on from; TrainingError when there is none, or it belongs to another run, or is at its end."""
+    latest = _latest(folder)
+    if latest is None:
+        raise TrainingError(f"{folder} holds no run to resume; leave --resume away to start one.")
+    try:
+        state = torch.load(latest, map_location="cpu", weights_only=False)  # our own file, with optimiser and callbacks
+        identity = state["callbacks"][RunFolder.__qualname__]["identity"]
+        finished = state["epoch"] + 1
+    except Exception as error:  # whatever a damaged pickle brings
+        raise TrainingError(f"{latest} is damaged; delete it and start the run anew.") from error
+    different = [name for name, value in run.identity.items() if identity.get(name) != value]
+    if different:
+        raise TrainingError(
+            f"The run in {folder} has another {', '.join(different)}; resume it with the same, or use another --run-dir."
+        )
+    if finished >= run.recipe.epochs:
+        raise TrainingError(f"The run in {folder} is finished: all {finished} epochs are done.")
+    return latest
+
+
 def _callbacks(recipe: Recipe, folder: Path) -> list[Callback]:
     # A new file each epoch, the old one removed after: a kill in mid-write leaves the epoch before.
     callbacks: list[Callback] = [ModelCheckpoint(folder, "resume-{epoch}", save_top_k=1, save_on_train_epoch_end=True)]
@@ -149,6 +175,22 @@ def _quiet() -> None:
         warnings.filterwarnings("ignore", message)
 
 
+def _trainer(recipe: Recipe, machine: Machine, callbacks: list[Callback]) -> L.Trainer:
+    return L.Trainer(
+        accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[machine.device],
+        devices=machine.devices,
+        strategy="ddp" if machine.devices > 1 else "auto",
+        precision=recipe.precision,
+        max_epochs=recipe.epochs,
+        callbacks=callbacks,
+        logger=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        enable_progress_bar=sys.stderr.isatty(),
+    )
+
+
 def fit(
     recipe: Recipe,
     data_dir: Path,
@@ -166,8 +208,7 @@ def fit(
     the last whole epoch is safe.
     """
     machine.check()
-    latest = _latest(folder)
-    if latest and not resume:
+    if not resume and _latest(folder):
         raise TrainingError(f"{folder} holds an earlier run; go on with --resume, or choose another --run-dir.")
     _quiet()
     L.seed_everything(recipe.seed, verbose=False)
@@ -176,24 +217,13 @@ def fit(
     data = CifarData(data_dir, colours, classes, recipe.batch_size, recipe.seed, recipe.split_seed)
     names = "all classes" if set(classes) == set(CLASSES) else ", ".join(classes)
     run = RunFolder(folder, recipe, colours, data, f"CIFAR-10 ({names}), {len(data.train)} pictures of 32x32")
+    latest = _state_to_resume(folder, run) if resume else None
     module = PaletteClassification(build(recipe.network, recipe.arguments), recipe)
     if recipe.precision != "32-true":
         module = module.to(memory_format=torch.channels_last)
-    trainer = L.Trainer(
-        accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[machine.device],
-        devices=machine.devices,
-        strategy="ddp" if machine.devices > 1 else "auto",
-        precision=recipe.precision,
-        max_epochs=recipe.epochs,
-        callbacks=[run, *_callbacks(recipe, folder)],
-        logger=False,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        enable_model_summary=False,
-        enable_progress_bar=sys.stderr.isatty(),
-    )
+    trainer = _trainer(recipe, machine, [run, *_callbacks(recipe, folder)])
     try:
-        trainer.fit(module, data, ckpt_path=str(latest) if latest else None, weights_only=False if latest else None)
+        trainer.fit(module, data, ckpt_path=latest, weights_only=False if latest else None)
     except SystemExit:  # Lightning's answer to Ctrl-C, after it has put everything down
         if trainer.interrupted:
             raise KeyboardInterrupt from None

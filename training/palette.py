@@ -14,6 +14,7 @@ from torch import Tensor
 
 from training.errors import TrainingError
 
+MAX_COLOURS = 256
 _PIXELS_AT_ONCE = 1 << 20
 
 
@@ -28,9 +29,12 @@ def read_bytes(path: str | Path) -> bytes:
     for archive in path.parents:
         if archive.suffix == ".zip" and archive.is_file():
             member = path.relative_to(archive).as_posix()
-            with zipfile.ZipFile(archive) as z:
-                if member in z.namelist():
-                    return z.read(member)
+            try:
+                with zipfile.ZipFile(archive) as z:
+                    if member in z.namelist():
+                        return z.read(member)
+            except (OSError, zipfile.BadZipFile) as error:
+                raise TrainingError(f"{archive} is no zip archive that can be read: {error}") from error
             raise TrainingError(f"{archive} holds no {member}; `unzip -l {archive}` lists what it holds.")
     raise TrainingError(f"{path} does not exist.")
 
@@ -44,10 +48,12 @@ def load_palette(path: str | Path) -> npt.NDArray[np.float32]:
     data = read_bytes(path)
     try:
         loaded: Any = np.load(io.BytesIO(data), allow_pickle=True, encoding="bytes")
-    except (ValueError, OSError, EOFError) as error:
-        raise TrainingError(f"{path} is no NumPy file: {error}") from error
-    colours = np.asarray(loaded[0] if loaded.dtype == object else loaded, dtype=np.float32)
-    if colours.ndim != 2 or colours.shape[1] != 3 or not 0 <= colours.min() <= colours.max() <= 1:
+        colours = np.asarray(loaded[0] if loaded.dtype == object else loaded, dtype=np.float32)
+    except Exception as error:  # whatever an unpickled stranger brings
+        raise TrainingError(f"{path} is no palette in a NumPy file: {type(error).__name__}: {error}") from error
+    if len(colours) > MAX_COLOURS:
+        raise TrainingError(f"{path} has {len(colours)} colours; at most {MAX_COLOURS} fit the labels, which are bytes.")
+    if colours.size == 0 or colours.ndim != 2 or colours.shape[1] != 3 or not 0 <= colours.min() <= colours.max() <= 1:
         raise TrainingError(f"{path} is no palette: expected K colours of R, G, B in 0..1, found shape {colours.shape}.")
     return colours
 

@@ -66,13 +66,13 @@ def png_chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def huge_png(path: Path, side: int) -> None:
-    """A whole and valid 1-bit PNG of side x side pixels, all black, a few hundred kB."""
-    packer, row, packed = zlib.compressobj(9), b"\0" * (1 + side // 8), []
-    for _ in range(side):
+def huge_png(path: Path, width: int, height: int) -> None:
+    """A whole and valid 1-bit PNG, all black, a few hundred kB at most."""
+    packer, row, packed = zlib.compressobj(9), b"\0" * (1 + -(-width // 8)), []
+    for _ in range(height):
         packed.append(packer.compress(row))
     packed.append(packer.flush())
-    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
     path.write_bytes(
         b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", b"".join(packed)) + png_chunk(b"IEND", b"")
     )
@@ -142,6 +142,60 @@ def test_the_input_itself_is_never_replaced(run: Run, tmp_path: Path) -> None:
     assert (tmp_path / "photo.jpg").read_bytes() == SAMPLE.read_bytes()
 
 
+def test_no_input_of_the_run_is_ever_replaced(run: Run, tmp_path: Path) -> None:
+    shutil.copy("photo.jpg", "photo.colorized.jpg")
+    result = run("photo.jpg", "photo.colorized.jpg", "--overwrite")
+    assert result.exit_code == 1
+    one_line(result, "photo.colorized.jpg", "input of this run")
+    assert (tmp_path / "photo.colorized.jpg").read_bytes() == SAMPLE.read_bytes()
+    assert (tmp_path / "photo.colorized.colorized.jpg").is_file()
+
+
+def test_a_file_called_minus(run: Run, tmp_path: Path) -> None:
+    Path("-").write_bytes(SAMPLE.read_bytes())
+    assert run("./-", "-o", "x.png").exit_code == 0
+    assert (tmp_path / "x.png").is_file()
+
+
+@pytest.mark.parametrize("name", [".", "/", "..", ""])
+def test_folders_by_any_name(run: Run, tmp_path: Path, name: str) -> None:
+    result = run("photo.jpg", name)
+    assert result.exit_code == 1
+    one_line(result, "is a folder")
+    assert (tmp_path / "photo.colorized.jpg").is_file()
+
+
+def test_names_that_are_too_long(run: Run, tmp_path: Path) -> None:
+    long_name = "x" * 250 + ".jpg"
+    shutil.copy("photo.jpg", long_name)
+    result = run(long_name)
+    assert result.exit_code == 73
+    one_line(result, "too long")
+    assert run("photo.jpg", "-o", "y" * 300 + ".png").exit_code == 73
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["photo.jpg", long_name]
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code"),
+    [
+        ("photo.jpg -o - >&-", 73),
+        ("- <&-", 1),
+        ("verify --json >/dev/full", 73),
+        ("--help >/dev/full", 73),
+        ("photo.jpg 2>&-", 0),
+    ],
+)
+def test_closed_and_full_streams(run: Run, redirection: str, code: int) -> None:
+    model = "" if "--help" in redirection else f"-m {TINY}"
+    command, _, stream = redirection.rpartition(" ")
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m colorize_run {command} {model} {stream}"],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_two_pictures_never_become_one_file(run: Run, tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     shutil.copy("photo.jpg", "a/photo.jpg")
@@ -151,7 +205,15 @@ def test_two_pictures_never_become_one_file(run: Run, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("arguments", [["photo.jpg", "-o", "x.gif"], ["-", "-o", "folder/"], ["photo.jpg", "--nonsense"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["photo.jpg", "-o", "x.gif"],
+        ["photo.jpg", "other.jpg", "-o", "x.png"],
+        ["-", "-o", "folder/"],
+        ["photo.jpg", "--nonsense"],
+    ],
+)
 def test_wrong_usage(run: Run, arguments: list[str]) -> None:
     result = run(*arguments)
     assert result.exit_code == 2
@@ -207,7 +269,7 @@ MAKERS: dict[str, Callable[[Path], object]] = {
     "one byte": lambda path: path.write_bytes(b"\xff"),
     "text": lambda path: path.write_text("I am a text file, whatever my name says.\n" * 50),
     "html": lambda path: path.write_text("<!doctype html><title>404</title>"),
-    "huge png": lambda path: huge_png(path, 50_000),
+    "huge png": lambda path: huge_png(path, 50_000, 50_000),
     "folder": lambda path: path.mkdir(),
     "symlink loop": lambda path: path.symlink_to(path.name),
     "pipe": lambda path: os.mkfifo(path),
@@ -373,12 +435,35 @@ def test_verify_notices_one_changed_weight(run: Run, tmp_path: Path) -> None:
         (with_contract(version=2), "update colorize-run"),
         (with_contract(task="segment"), "segment"),
         (with_contract(palette="red"), "palette"),
+        (with_contract(tolerance={"cuda": 1.0}), "tolerance"),
+        (with_contract(flips={"cpu": None, "cuda": 1.0}), "flips"),
+        (with_contract(grey_weights=[float("nan")] * 3), "grey_weights"),
+        (with_contract(working_size={"short_side": 32, "multiple": 4, "minimum": 8, "maximum": 10**9}), "working size"),
     ],
 )
 def test_models_that_break_the_contract_are_refused(run: Run, tmp_path: Path, change: Callable, word: str) -> None:
     result = run("photo.jpg", model=tampered(tmp_path, change))
     assert result.exit_code == 65
     one_line(result, "tampered.onnx", word)
+    assert not (tmp_path / "photo.colorized.jpg").exists()
+
+
+def with_nan_weights(model: onnx.ModelProto) -> None:
+    tensor = next(t for t in model.graph.initializer if t.name == "network.finalconv.bias")
+    values = np.full_like(onnx.numpy_helper.to_array(tensor), np.nan)
+    tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+
+
+def with_static_shape(model: onnx.ModelProto) -> None:
+    for dim, value in zip(model.graph.input[0].type.tensor_type.shape.dim, (1, 1, 32, 32), strict=True):
+        dim.dim_value = value
+
+
+@pytest.mark.parametrize("change", [with_nan_weights, with_static_shape])
+def test_models_that_cannot_colour_write_nothing(run: Run, tmp_path: Path, change: Callable) -> None:
+    result = run("photo.jpg", model=tampered(tmp_path, change))
+    assert result.exit_code == 65
+    one_line(result, "tampered.onnx")
     assert not (tmp_path / "photo.colorized.jpg").exists()
 
 
@@ -473,6 +558,15 @@ def test_twelve_megapixels_in_bounded_memory(tmp_path: Path) -> None:
     with Image.open(tmp_path / "large.jpg") as before, Image.open(tmp_path / "large.colorized.jpg") as after:
         difference = colour.lightness(np.asarray(before)) - colour.lightness(np.asarray(after))
     assert np.abs(difference).mean() < 0.5
+
+
+def test_very_wide_pictures_in_bounded_memory(tmp_path: Path) -> None:
+    huge_png(tmp_path / "wide.png", 20_000_000, 3)
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK_MEMORY, str(tmp_path / "wide.png"), "-m", str(TINY)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert int(done.stdout) < 1200
 
 
 def test_module_and_script_are_the_same(tmp_path: Path) -> None:

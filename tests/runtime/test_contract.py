@@ -1,13 +1,16 @@
 """The model contract: what is written is read back, and what is wrong is refused by name."""
 
+import base64
 import contextlib
 import dataclasses
+import io
 import json
 
 import numpy as np
 import pytest
 from colorize_run.contract import Contract, GoldenCase, WorkingSize, pack_golden, unpack_golden
 from colorize_run.errors import ContractError
+from colorize_run.verify import compare
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -83,3 +86,34 @@ def test_golden_round_trip_and_damage() -> None:
     for damaged in (text[:-40], "!!!", text[:20] + "A" * 30 + text[50:]):
         with pytest.raises(ContractError):
             unpack_golden(damaged)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        GoldenCase({"grey": np.ones((1, 1, 2, 2), np.float32)}, {}),
+        GoldenCase({}, {"ab": np.ones((1, 2, 2, 2), np.float32)}),
+        GoldenCase({"grey": np.ones((1, 1, 2, 2), np.float32)}, {"ab": np.full((1, 2, 2, 2), np.nan, np.float32)}),
+        GoldenCase({"grey": np.ones((1, 1, 2, 2), np.float32)}, {"ab": np.ones((2, 2), np.float32)}),
+    ],
+)
+def test_golden_vectors_that_prove_nothing_are_refused(case: GoldenCase) -> None:
+    with pytest.raises(ContractError):
+        unpack_golden(pack_golden([case]))
+
+
+def test_no_golden_vectors_and_foreign_files_are_refused() -> None:
+    plain = io.BytesIO()
+    np.save(plain, np.ones(3))
+    for text in (pack_golden([]), base64.b64encode(plain.getvalue()).decode()):
+        with pytest.raises(ContractError):
+            unpack_golden(text)
+
+
+def test_not_a_number_is_never_equal() -> None:
+    right, wrong = np.ones((1, 2, 3, 3), np.float32), np.full((1, 2, 3, 3), np.nan, np.float32)
+    for name in ("ab", "rgb"):
+        for actual, reference in ((right, wrong), (wrong, right), (wrong, wrong)):
+            difference = compare(name, actual, reference, 1.0)
+            assert difference.error == float("inf")
+            assert difference.flips == 1

@@ -1,11 +1,14 @@
 """What goes in comes out, only coloured: every kind of file through the Python API and the files it makes."""
 
 import io
+import struct
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from colorize_run import Colorizer, colour
+from colorize_run.errors import ImageFileError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageCms, ImageOps
@@ -123,6 +126,53 @@ def test_orientation_is_applied_and_reset(kind: str, orientation: int) -> None:
     assert np.abs(lightness_of(result) - lightness_of(upright)).mean() < 1
 
 
+def test_the_python_api_turns_pictures_upright_too() -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 8
+    with Image.open(file_of(photograph(), "JPEG", exif=exif.tobytes())) as image:
+        assert COLORIZER.colorize(image).size == (60, 90)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_damaged_exif_costs_the_exif_alone(kind: str) -> None:
+    data, result = COLORIZER.colorize_file(file_of(photograph(), kind, exif=b"Exif\0\0not a TIFF header at all"))
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.size == (90, 60)
+    assert not any("damaged or incomplete" in note for note in result.notes)
+
+
+def test_exif_too_large_for_jpeg_is_left_out_with_a_note() -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.ImageDescription] = "x" * 70_000
+    _, result = COLORIZER.colorize_file(file_of(photograph(), "PNG", exif=exif.tobytes()), "JPEG")
+    assert any("EXIF" in note for note in result.notes)
+
+
+@pytest.mark.parametrize("photometric", [0, 1])
+def test_sixteen_bit_tiff_with_either_white(photometric: int) -> None:
+    ramp = np.linspace(0, 65535, 90 * 60).astype(np.uint16).reshape(60, 90)
+    stored = 65535 - ramp if photometric == 0 else ramp
+    result = coloured(file_of(Image.fromarray(stored), "TIFF", tiffinfo={262: photometric}))
+    assert np.abs(lightness_of(result) - colour.lightness(ramp.astype(np.float32) / 65535)).max() < 0.35
+
+
+def test_deep_colour_is_noted() -> None:
+    deep = (np.asarray(photograph()).astype(np.uint16) * 257)[..., ::-1]
+    ok, data = cv2.imencode(".png", deep)
+    assert ok
+    _, result = COLORIZER.colorize_file(io.BytesIO(data.tobytes()))
+    assert any("16 bits" in note for note in result.notes)
+
+
+def test_typed_errors_of_the_python_api() -> None:
+    for bad in (Image.new("RGB", (0, 5)), Image.new("F", (5, 5)), Image.new("I", (5, 5))):
+        with pytest.raises(ImageFileError):
+            COLORIZER.colorize(bad)
+    with pytest.raises(ImageFileError, match="GIF"):
+        COLORIZER.colorize_file(file_of(photograph(), "PNG"), "GIF")
+    assert Colorizer(ROOT / "tests" / "data" / "tiny.onnx", "cpu").contract.name == "tiny"
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_exif_survives_without_its_thumbnail(kind: str) -> None:
     exif = Image.Exif()
@@ -137,23 +187,88 @@ def test_exif_survives_without_its_thumbnail(kind: str) -> None:
     assert not found.get_ifd(ExifTags.IFD.IFD1)
 
 
-def wide_gamut_profile() -> bytes:
-    """A matrix profile that is not sRGB: sRGB's own with red and green primaries exchanged for gamma's sake renamed."""
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    return profile.replace("sRGB built-in".encode("utf-16-be"), "Wide built-in".encode("utf-16-be")).replace(
-        b"sRGB built-in", b"Wide built-in"
-    )
+# Columns of linear RGB -> XYZ (D50), as ICC profiles hold them
+SRGB_PRIMARIES = ((0.4361, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 0.0606, 0.7141))
+P3_PRIMARIES = ((0.5151, 0.2412, -0.0011), (0.2919, 0.6922, 0.0419), (0.1572, 0.0666, 0.7841))
+
+
+def icc_profile(name: str, gamma: float, primaries: tuple | None) -> bytes:
+    """A version 2 display profile: RGB by matrix and gamma, or grey by gamma alone. Layout: ICC.1:2001-04."""
+
+    def fixed(*values: float) -> bytes:
+        return b"".join(struct.pack(">i", round(value * 65536)) for value in values)
+
+    text = name.encode() + b"\0"
+    tags = {
+        b"desc": b"desc\0\0\0\0" + struct.pack(">I", len(text)) + text + bytes(78),
+        b"cprt": b"text\0\0\0\0none\0",
+        b"wtpt": b"XYZ \0\0\0\0" + fixed(0.9642, 1, 0.8249),
+    }
+    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256))
+    if primaries is None:
+        tags[b"kTRC"] = curve
+    else:
+        for letter, primary in zip(b"rgb", primaries, strict=True):
+            tags[bytes([letter]) + b"XYZ"] = b"XYZ \0\0\0\0" + fixed(*primary)
+            tags[bytes([letter]) + b"TRC"] = curve
+    table, body, start = b"", b"", 128 + 4 + 12 * len(tags)
+    for signature, data in tags.items():
+        table += signature + struct.pack(">II", start + len(body), len(data))
+        body += data + bytes(-len(data) % 4)
+    space = b"GRAY" if primaries is None else b"RGB "
+    head = struct.pack(">I4sI4s4s4s", start + len(body), b"test", 0x02100000, b"mntr", space, b"XYZ ") + bytes(12) + b"acsp"
+    head = head.ljust(68, b"\0") + fixed(0.9642, 1, 0.8249)
+    return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
+
+
+def lightness_by(pixels: np.ndarray, gamma: float, primaries: tuple | None) -> np.ndarray:
+    """CIELAB L* of encoded pixels by the profile's own formula."""
+    linear = (pixels.astype(np.float64) / (65535 if pixels.dtype == np.uint16 else 255)) ** gamma
+    y = linear if primaries is None else linear @ np.array([primary[1] for primary in primaries])
+    return np.where(y > (6 / 29) ** 3, 116 * np.cbrt(y) - 16, y * (29 / 3) ** 3)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
-@pytest.mark.parametrize("profile", ["sRGB", "other"])
-def test_icc_profile_is_kept(kind: str, profile: str) -> None:
-    data = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes() if profile == "sRGB" else wide_gamut_profile()
-    source = file_of(photograph(), kind, icc_profile=data)
-    before = lightness_of(Image.open(source))
-    result = coloured(source)
+def test_srgb_profile_is_kept_as_it_is(kind: str) -> None:
+    data = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    result = coloured(file_of(photograph(), kind, icc_profile=data))
     assert result.info["icc_profile"] == data
-    assert np.abs(lightness_of(result) - before).mean() < 1
+
+
+@pytest.mark.parametrize(
+    ("name", "gamma", "primaries"),
+    [
+        ("Display P3", 2.2, P3_PRIMARIES),
+        ("gamma 1.8", 1.8, SRGB_PRIMARIES),
+        ("sRGB in name only", 1.0, SRGB_PRIMARIES),
+    ],
+)
+def test_other_profiles_are_kept_and_lightness_is_theirs(name: str, gamma: float, primaries: tuple) -> None:
+    profile = icc_profile(name, gamma, primaries)
+    image = photograph()
+    result = coloured(file_of(image, "PNG", icc_profile=profile))
+    assert result.info["icc_profile"] == profile
+    assert colourfulness(result) > 4
+    difference = lightness_by(np.asarray(result), gamma, primaries) - lightness_by(np.asarray(image), gamma, primaries)
+    # gamma 1.0 has few bytes for the dark half: a byte there is up to 9 of L*
+    assert np.abs(difference).mean() < (0.5 if gamma > 1 else 1.0)
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+@pytest.mark.parametrize("gamma", [1.0, 1.8])
+def test_grey_profiles_are_followed(gamma: float, depth: type) -> None:
+    grey = np.asarray(photograph("L"))
+    pixels = grey if depth is np.uint8 else grey.astype(np.uint16) * 257
+    result = coloured(file_of(Image.fromarray(pixels), "PNG", icc_profile=icc_profile("grey", gamma, None)))
+    assert np.abs(lightness_of(result) - lightness_by(pixels, gamma, None)).mean() < 0.5
+    written = ImageCms.ImageCmsProfile(io.BytesIO(result.info["icc_profile"]))
+    assert "sRGB" in ImageCms.getProfileDescription(written)
+
+
+def test_raw_is_tagged_with_no_foreign_profile() -> None:
+    profile = icc_profile("Display P3", 2.2, P3_PRIMARIES)
+    data, _ = COLORIZER.colorize_file(file_of(photograph(), "PNG", icc_profile=profile), raw=True)
+    assert "icc_profile" not in Image.open(io.BytesIO(data)).info
 
 
 def test_damaged_icc_profile_is_noted_not_fatal() -> None:

@@ -67,7 +67,11 @@ def test_palette_files(tmp_path: Path) -> None:
         archive.writestr("inside/p.npy", buffer.getvalue())
     np.testing.assert_array_equal(load_palette(tmp_path / "a.zip" / "inside" / "p.npy"), colours)
     np.save(tmp_path / "wrong.npy", np.ones((5, 4)))
-    for bad in ("wrong.npy", "nowhere.npy", "a.zip/inside/q.npy"):
+    np.save(tmp_path / "many.npy", np.ones((257, 3)))
+    np.save(tmp_path / "empty.npy", np.ones((0, 3)))
+    (tmp_path / "text.npy").write_text("not an array")
+    (tmp_path / "bad.zip").write_text("not an archive")
+    for bad in ("wrong.npy", "many.npy", "empty.npy", "text.npy", "nowhere.npy", "a.zip/inside/q.npy", "bad.zip/q.npy"):
         with pytest.raises(TrainingError):
             load_palette(tmp_path / bad)
 
@@ -113,8 +117,20 @@ def test_splits_of_the_real_horses(shared_data: Path) -> None:
 
 
 def test_cifar_that_cannot_be_had_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="no class unicorn"):
-        load_images(tmp_path, ("unicorn",))
+    (tmp_path / "file").write_text("where a folder should be")  # so that nothing can be downloaded into it
+    with pytest.raises(TrainingError, match="could not be downloaded"):
+        load_images(tmp_path / "file")
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", None])
+def test_damaged_horses_are_one_sentence(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "cifar10_horses_train.npz"
+    if content is None:
+        np.savez(path, pictures=np.zeros((1, 32, 32, 3), np.uint8))
+    else:
+        path.write_bytes(content)
+    with pytest.raises(TrainingError, match="cifar10_horses_train"):
+        load_images(tmp_path)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 4))

@@ -115,17 +115,45 @@ def test_two_processes_train_one_network(data_dir: Path, tmp_path: Path) -> None
     assert len(json.loads((tmp_path / "run" / "metrics.json").read_text())["history"]) == 2
 
 
+def test_only_the_same_unfinished_run_is_resumed(data_dir: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+
+    def resume(*options: str, epochs: int = 2) -> Result:
+        return CliRunner().invoke(main, command(data_dir, run, "--resume", *options, epochs=epochs)[5:], catch_exceptions=False)
+
+    with pytest.raises(TrainingError, match="no run to resume"):
+        resume()
+    assert fit(data_dir, run).exit_code == 0
+    before = {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    with pytest.raises(TrainingError, match="finished"):
+        resume()
+    for options, word in ((["--seed", "7"], "seed"), (["--learning-rate", "0.5"], "learning_rate")):
+        with pytest.raises(TrainingError, match=word):
+            resume(*options)
+    with pytest.raises(TrainingError, match="epochs"):
+        resume(epochs=3)
+    np.save(tmp_path / "other.npy", np.random.default_rng(1).random((24, 3), dtype=np.float32))
+    with pytest.raises(TrainingError, match="palette"):
+        resume("--palette", str(tmp_path / "other.npy"))
+    assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+    (state,) = run.glob("*.ckpt")
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(TrainingError, match="damaged"):
+        resume()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["fit", "unet", "--recipe", "nonsense"], "nonsense.*unet-original, unet-tuned"),
         (["fit", "unet", "--data-dir", "{folder}", "--run-dir", "{folder}/run", "--classes", "unicorn"], "unicorn.*horse"),
         (["fit", "unet", "--palette", "nowhere.npy"], "nowhere.npy"),
+        (["fit", "unet", "--data-dir", "{data}", "--run-dir", "{folder}/run", "--batch-size", "500"], "too few"),
         (["evaluate", "nowhere.pt"], "nowhere.pt"),
     ],
 )
-def test_what_a_person_can_mend_is_a_training_error(tmp_path: Path, arguments: list[str], message: str) -> None:
-    arguments = [argument.format(folder=tmp_path) for argument in arguments]
+def test_what_a_person_can_mend_is_a_training_error(data_dir: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
+    arguments = [argument.format(folder=tmp_path, data=data_dir) for argument in arguments]
     with pytest.raises(TrainingError, match=message):
         CliRunner().invoke(main, arguments, catch_exceptions=False)
 

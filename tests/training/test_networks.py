@@ -119,6 +119,15 @@ def test_files_that_are_no_checkpoint_are_refused_unopened(tmp_path: Path, conte
 
 def test_missing_and_garbled_checkpoints(tmp_path: Path) -> None:
     (tmp_path / "x.pt").write_bytes(b"garbage")
-    for path in (tmp_path / "x.pt", tmp_path / "nowhere.pt"):
-        with pytest.raises(TrainingError, match=path.name):
-            load(path)
+    (tmp_path / "empty.pt").write_bytes(b"")
+    torch.save({"format": "colorize-run checkpoint 1", "network": "unet"}, tmp_path / "half.pt")
+    for name in ("x.pt", "empty.pt", "half.pt", "nowhere.pt"):
+        with pytest.raises(TrainingError, match=name):
+            load(tmp_path / name)
+
+
+def test_weights_that_do_not_fit_their_network() -> None:
+    network = build("unet", {"num_filters": 2, "num_colours": 3})
+    for arguments in ({"num_filters": 4, "num_colours": 3}, {"filters": 2}):
+        with pytest.raises(TrainingError, match="do not fit"):
+            Checkpoint("unet", arguments, network.state_dict(), np.eye(3, dtype=np.float32)).build()

@@ -1,5 +1,6 @@
 """CIFAR-10 for colourization: horses by default, any classes on request."""
 
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,7 @@ def load_images(data_dir: Path, classes: Sequence[str] = ("horse",), *, test: bo
         raise TrainingError(f"CIFAR-10 has no class {', '.join(unknown)}; it has {', '.join(CLASSES)}.")
     horses = data_dir / HORSES_FILE
     if horses.is_file() and tuple(classes) == ("horse",) and not test:
-        with np.load(horses, allow_pickle=False) as archive:
-            images: npt.NDArray[np.uint8] = archive["images"]
-            return images
+        return _load_horses(horses)
     try:
         cifar = CIFAR10(data_dir, train=not test, download=True)
     except (OSError, RuntimeError) as error:
@@ -45,6 +44,17 @@ def load_images(data_dir: Path, classes: Sequence[str] = ("horse",), *, test: bo
         ) from error
     wanted = np.isin(np.asarray(cifar.targets), [CLASSES.index(name) for name in classes])
     return np.asarray(cifar.data)[wanted]
+
+
+def _load_horses(path: Path) -> npt.NDArray[np.uint8]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            images: npt.NDArray[np.uint8] = archive["images"]
+    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        raise TrainingError(f"{path} is no archive with an array `images`: {error}.") from error
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (32, 32, 3):
+        raise TrainingError(f"{path} should hold images (N, 32, 32, 3) of uint8, found {images.shape} of {images.dtype}.")
+    return images
 
 
 def split_indices(count: int, seed: int, fraction: float = 0.1) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -116,6 +126,8 @@ class CifarData(L.LightningDataModule):
         self.batch_size, self.seed = batch_size, seed
         self.train = PaletteDataset(load_split(data_dir, "train", classes, split_seed), colours)
         self.validation = PaletteDataset(load_split(data_dir, "validation", classes, split_seed), colours)
+        if len(self.train) < batch_size or not len(self.validation):
+            raise TrainingError(f"{len(self.train)} pictures are too few for batches of {batch_size}.")
 
     def _loader(self, dataset: PaletteDataset, *, shuffle: bool) -> DataLoader[Batch]:
         trainer = self.trainer
