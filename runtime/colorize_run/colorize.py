@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -130,43 +130,43 @@ class Colorizer:
 
     def _colorize(self, picture: Picture, result: Result) -> None:
         """Replace the picture's pixels by coloured ones, of mode RGBX."""
-        with result.stage("resize"):
-            grey = self._working_grey(picture.pixels)
-        with result.stage("network"):
-            prediction = self._run(grey)
-        with result.stage("join"):
-            moved = self._join(picture, prediction.ab)
         width, height = picture.size
+        threads = self.model.threads if width * height >= _PARALLEL_FROM else 1
+        with ThreadPoolExecutor(threads) as pool:
+            copying = pool.submit(_to_array, picture.pixels)  # meanwhile, the network looks at the picture
+            with result.stage("resize"):
+                grey = self._working_grey(picture.pixels)
+            with result.stage("network"):
+                prediction = self._run(grey)
+            with result.stage("join"):
+                picture.pixels, moved = _join(copying.result(), prediction.ab, pool, threads)
         result.moved_share = moved / (width * height)
 
-    def _join(self, picture: Picture, ab: FloatArray) -> int:
-        """Join luminance and chroma strip by strip, so that no full-size float array ever exists."""
-        width, height = picture.size
-        source = _to_array(picture.pixels) if isinstance(picture.pixels, Image.Image) else picture.pixels
-        target = np.empty((height, width, 4), np.uint8)
-        chroma = ChromaRows(ab, width, height)
-        tiles = _tiles(width, height)
-        threads = self.model.threads if width * height >= _PARALLEL_FROM else 1
 
-        def share(first: int) -> int:
-            """Every ``threads``-th tile, beginning with the ``first``."""
-            top, bottom, left, right = tiles[0]  # none is larger
-            joiner, moved = colour.Joiner((bottom - top) * (right - left)), 0
-            buffer = np.empty(2 * (bottom - top) * (right - left), np.float32)
-            for top, bottom, left, right in tiles[first::threads]:
-                shape = 2, bottom - top, right - left
-                ab_tile = chroma.between(top, bottom, left, right, out=buffer[: np.prod(shape)].reshape(shape))
-                moved += joiner.join(source[top:bottom, left:right], ab_tile, target[top:bottom, left:right])
-            return moved
+def _join(source: npt.NDArray[Any], ab: FloatArray, pool: ThreadPoolExecutor, threads: int) -> tuple[Image.Image, int]:
+    """Join luminance and chroma tile by tile, so that no full-size float array ever exists.
 
-        if threads == 1:
-            moved = share(0)
-        else:
-            with ThreadPoolExecutor(threads) as pool:
-                moved = sum(pool.map(share, range(threads)))
-        # Without a copy: four bytes a pixel is how Pillow keeps RGB, too.
-        picture.pixels = Image.frombuffer("RGBX", (width, height), target, "raw", "RGBX", 0, 1)
+    Returns the picture, of mode RGBX, and the number of pixels whose chroma had to give way.
+    """
+    height, width = source.shape[:2]
+    target = np.empty((height, width, 4), np.uint8)
+    chroma = ChromaRows(ab, width, height)
+    tiles = _tiles(width, height)
+
+    def share(first: int) -> int:
+        """Every ``threads``-th tile, beginning with the ``first``."""
+        top, bottom, left, right = tiles[0]  # none is larger
+        joiner, moved = colour.Joiner((bottom - top) * (right - left)), 0
+        buffer = np.empty(2 * (bottom - top) * (right - left), np.float32)
+        for top, bottom, left, right in tiles[first::threads]:
+            shape = 2, bottom - top, right - left
+            ab_tile = chroma.between(top, bottom, left, right, out=buffer[: np.prod(shape)].reshape(shape))
+            moved += joiner.join(source[top:bottom, left:right], ab_tile, target[top:bottom, left:right])
         return moved
+
+    moved = sum(pool.map(share, range(threads)))
+    # Without a copy: four bytes a pixel is how Pillow keeps RGB, too.
+    return Image.frombuffer("RGBX", (width, height), target, "raw", "RGBX", 0, 1), moved
 
 
 def _tiles(width: int, height: int) -> list[tuple[int, int, int, int]]:
@@ -180,8 +180,10 @@ def _tiles(width: int, height: int) -> list[tuple[int, int, int, int]]:
     ]
 
 
-def _to_array(image: Image.Image) -> npt.NDArray[np.uint8]:
+def _to_array(image: Image.Image | FloatArray) -> npt.NDArray[Any]:
     """The pixels of a mode L or RGB image, (H, W) or (H, W, 3); by strips three times as fast as ``np.asarray``."""
+    if not isinstance(image, Image.Image):
+        return image
     width, height = image.size
     pixels = np.empty((height, width, 3) if image.mode == "RGB" else (height, width), np.uint8)
     rows = max(1, _COPY_PIXELS // width)

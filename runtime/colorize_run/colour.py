@@ -98,9 +98,13 @@ def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Resize to (width, height) with Pillow's antialiased bilinear filter, modes L, RGB and F.
 
     Large reductions are box-averaged first, to no less than three times the final size, which is four times
-    faster and changes no value by more than a level or two.
+    faster and changes no value of a photograph by more than a level or two; first of all by 4, for which Pillow has a fast path.
     """
-    return image if image.size == size else image.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
+    if image.size == size:
+        return image
+    if image.width >= 12 * size[0] and image.height >= 12 * size[1]:
+        image = image.reduce(4)
+    return image.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
 
 
 class Joiner:

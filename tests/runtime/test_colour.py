@@ -1,5 +1,7 @@
 """Colour conversions against published values, and the laws of the join."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from colorize_run import colour
@@ -7,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
+
+SAMPLE = Path(__file__).resolve().parents[2] / "docs" / "samples" / "coffee.jpg"
 
 # CIE Lab of sRGB bytes (D65, 2 degrees), from Bruce Lindbloom's calculator, two decimals
 LAB_TABLE = [
@@ -82,6 +86,15 @@ def test_grey_is_the_weighted_mean_of_encoded_values() -> None:
     rgb = np.array([[[30, 60, 90]]], np.uint8)
     assert colour.to_grey(rgb, (1 / 3, 1 / 3, 1 / 3))[0, 0] == pytest.approx(60 / 255, abs=1e-6)
     assert colour.to_grey(rgb, (1, 0, 0))[0, 0] == pytest.approx(30 / 255, abs=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "F"])
+def test_large_reductions_are_pillows_within_two_levels(mode: str) -> None:
+    with Image.open(SAMPLE) as photograph:
+        image = photograph.convert("L" if mode == "F" else mode).convert(mode)
+    plain = image.resize((48, 32), Image.Resampling.BILINEAR)  # of 600 x 400
+    difference = np.asarray(colour.resize(image, (48, 32)), np.float32) - np.asarray(plain, np.float32)
+    assert np.abs(difference).max() <= 2
 
 
 def test_resize_is_antialiased() -> None:
