@@ -139,7 +139,8 @@ class Colorizer:
             with result.stage("network"):
                 prediction = self._run(grey)
             with result.stage("join"):
-                picture.pixels, moved = _join(copying.result(), prediction.ab, pool, threads)
+                picture.pixels = copying.result()  # a large picture's Pillow image goes before its result comes
+                picture.pixels, moved = _join(picture.pixels, prediction.ab, pool, threads)
         result.moved_share = moved / (width * height)
 
 
