@@ -254,7 +254,8 @@ def _process(colorizer: "Colorizer", job: Job, options: Options) -> int:
     for note in result.notes:
         _say(f"note: {name}: {note}")
     if target is not _STANDARD:
-        _say(f"{name} -> {shown(target)}")
+        gave_way = f" (colour reduced to fit sRGB in {result.moved_share:.1%} of the pixels)" if result.moved_share else ""
+        _say(f"{name} -> {shown(target)}{gave_way}")
     return 0
 
 

@@ -93,6 +93,12 @@ def test_output_lies_beside_the_input(run: Run, tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["photo.colorized.jpg", "photo.jpg"]
 
 
+def test_pixels_whose_colour_gave_way_are_reported(run: Run) -> None:
+    white = np.full((40, 40), 255, np.uint8)  # has no room for any colour
+    Image.fromarray(white).save("white.png")
+    assert "colour reduced to fit sRGB in 100.0% of the pixels" in run("white.png").stderr
+
+
 def test_default_command_may_be_named(run: Run, tmp_path: Path) -> None:
     assert run("colorize", "photo.jpg").exit_code == 0
     assert (tmp_path / "photo.colorized.jpg").exists()
