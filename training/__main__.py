@@ -103,9 +103,9 @@ def evaluate(
     import torch
 
     from training.checkpoint import load
-    from training.datasets.cifar import load_split
+    from training.datasets.cifar import load_split, to_tensor
     from training.evaluate import evaluate as run_evaluate
-    from training.fit import GRID_PICTURES, Machine, predict_grid
+    from training.fit import GRID_PICTURES, Machine, save_prediction_grid
 
     Machine(device).check()
     loaded = load(checkpoint, palette)
@@ -113,7 +113,9 @@ def evaluate(
     chosen = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
     scores = run_evaluate(loaded, images, chosen)
     if grid:
-        predict_grid(loaded, images[:GRID_PICTURES], grid)
+        rgb = to_tensor(images[:GRID_PICTURES])
+        truth = rgb.permute(0, 2, 3, 1).numpy()
+        save_prediction_grid(loaded.build(), rgb.mean(dim=1, keepdim=True), truth, loaded.colours, grid)
     click.echo(json.dumps({"checkpoint": str(checkpoint), "split": split, **scores}))
 
 

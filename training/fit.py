@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint, RichProgressBar
+from torch import Tensor
 
 from training import plots
 from training.checkpoint import Checkpoint
-from training.datasets.cifar import CLASSES, CifarData, load_split, to_tensor
+from training.datasets.cifar import CLASSES, CifarData, load_split
 from training.errors import TrainingError
 from training.evaluate import score
 from training.networks import build
@@ -88,17 +89,12 @@ class RunFolder(Callback):
             print(f"epoch {trainer.current_epoch + 1}/{self.recipe.epochs}  {figures}", file=sys.stderr, flush=True)
 
     def _save_grid(self, module: L.LightningModule, path: Path) -> None:
-        grey, target = self.validation.grey[:GRID_PICTURES], self.validation.target[:GRID_PICTURES]
         network = module.network
         assert isinstance(network, torch.nn.Module)
         was_training = network.training
-        network.eval()
-        with torch.no_grad():
-            predicted = network(grey.to(module.device)).argmax(dim=1).cpu()
+        truth = self.colours[self.validation.target[:GRID_PICTURES].long().numpy()]
+        save_prediction_grid(network.eval(), self.validation.grey[:GRID_PICTURES], truth, self.colours, path)
         network.train(was_training)
-        rows = [grey[:, 0, :, :, None].expand(-1, -1, -1, 3).numpy()]
-        rows += [self.colours[labels.long().numpy()] for labels in (target, predicted)]
-        plots.save_grid([row * np.float32(256 / 255) for row in rows], path)
 
     def finish(self, trainer: L.Trainer, module: PaletteClassification) -> Path:
         """Write curves, metrics and the checkpoint of the finished run; returns the checkpoint's path."""
@@ -231,15 +227,15 @@ def fit(
     return run.finish(trainer, module) if trainer.is_global_zero else folder / f"{recipe.network}.pt"
 
 
-def predict_grid(checkpoint: Checkpoint, images: npt.NDArray[np.uint8], path: Path) -> None:
-    """Write a grid of grey, truth and prediction for ``images`` (N, 32, 32, 3)."""
-    rgb = to_tensor(images)
-    grey = rgb.mean(dim=1, keepdim=True)
+def save_prediction_grid(
+    network: torch.nn.Module, grey: Tensor, truth: npt.NDArray[np.float32], colours: npt.NDArray[np.float32], path: Path
+) -> None:
+    """Write a grid of grey, truth and prediction.
+
+    ``network`` in evaluation mode; ``grey`` (N, 1, H, W), ``truth`` (N, H, W, 3) and ``colours`` (K, 3) in byte / 256.
+    """
+    device = next(network.parameters()).device
     with torch.no_grad():
-        predicted = checkpoint.build()(grey).argmax(dim=1)
-    rows = [
-        grey[:, 0, :, :, None].expand(-1, -1, -1, 3).numpy(),
-        images / np.float32(256),
-        checkpoint.colours[predicted.numpy()],
-    ]
+        predicted = network(grey.to(device)).argmax(dim=1).cpu()
+    rows = [grey[:, 0, :, :, None].expand(-1, -1, -1, 3).numpy(), truth, colours[predicted.numpy()]]
     plots.save_grid([row * np.float32(256 / 255) for row in rows], path)

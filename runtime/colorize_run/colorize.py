@@ -87,7 +87,8 @@ class Colorizer:
     ) -> tuple[bytes, Result]:
         """Colourize a picture file; returns the new file's bytes, in format ``kind`` or the source's own.
 
-        ``raw`` gives the network's own picture at its working size instead. Errors: ImageFileError, DeviceError.
+        ``raw`` gives the network's own picture at its working size instead.
+        Errors: ImageFileError, ModelFileError, DeviceError.
         """
         result = Result()
         with result.stage("decode"):

@@ -64,7 +64,20 @@ def test_a_run_leaves_everything_behind(data_dir: Path, tmp_path: Path) -> None:
     assert checkpoint.colours.shape == (24, 3)
     assert checkpoint.metrics == metrics["metrics"]
     assert "108 pictures" in checkpoint.training_data
-    scores = CliRunner().invoke(main, ["evaluate", str(run / "unet.pt"), "--data-dir", str(data_dir), "--device", "cpu"])
+    scores = CliRunner().invoke(
+        main,
+        [
+            "evaluate",
+            str(run / "unet.pt"),
+            "--data-dir",
+            str(data_dir),
+            "--device",
+            "cpu",
+            "--grid",
+            str(tmp_path / "grid.png"),
+        ],
+    )
+    assert (tmp_path / "grid.png").read_bytes() != b""
     assert json.loads(scores.stdout)["loss"] == pytest.approx(metrics["metrics"]["validation_loss"], rel=0.02)
 
 
