@@ -126,13 +126,15 @@ def _latest(folder: Path) -> Path | None:
     return found[-1] if found else None
 
 
-def _state_to_resume(folder: Path, run: RunFolder) -> Path:
-    """The state to go on from; TrainingError when there is none, or it belongs to another run, or is at its end."""
+def _state_to_resume(folder: Path, run: RunFolder) -> tuple[Path, dict[str, Any]]:
+    """State to go on from, file and contents; TrainingError when there is none, it is another run's, or the run is finished."""
     latest = _latest(folder)
     if latest is None:
         raise TrainingError(f"{folder} holds no run to resume; leave --resume away to start one.")
     try:
-        state = torch.load(latest, map_location="cpu", weights_only=False)  # our own file, with optimiser and callbacks
+        state: dict[str, Any] = torch.load(
+            latest, map_location="cpu", weights_only=False
+        )  # our own file, with optimiser and callbacks
         identity = state["callbacks"][RunFolder.__qualname__]["identity"]
         finished = state["epoch"] + 1
     except Exception as error:  # whatever a damaged pickle brings
@@ -142,9 +144,9 @@ def _state_to_resume(folder: Path, run: RunFolder) -> Path:
         raise TrainingError(
             f"The run in {folder} has another {', '.join(different)}; resume it with the same, or use another --run-dir."
         )
-    if finished >= run.recipe.epochs:
+    if finished >= run.recipe.epochs and (folder / f"{run.recipe.network}.pt").exists():
         raise TrainingError(f"The run in {folder} is finished: all {finished} epochs are done.")
-    return latest
+    return latest, state
 
 
 def _callbacks(recipe: Recipe, folder: Path) -> list[Callback]:
@@ -213,11 +215,15 @@ def fit(
     data = CifarData(data_dir, colours, classes, recipe.batch_size, recipe.seed, recipe.split_seed)
     names = "all classes" if set(classes) == set(CLASSES) else ", ".join(classes)
     run = RunFolder(folder, recipe, colours, data, f"CIFAR-10 ({names}), {len(data.train)} pictures of 32x32")
-    latest = _state_to_resume(folder, run) if resume else None
+    latest, state = _state_to_resume(folder, run) if resume else (None, None)
     module = PaletteClassification(build(recipe.network, recipe.arguments), recipe)
     if recipe.precision != "32-true":
         module = module.to(memory_format=torch.channels_last)
     trainer = _trainer(recipe, machine, [run, *_callbacks(recipe, folder)])
+    if state and state["epoch"] + 1 >= recipe.epochs:  # killed between the last epoch and its checkpoint
+        module.load_state_dict(state["state_dict"])  # the averaged weights, where there are any
+        run.load_state_dict(state["callbacks"][RunFolder.__qualname__])
+        return run.finish(trainer, module)
     try:
         trainer.fit(module, data, ckpt_path=latest, weights_only=False if latest else None)
     except SystemExit:  # Lightning's answer to Ctrl-C, after it has put everything down

@@ -145,6 +145,11 @@ def test_only_the_same_unfinished_run_is_resumed(data_dir: Path, tmp_path: Path)
             resume(*options)
     with pytest.raises(TrainingError, match="epochs"):
         resume(epochs=3)
+    expected = weights(run)
+    (run / "unet.pt").unlink()  # as if killed after the last epoch
+    assert resume().exit_code == 0
+    assert all(torch.equal(value, expected[name]) for name, value in weights(run).items())
+    before = {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
     np.save(tmp_path / "other.npy", np.random.default_rng(1).random((24, 3), dtype=np.float32))
     with pytest.raises(TrainingError, match="palette"):
         resume("--palette", str(tmp_path / "other.npy"))
