@@ -6,10 +6,21 @@ from pathlib import Path
 import click
 
 from export.errors import ExportError
+from export.specifications import SPECIFICATIONS
 from training.errors import TrainingError
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class ModelCommands(click.Group):
+    """A group with one command for each model, ``python -m export unet CHECKPOINT``, beside its own."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*SPECIFICATIONS, *super().list_commands(ctx)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return _model_command(cmd_name) if cmd_name in SPECIFICATIONS else super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=ModelCommands, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Freeze a trained network into one ONNX file, with proof that it computes the same thing."""
 
@@ -40,20 +51,31 @@ def _report(report: object) -> None:
     Console(stderr=True, width=None if sys.stderr.isatty() else 120).print(table)
 
 
-@main.command()
-@click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), default=Path("artifacts"), show_default=True)
-@data_dir_option
-@palette_option
-@click.option("--damage-weight", is_flag=True, help="Change one weight of the graph by 1 % first: the export must then refuse.")
-def unet(checkpoint: Path, output: Path, data_dir: Path | None, palette: Path | None, damage_weight: bool) -> None:
-    """Export the UNet of CHECKPOINT to OUTPUT/unet.onnx."""
-    from export.to_onnx import SPECIFICATIONS, export
-    from training.checkpoint import load
+def _model_command(name: str) -> click.Command:
+    @click.command(name, help=f"Export CHECKPOINT, a {SPECIFICATIONS[name].network}, to OUTPUT/{name}.onnx.")
+    @click.argument("checkpoint", type=click.Path(path_type=Path))
+    @click.option(
+        "-o", "--output", type=click.Path(path_type=Path, file_okay=False), default=Path("artifacts"), show_default=True
+    )
+    @data_dir_option
+    @palette_option
+    @click.option("--rewrite/--no-rewrite", default=True, show_default=True,
+                  help="Give filters that were spread by hand native dilation.")  # fmt: skip
+    @click.option("--damage-weight", is_flag=True,
+                  help="Change one weight of the graph by 1 % first: the export must then refuse.")  # fmt: skip
+    def command(
+        checkpoint: Path, output: Path, data_dir: Path | None, palette: Path | None, rewrite: bool, damage_weight: bool
+    ) -> None:
+        from export.to_onnx import export
+        from training.checkpoint import load
 
-    path, report = export(load(checkpoint, palette), SPECIFICATIONS["unet"], output, data_dir, damage=damage_weight)
-    _report(report)
-    click.echo(f"{path}: {path.stat().st_size / 1e3:.0f} kB", err=True)
+        path, report = export(
+            load(checkpoint, palette), SPECIFICATIONS[name], output, data_dir, damage=damage_weight, rewrite=rewrite
+        )
+        _report(report)
+        click.echo(f"{path}: {path.stat().st_size / 1e3:.0f} kB", err=True)
+
+    return command
 
 
 @main.command()

@@ -12,9 +12,9 @@ from colorize_run import colour
 from colorize_run.verify import DISCRETE_OUTPUTS, compare, spans
 from onnx.reference import ReferenceEvaluator
 from PIL import Image
-from torch import nn
 
 from export.errors import ParityError
+from export.signatures import Colorizer
 from training.datasets.cifar import load_images
 
 FloatArray = npt.NDArray[np.float32]
@@ -28,10 +28,15 @@ SAMPLES = Path(__file__).resolve().parents[1] / "docs" / "samples"
 
 @dataclass(frozen=True)
 class Case:
-    """One input of the proof: ``grey`` (N, 1, H, W) float32, 0..1."""
+    """One input of the proof: ``planes`` (N, C, H, W) float32, 0..1, grey or R, G, B."""
 
     name: str
-    grey: FloatArray
+    planes: FloatArray
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of all pictures."""
+        return self.planes[:, 0].size
 
 
 @dataclass(frozen=True)
@@ -59,40 +64,46 @@ class ParityReport:
         return {**errors, "flips": flips, "cases": float(len({f.case for f in self.findings}))}
 
 
-def _noise(rng: np.random.Generator, n: int, h: int, w: int) -> FloatArray:
-    return rng.random((n, 1, h, w), dtype=np.float32)
+def _noise(rng: np.random.Generator, n: int, channels: int, h: int, w: int) -> FloatArray:
+    return rng.random((n, channels, h, w), dtype=np.float32)
 
 
 def _photographs() -> list[Image.Image]:
     return [Image.open(path).convert("RGB") for path in sorted(SAMPLES.glob("*.jpg"))]
 
 
-def _grey(photograph: Image.Image, width: int, height: int) -> FloatArray:
-    small = colour.resize(photograph, (width, height))
-    return colour.to_grey(np.asarray(small), (1 / 3, 1 / 3, 1 / 3))[None, None]
+def _planes(photograph: Image.Image, channels: int, width: int, height: int) -> FloatArray:
+    small = np.asarray(colour.resize(photograph, (width, height)))
+    if channels == 1:
+        return colour.to_grey(small, (1 / 3, 1 / 3, 1 / 3))[None, None]
+    return small.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255)
 
 
-def golden_inputs() -> list[FloatArray]:
+def golden_inputs(channels: int = 1) -> list[FloatArray]:
     """Inputs of the golden vectors, small enough to travel in the file."""
     photograph = _photographs()[0]
-    return [_noise(np.random.default_rng(1), 1, 16, 16), _grey(photograph, 22, 17), _grey(photograph, 32, 32)]
+    sizes = (22, 17), (32, 32)
+    noise = _noise(np.random.default_rng(1), 1, channels, 16, 16)
+    return [noise, *(_planes(photograph, channels, w, h) for w, h in sizes)]
 
 
-def cases(data_dir: Path | None = None) -> list[Case]:
+def cases(channels: int = 1, data_dir: Path | None = None) -> list[Case]:
     """Noise, flat pictures and photographs, even and odd sizes, batches of 1 to 3; CIFAR horses too from ``data_dir``."""
     rng = np.random.default_rng(0)
     sizes = ((1, 32, 32), (3, 32, 32), (1, 33, 35), (2, 61, 50), (3, 7, 9), (1, 1, 1), (1, 96, 128))
-    found = [Case(f"noise {n}x1x{h}x{w}", _noise(rng, n, h, w)) for n, h, w in sizes]
-    found += [Case(f"flat {value}", np.full((1, 1, 20, 24), value, np.float32)) for value in (0.0, 0.5, 1.0)]
+    found = [Case(f"noise {n}x{channels}x{h}x{w}", _noise(rng, n, channels, h, w)) for n, h, w in sizes]
+    found += [Case(f"flat {value}", np.full((1, channels, 20, 24), value, np.float32)) for value in (0.0, 0.5, 1.0)]
     for i, photograph in enumerate(_photographs()):
-        found += [Case(f"photograph {i} {w}x{h}", _grey(photograph, w, h)) for w, h in ((86, 64), (43, 31), (191, 127))]
+        sides = (86, 64), (43, 31), (191, 127)
+        found += [Case(f"photograph {i} {w}x{h}", _planes(photograph, channels, w, h)) for w, h in sides]
     if data_dir is not None:
-        horses = load_images(data_dir)[:3]
-        found.append(Case("CIFAR-10 horses 3x1x32x32", horses.astype(np.float32).mean(axis=3)[:, None] / 255))
+        horses = load_images(data_dir)[:3].astype(np.float32).transpose(0, 3, 1, 2) / np.float32(255)
+        planes = horses.mean(axis=1, keepdims=True) if channels == 1 else horses
+        found.append(Case(f"CIFAR-10 horses 3x{channels}x32x32", planes))
     return found
 
 
-def _backends(model: onnx.ModelProto, outputs: list[str]) -> dict[str, object]:
+def _backends(model: onnx.ModelProto) -> dict[str, object]:
     data = model.SerializeToString()
     sessions: dict[str, object] = {}
     for name, level in (
@@ -106,31 +117,50 @@ def _backends(model: onnx.ModelProto, outputs: list[str]) -> dict[str, object]:
     return sessions
 
 
-def prove(module: nn.Module, model: onnx.ModelProto, outputs: list[str], inputs: list[Case]) -> ParityReport:
+def _reference(module: Colorizer, inputs: list[Case]) -> list[dict[str, FloatArray]]:
+    with torch.no_grad():
+        found = [module(torch.from_numpy(case.planes)) for case in inputs]
+    return [{name: out.numpy() for name, out in zip(module.outputs, outs, strict=True)} for outs in found]
+
+
+def prove(module: Colorizer, model: onnx.ModelProto, inputs: list[Case]) -> ParityReport:
     """Compare ``module`` (float32, CPU) with onnxruntime, optimised and not, and with onnx.reference.
 
     Errors: ParityError naming the worst finding when any is out of tolerance.
     """
-    backends = _backends(model, outputs)
-    references = []
-    for case in inputs:
-        with torch.no_grad():
-            references.append(
-                {name: out.numpy() for name, out in zip(outputs, module(torch.from_numpy(case.grey)), strict=True)}
-            )
+    backends = _backends(model)
+    source, outputs = model.graph.input[0].name, list(module.outputs)
+    references = _reference(module, inputs)
     span = spans(references)
     findings = []
     for case, reference in zip(inputs, references, strict=True):
         for backend, session in backends.items():
-            if backend == "onnx.reference" and case.grey.size > _REFERENCE_PIXELS:
+            if backend == "onnx.reference" and case.pixels > _REFERENCE_PIXELS:
                 continue
-            values = session.run(outputs, {"grey": case.grey})  # type: ignore[attr-defined]
+            values = session.run(outputs, {source: case.planes})  # type: ignore[attr-defined]
             for name, value in zip(outputs, values, strict=True):
                 difference = compare(name, value, reference[name], span[name])
                 findings.append(Finding(backend, case.name, name, difference.error, difference.flips))
-    pixels = {case.name: case.grey.size for case in inputs}
-    _judge(findings, pixels)
+    _judge(findings, {case.name: case.pixels for case in inputs})
     return ParityReport(findings)
+
+
+def between(model: onnx.ModelProto, rewritten: onnx.ModelProto, inputs: list[Case]) -> dict[str, float]:
+    """How far a rewritten graph is from the one it was made of, under onnxruntime: ``{"rewrite": share of the range}``.
+
+    Errors: ParityError when that is more than the tolerance.
+    """
+    source, outputs = model.graph.input[0].name, [output.name for output in model.graph.output]
+    before, after = (_backends(graph)["onnxruntime"] for graph in (model, rewritten))
+    worst = 0.0
+    for case in inputs:
+        pair = [session.run(outputs, {source: case.planes}) for session in (before, after)]  # type: ignore[attr-defined]
+        for name, old, new in zip(outputs, *pair, strict=True):
+            if name not in DISCRETE_OUTPUTS:
+                worst = max(worst, compare(name, new, old, max(float(np.ptp(old)), 1.0)).error)
+    if not worst <= TOLERANCE:
+        raise ParityError(f"The rewritten graph differs from the original by {worst:.1e} (allowed {TOLERANCE:.0e}).")
+    return {"rewrite": worst}
 
 
 def _judge(findings: list[Finding], pixels: dict[str, int]) -> None:

@@ -1,4 +1,4 @@
-"""Wrapper modules that give every network one of the two signatures of the model contract."""
+"""Wrapper modules that give every network one of the signatures of the model contract."""
 
 import numpy as np
 import numpy.typing as npt
@@ -6,33 +6,111 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.networks.lab import to_ab
 from training.palette import annealed_mean, palette_to_ab
 
+_BYTE = 255 / 256  # the palette networks were trained on byte / 256
+# As in colorize_run.colour: linear sRGB -> XYZ, rows divided by the white
+_TO_XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
+_C = 6 / 29  # where f(t) of CIELAB turns from a cube root into a line
 
-class PaletteColorizer(nn.Module):
-    """Signature ``colorize`` for a network that classifies pixels into a palette.
 
-    Input ``grey`` (N, 1, H, W), sRGB-encoded, 0..1, any H and W. Outputs ``ab`` (N, 2, H, W), CIELAB, the annealed
-    mean at ``temperature``, and ``rgb`` (N, 3, H, W), 0..1, the most probable colour.
+class Colorizer(nn.Module):
+    """Signature ``colorize``: input (N, 1 or 3, H, W), sRGB-encoded, 0..1, any H and W; output ``ab`` and maybe ``rgb``.
+
+    ``outputs`` names what `forward` returns, in order. The picture is padded to ``multiple`` by its edge pixels for
+    the network, and what it says is cropped again.
     """
 
+    outputs: tuple[str, ...] = ("ab",)
+
+    def __init__(self, network: nn.Module, multiple: int) -> None:
+        super().__init__()
+        self.network = network
+        self.multiple = multiple
+
+    def _apply_padded(self, planes: Tensor) -> Tensor:
+        height, width = planes.shape[2], planes.shape[3]
+        padded = F.pad(planes, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
+        output: Tensor = self.network(padded)[:, :, :height, :width]
+        return output
+
+
+class PaletteColorizer(Colorizer):
+    """A network that classifies pixels into a palette.
+
+    ``ab`` (N, 2, H, W), CIELAB, is the annealed mean at ``temperature``, ``rgb`` (N, 3, H, W), 0..1, the most
+    probable colour.
+    """
+
+    outputs = ("ab", "rgb")
     palette_ab: Tensor
     palette_rgb: Tensor
     temperature: Tensor
 
-    def __init__(self, network: nn.Module, colours: npt.NDArray[np.float32], temperature: float, multiple: int) -> None:
-        super().__init__()
-        self.network = network
-        self.multiple = multiple
+    def __init__(self, network: nn.Module, multiple: int, colours: npt.NDArray[np.float32], temperature: float) -> None:
+        super().__init__(network, multiple)
         self.register_buffer("palette_ab", torch.from_numpy(palette_to_ab(colours)))
         self.register_buffer("palette_rgb", torch.from_numpy(np.clip(colours * np.float32(256 / 255), 0, 1)))
         self.register_buffer("temperature", torch.tensor(temperature, dtype=torch.float32))
 
-    def forward(self, grey: Tensor) -> tuple[Tensor, Tensor]:
-        height, width = grey.shape[2], grey.shape[3]
-        scaled = grey * (255 / 256)  # the networks were trained on byte / 256
-        padded = F.pad(scaled, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
-        logits = self.network(padded)[:, :, :height, :width]  # (N, K, H, W)
+    def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
+        logits = self._apply_padded(picture * _BYTE)  # (N, K, H, W)
         ab = annealed_mean(logits, self.palette_ab, self.temperature)
         rgb = F.embedding(logits.argmax(dim=1), self.palette_rgb).permute(0, 3, 1, 2)  # (N, H, W, 3) -> (N, 3, H, W)
         return ab, rgb
+
+
+class RGBColorizer(Colorizer):
+    """A network that gives R, G, B: ``rgb`` (N, 3, H, W), 0..1, is what it gives, clipped, ``ab`` that picture's a*, b*."""
+
+    outputs = ("ab", "rgb")
+
+    def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
+        rgb = (self._apply_padded(picture * _BYTE) / _BYTE).clamp(0, 1)
+        return rgb_to_ab(rgb), rgb
+
+
+class ChromaColorizer(Colorizer):
+    """A network of the Lab family: L*/100 in, chroma of each pixel or of the whole picture out, ``ab`` (N, 2, H, W)."""
+
+    def __init__(self, network: nn.Module, multiple: int, output: str) -> None:
+        super().__init__(network, multiple)
+        self.output = output
+
+    def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
+        return (to_ab(self._apply_padded(lightness(picture) / 100), self.output),)
+
+
+class MeanChromaColorizer(ChromaColorizer):
+    """The same for a network that says (N, 2), the mean chroma of the picture: every pixel gets it."""
+
+    def _apply_padded(self, planes: Tensor) -> Tensor:
+        height, width = planes.shape[2], planes.shape[3]
+        padded = F.pad(planes, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
+        mean: Tensor = self.network(padded)[:, :, None, None]
+        return mean.expand(-1, -1, height, width)
+
+
+def _linear(encoded: Tensor) -> Tensor:
+    """sRGB-encoded -> linear light, 0..1."""
+    curve = ((encoded.clamp_min(0.04045) + 0.055) / 1.055) ** 2.4
+    return torch.where(encoded <= 0.04045, encoded / 12.92, curve)
+
+
+def _f(t: Tensor) -> Tensor:
+    """CIELAB's f: cube root above (6/29)³, its tangent below."""
+    return torch.where(t > _C**3, t.clamp_min(_C**3) ** (1 / 3), t / (3 * _C * _C) + 4 / 29)
+
+
+def lightness(grey: Tensor) -> Tensor:
+    """CIELAB L*, 0..100, of sRGB-encoded grey, 0..1; any shape. As ``colorize_run.colour.lightness``."""
+    return 116 * _f(_linear(grey)) - 16
+
+
+def rgb_to_ab(rgb: Tensor) -> Tensor:
+    """CIELAB a*, b* of an sRGB-encoded picture: (N, 3, H, W), 0..1 -> (N, 2, H, W). As ``colorize_run.colour``."""
+    matrix = torch.tensor(_TO_XYZ, dtype=torch.float64)
+    matrix = (matrix / matrix.sum(dim=1, keepdim=True)).float()
+    x, y, z = _f(torch.einsum("nchw,kc->nkhw", _linear(rgb), matrix)).unbind(dim=1)
+    return torch.stack([500 * (x - y), 200 * (y - z)], dim=1)

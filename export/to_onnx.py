@@ -3,70 +3,75 @@
 import os
 import socket
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
 import torch
-from colorize_run.colorize import Colorizer
-from colorize_run.contract import CONTRACT_KEY, GOLDEN_KEY, Contract, GoldenCase, WorkingSize, pack_golden
+from colorize_run.colorize import Colorizer as Runtime
+from colorize_run.contract import CONTRACT_KEY, GOLDEN_KEY, INPUTS, Contract, GoldenCase, pack_golden
 from colorize_run.session import Model
 from colorize_run.verify import verify
-from torch import Tensor, nn
+from torch import Tensor
 
 from export import parity
 from export.errors import ExportError
-from export.signatures import PaletteColorizer
+from export.rewrite import has_spread_filters, unspread
+from export.signatures import ChromaColorizer, Colorizer, MeanChromaColorizer, PaletteColorizer, RGBColorizer
+from export.specifications import SPECIFICATIONS, Specification
 from training.checkpoint import Checkpoint
+from training.datasets import faces
 
 OPSET = 18  # the oldest with an antialiased Resize, and the one that most engines run whole
 IR_VERSION = 10  # newer ones are refused by onnxruntime releases that are still in the field
-OUTPUTS = ["ab", "rgb"]
+CIFAR_GREY = (1 / 3, 1 / 3, 1 / 3)
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@dataclass(frozen=True)
-class Specification:
-    """What the contract says of a model beyond its checkpoint.
-
-    ``temperature``: of the annealed mean; lower is more colourful and blotchier.
-    """
-
-    name: str
-    working_size: WorkingSize
-    temperature: float
-    licence: str = "MIT"
-
-
-SPECIFICATIONS = {
-    "unet": Specification("unet", WorkingSize(short_side=32, multiple=4, minimum=16, maximum=1024), temperature=1.0),
-}
-
-
-def wrap(checkpoint: Checkpoint, specification: Specification) -> PaletteColorizer:
-    """The checkpoint's network behind the signature ``colorize``, in evaluation mode."""
-    wrapped = PaletteColorizer(
-        checkpoint.build(), checkpoint.colours, specification.temperature, specification.working_size.multiple
-    ).eval()
-    training = [name for name, module in wrapped.named_modules() if module.training]
+def wrap(checkpoint: Checkpoint, specification: Specification) -> Colorizer:
+    """The checkpoint's network behind the signature ``colorize``, in evaluation mode. Errors: ExportError."""
+    if checkpoint.network != specification.network:
+        raise ExportError(
+            f"The model {specification.name} is a {specification.network}; the checkpoint holds a {checkpoint.network},"
+            f" of the model {checkpoint.model}."
+        )
+    network, multiple = checkpoint.build(), specification.working_size.multiple
+    wrapped: Colorizer
+    if checkpoint.kind.target == "palette":
+        wrapped = PaletteColorizer(network, multiple, checkpoint.colours, specification.temperature)
+    elif checkpoint.kind.target == "rgb":
+        wrapped = RGBColorizer(network, multiple)
+    else:
+        kind = ChromaColorizer if checkpoint.kind.target == "chroma" else MeanChromaColorizer
+        wrapped = kind(network, multiple, checkpoint.arguments.get("output", "sigmoid"))
+    training = [name for name, module in wrapped.eval().named_modules() if module.training]
     if training:
         raise ExportError(f"The network is not in evaluation mode: {', '.join(training)}.")
     return wrapped
 
 
-def to_model_proto(module: nn.Module, name: str) -> onnx.ModelProto:
-    """Export ``module`` with dynamic batch, height and width; no path or source line of this machine stays inside."""
-    example = torch.rand(2, 1, 32, 36)
+def input_name(checkpoint: Checkpoint) -> str:
+    """Name of the graph's input: ``image`` for a network that sees colour, else ``grey``."""
+    return "image" if checkpoint.kind.sees_colour else "grey"
+
+
+def to_model_proto(module: Colorizer, name: str, source: str = "grey") -> onnx.ModelProto:
+    """Export ``module`` with dynamic batch, height and width, its input called ``source``, one of `contract.INPUTS`."""
+    example = torch.rand(2, INPUTS[source], 64, 68)
     batch, height, width = (torch.export.Dim.DYNAMIC,) * 3
     program = torch.onnx.export(
         module, (example,), dynamo=True, opset_version=OPSET, external_data=False, verbose=False,
-        input_names=["grey"], output_names=OUTPUTS, dynamic_shapes=({0: batch, 2: height, 3: width},),
+        input_names=[source], output_names=list(module.outputs), dynamic_shapes=({0: batch, 2: height, 3: width},),
     )  # fmt: skip
     if program is None:
         raise ExportError("torch.onnx.export gave no program.")
     model = program.model_proto
-    _strip(model)
     model.graph.name = name
+    return _finished(model)
+
+
+def _finished(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model without a path or source line of this machine, in a version that old runtimes read."""
+    _strip(model)
     model.producer_name = "colorize-run"
     model.ir_version = min(model.ir_version, IR_VERSION)
     opset = {entry.domain: entry.version for entry in model.opset_import}[""]
@@ -100,51 +105,58 @@ def damage_weight(model: onnx.ModelProto) -> str:
     return str(weight.name)
 
 
-def contract_of(checkpoint: Checkpoint, specification: Specification, report: parity.ParityReport) -> Contract:
-    """The contract of an exported model."""
+def contract_of(checkpoint: Checkpoint, specification: Specification, figures: dict[str, float]) -> Contract:
+    """The contract of an exported model; ``figures`` are those of parity."""
     arguments = ", ".join(f"{name}={value}" for name, value in checkpoint.arguments.items())
-    palette = tuple(tuple(int(v) for v in colour) for colour in (checkpoint.colours * 256).round().clip(0, 255))
+    colours = checkpoint.colours if checkpoint.kind.target == "palette" else checkpoint.colours[:0]
     return Contract(
         task="colorize",
         name=specification.name,
         network=f"{type(checkpoint.build()).__name__}({arguments})",
         working_size=specification.working_size,
         resize="pillow-bilinear",
-        grey_weights=(1 / 3, 1 / 3, 1 / 3),
-        palette=palette,
+        grey_weights=faces.GREY_WEIGHTS if checkpoint.kind.on_faces else CIFAR_GREY,
+        palette=tuple(tuple(int(v) for v in colour) for colour in (colours * 256).round().clip(0, 255)),
         licence=specification.licence,
         training_data=checkpoint.training_data,
         metrics=checkpoint.metrics,
-        parity=report.figures(),
+        parity=figures,
     )
 
 
-def golden_cases(module: nn.Module) -> list[GoldenCase]:
+def golden_cases(module: Colorizer, source: str) -> list[GoldenCase]:
     """Small inputs with PyTorch's own outputs: noise, and a real photograph at two odd sizes."""
     cases = []
-    for case in parity.golden_inputs():
+    for case in parity.golden_inputs(INPUTS[source]):
         with torch.no_grad():
             outputs: tuple[Tensor, ...] = module(torch.from_numpy(case))
-        cases.append(GoldenCase({"grey": case}, {name: out.numpy() for name, out in zip(OUTPUTS, outputs, strict=True)}))
+        arrays = {name: out.numpy() for name, out in zip(module.outputs, outputs, strict=True)}
+        cases.append(GoldenCase({source: case}, arrays))
     return cases
 
 
 def export(
-    checkpoint: Checkpoint, specification: Specification, folder: Path, data_dir: Path | None = None, *, damage: bool = False
-) -> tuple[Path, parity.ParityReport]:
+    checkpoint: Checkpoint, specification: Specification, folder: Path, data_dir: Path | None = None, *,
+    damage: bool = False, rewrite: bool = True,
+) -> tuple[Path, parity.ParityReport]:  # fmt: skip
     """Write ``folder/NAME.onnx`` once it is proven to compute what the checkpoint computes.
 
-    ``damage`` changes one weight of the graph before the proof, which must then fail. Errors: ParityError naming the
-    worst case, ExportError; nothing is written then.
+    ``damage`` changes one weight of the graph before the proof, which must then fail; ``rewrite=False`` leaves filters
+    that were spread by hand as they are. Errors: ParityError naming the worst case, ExportError; nothing is written then.
     """
     folder.mkdir(parents=True, exist_ok=True)  # rather fail now than after the proof
-    module = wrap(checkpoint, specification)
-    model = to_model_proto(module, specification.name)
+    module, source = wrap(checkpoint, specification), input_name(checkpoint)
+    model = to_model_proto(module, specification.name, source)
+    cases = parity.cases(INPUTS[source], data_dir)
+    rewritten = _finished(unspread(model)) if rewrite and has_spread_filters(model) else None
+    spread_error = parity.between(model, rewritten, cases) if rewritten else {}
+    model = rewritten or model
     if damage:
         damage_weight(model)
-    report = parity.prove(module, model, OUTPUTS, parity.cases(data_dir))
-    contract = contract_of(checkpoint, specification, report)
-    onnx.helper.set_model_props(model, {CONTRACT_KEY: contract.to_json(), GOLDEN_KEY: pack_golden(golden_cases(module))})
+    report = parity.prove(module, model, cases)
+    contract = contract_of(checkpoint, specification, {**report.figures(), **spread_error})
+    golden = pack_golden(golden_cases(module, source))
+    onnx.helper.set_model_props(model, {CONTRACT_KEY: contract.to_json(), GOLDEN_KEY: golden})
     onnx.checker.check_model(model, full_check=True)
     partial = folder / f".{specification.name}.partial.onnx"
     try:
@@ -168,9 +180,10 @@ def _prove_file(path: Path) -> None:
 
 def check(path: Path, checkpoint: Checkpoint, data_dir: Path | None = None) -> parity.ParityReport:
     """Prove that an existing file still computes what ``checkpoint`` computes. Errors: ParityError, ExportError."""
-    contract = Colorizer(str(path), "cpu").contract
+    contract = Runtime(str(path), "cpu").contract
     specification = SPECIFICATIONS.get(contract.name)
     if specification is None:
         raise ExportError(f"{path} is of the unknown model {contract.name!r}; known: {', '.join(SPECIFICATIONS)}.")
     _prove_file(path)
-    return parity.prove(wrap(checkpoint, specification), onnx.load(path), OUTPUTS, parity.cases(data_dir))
+    cases = parity.cases(INPUTS[input_name(checkpoint)], data_dir)
+    return parity.prove(wrap(checkpoint, specification), onnx.load(path), cases)

@@ -33,18 +33,32 @@ classes_option = click.option(
 device_option = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 
 
-def _class_names(classes: str) -> tuple[str, ...]:
+def _class_names(classes: str | None) -> tuple[str, ...]:
     from training.datasets.cifar import CLASSES
 
-    return CLASSES if classes == "all" else tuple(name.strip() for name in classes.split(","))
+    return CLASSES if classes == "all" else tuple(name.strip() for name in (classes or "").split(",") if name.strip())
+
+
+def _augmentations(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    from training.recipes import AUGMENTATIONS
+
+    if value is None:
+        return None
+    kinds = tuple(kind.strip() for kind in value.split(",") if kind.strip() not in ("", "none"))
+    unknown = [kind for kind in kinds if kind not in AUGMENTATIONS]
+    if unknown:
+        raise click.BadParameter(f"{', '.join(unknown)}: known are {', '.join(AUGMENTATIONS)}, and none.")
+    return kinds
 
 
 @main.command()
-@click.argument("network", type=click.Choice(["unet"]))
-@click.option("--recipe", "recipe_name", default="tuned", show_default=True, help="original (as handed out) or tuned (ours).")
+@click.argument("model")
+@click.option("--recipe", "recipe_name", default="tuned", show_default=True,
+              help="original (of the assignment), original-100, -400, -50 (of the Lab project), or tuned (ours).")  # fmt: skip
 @data_dir_option
 @palette_option
 @classes_option
+@click.option("--extra-classes", metavar="CLASSES", help="CIFAR-10 classes that join the training pictures only.")
 @device_option
 @click.option("--devices", type=click.IntRange(1), default=1, show_default=True, help="Train with DDP on that many devices.")
 @click.option("--precision", type=click.Choice(["32-true", "bf16-mixed", "16-mixed"]), help="Instead of the recipe's.")
@@ -52,35 +66,44 @@ def _class_names(classes: str) -> tuple[str, ...]:
 @click.option("--batch-size", type=click.IntRange(1), help="Instead of the recipe's.")
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="Instead of the recipe's.")
 @click.option("--seed", type=int, help="Instead of the recipe's.")
+@click.option("--augment", callback=_augmentations, metavar="KINDS",
+              help="Instead of the recipe's; of flip-left-right, flip-up-down, shift-sideways, shift-up-down.")  # fmt: skip
+@click.option("--shift", type=click.IntRange(0, 16), help="Largest shift in pixels, instead of the recipe's.")
+@click.option("--rebalance/--no-rebalance", default=None, help="Weigh rare palette colours more (Zhang et al. 2016).")
+@click.option("--classifier-weights", type=click.Path(path_type=Path, dir_okay=False, exists=True),
+              help="Weights of the classifier in fusion, instead of downloading timm's.")  # fmt: skip
 @click.option(
-    "--run-dir", type=click.Path(path_type=Path, file_okay=False), help="Where results go [default: runs/NETWORK-RECIPE]."
+    "--run-dir", type=click.Path(path_type=Path, file_okay=False), help="Where results go [default: runs/MODEL-RECIPE]."
 )
 @click.option("--resume", is_flag=True, help="Go on from the last whole epoch of the run in --run-dir.")
 def fit(
-    network: str, recipe_name: str, data_dir: Path, palette: Path | None, classes: str, device: str, devices: int,
-    run_dir: Path | None, resume: bool, **changes: object,
+    model: str, recipe_name: str, data_dir: Path, palette: Path | None, classes: str, extra_classes: str | None,
+    device: str, devices: int, classifier_weights: Path | None, run_dir: Path | None, resume: bool, **changes: object,
 ) -> None:  # fmt: skip
-    """Train NETWORK and leave a checkpoint, curves, picture grids and metrics in the run's folder."""
+    """Train MODEL and leave a checkpoint, curves, picture grids and metrics in the run's folder.
+
+    \b
+    On CIFAR-10: cnn, regression-cnn, unet, dilated-unet, unet-large, unet-downsized.
+    On faces:    chroma-regressor, chroma-sigmoid, chroma-tanh, chroma-large, fusion.
+    """
     from training import recipes
-    from training.fit import Machine
+    from training.fit import Data, Machine
     from training.fit import fit as run_fit
     from training.palette import load_palette
 
-    recipe = recipes.find(network, recipe_name).with_changes(**changes)
+    recipe = recipes.find(model, recipe_name).with_changes(**changes)
     folder = run_dir or Path("runs") / recipe.name
     colours = load_palette(palette) if palette else None
-    if colours is not None and len(colours) != recipe.arguments["num_colours"]:
+    if colours is not None and len(colours) != recipe.arguments.get("num_colours", len(colours)):
         recipe = recipe.with_changes(arguments={**recipe.arguments, "num_colours": len(colours)})
+    data = Data(data_dir, _class_names(classes), _class_names(extra_classes), colours, classifier_weights)
     try:
-        path = run_fit(
-            recipe, data_dir, folder, classes=_class_names(classes), colours=colours,
-            machine=Machine(device, devices), resume=resume,
-        )  # fmt: skip
+        path = run_fit(recipe, data, folder, machine=Machine(device, devices), resume=resume)
     except KeyboardInterrupt:
         click.echo(f"Interrupted; the same command with --resume goes on from the last whole epoch in {folder}.", err=True)
         sys.exit(130)
     metrics = json.loads((folder / "metrics.json").read_text())["metrics"]
-    click.echo(f"{path}: " + ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()), err=True)
+    click.echo(f"{path}: " + ", ".join(f"{name} {value:.5g}" for name, value in metrics.items()), err=True)
 
 
 @main.command()
@@ -99,23 +122,23 @@ def evaluate(
     checkpoint: Path, data_dir: Path, palette: Path | None, classes: str, device: str, split: str,
     first: int | None, grid: Path | None,
 ) -> None:  # fmt: skip
-    """Print loss and pixel accuracy of CHECKPOINT as JSON; reads the assignment's hand-out weights too."""
+    """Print the figures of CHECKPOINT on pictures as JSON; reads the assignment's hand-out weights too."""
     import torch
 
+    from training import plots
     from training.checkpoint import load
-    from training.datasets.cifar import load_split, to_tensor
+    from training.evaluate import Judge, grid_rows, load_split
     from training.evaluate import evaluate as run_evaluate
-    from training.fit import GRID_PICTURES, Machine, save_prediction_grid
+    from training.fit import GRID_PICTURES, Machine
 
     Machine(device).check()
     loaded = load(checkpoint, palette)
-    images = load_split(data_dir, split, _class_names(classes), loaded.recipe.get("split_seed", 0))[:first]
+    images = load_split(loaded.kind, data_dir, split, _class_names(classes), loaded.recipe.get("split_seed", 0))[:first]
     chosen = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
     scores = run_evaluate(loaded, images, chosen)
     if grid:
-        rgb = to_tensor(images[:GRID_PICTURES])
-        truth = rgb.permute(0, 2, 3, 1).numpy()
-        save_prediction_grid(loaded.build(), rgb.mean(dim=1, keepdim=True), truth, loaded.colours, grid)
+        judge = Judge.of(loaded.network, loaded.arguments, loaded.colours)
+        plots.save_grid(grid_rows(loaded.build(), judge, images[:GRID_PICTURES]), grid)
     click.echo(json.dumps({"checkpoint": str(checkpoint), "split": split, **scores}))
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from training.errors import TrainingError
-from training.networks import NETWORKS, build
+from training.networks import NETWORKS, Network, build
 from training.palette import load_palette, read_bytes
 
 FORMAT = "colorize-run checkpoint 1"
@@ -22,9 +22,12 @@ FORMAT = "colorize-run checkpoint 1"
 class Checkpoint:
     """One trained network.
 
-    ``network`` and ``arguments`` rebuild it, ``colours`` is its palette (K, 3) RGB in byte / 256, ``recipe`` what it
-    was trained with, ``metrics`` what it reached, ``training_data`` what it was trained on.
+    ``model`` is the name it is exported under; ``network`` and ``arguments`` rebuild it, ``colours`` is its palette
+    (K, 3) RGB in byte / 256 (K = 0 for networks that know none), ``recipe`` what it was trained with, ``metrics`` what
+    it reached, ``training_data`` what it was trained on.
     """
+
+    model: str
 
     network: str
     arguments: dict[str, Any]
@@ -33,6 +36,11 @@ class Checkpoint:
     recipe: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     training_data: str = ""
+
+    @property
+    def kind(self) -> Network:
+        """The kind of network that this is."""
+        return NETWORKS[self.network]
 
     def build(self) -> nn.Module:
         """Build the network with these weights, in evaluation mode."""
@@ -47,6 +55,7 @@ class Checkpoint:
         """Write the checkpoint; `load` reads it back with ``weights_only=True``."""
         contents = {
             "format": FORMAT,
+            "model": self.model,
             "network": self.network,
             "arguments": self.arguments,
             "state": {name: value.detach().cpu().clone() for name, value in self.state.items()},
@@ -78,31 +87,39 @@ def load(path: str | Path, palette: str | Path | None = None) -> Checkpoint:
     if contents["network"] not in NETWORKS:
         raise TrainingError(f"{path} holds the unknown network {contents['network']!r}; known: {', '.join(NETWORKS)}.")
     try:
-        fields = {name: contents[name] for name in ("network", "arguments", "state", "recipe", "metrics", "training_data")}
+        fields = {
+            name: contents[name] for name in ("model", "network", "arguments", "state", "recipe", "metrics", "training_data")
+        }
         checkpoint = Checkpoint(colours=contents["colours"].numpy(), **fields)
     except (KeyError, AttributeError) as error:
         raise TrainingError(f"{path} is an incomplete checkpoint: {error}.") from error
-    if len(checkpoint.colours) != checkpoint.arguments.get("num_colours", len(checkpoint.colours)):
+    if checkpoint.kind.target == "palette" and len(checkpoint.colours) != checkpoint.arguments.get(
+        "num_colours", len(checkpoint.colours)
+    ):
         raise TrainingError(f"{path} has a palette of {len(checkpoint.colours)} colours for another number of classes.")
     return checkpoint
 
 
 def _from_handout(path: Path, state: dict[str, Tensor], palette: str | Path | None) -> Checkpoint:
-    """Recognise the assignment's UNet by its layers; the palette lies in ``../colours`` beside ``weights``."""
+    """Recognise the assignment's networks by their layers; the palette lies in ``../colours`` beside ``weights``.
+
+    UNet and DilatedUNet have the same tensors: a file whose name begins with ``dunet`` is the dilated one.
+    """
     try:
         first, final = state["downconv1.0.weight"], state["finalconv.weight"]
-        arguments = {
-            "kernel": first.shape[2],
-            "num_filters": first.shape[0],
-            "num_colours": final.shape[0],
-            "in_channels": first.shape[1],
-        }
-        is_unet = state["upconv1.0.weight"].shape[1] == 4 * first.shape[0]
+        outputs, skips = final.shape[0], state["upconv1.0.weight"].shape[1] == 4 * first.shape[0]
+        arguments = {"kernel": first.shape[2], "num_filters": first.shape[0], "in_channels": first.shape[1]}
     except (KeyError, IndexError) as error:
         raise TrainingError(f"{path} is no state dict of the assignment's networks: it lacks {error}.") from error
-    if not is_unet or path.name.startswith("dunet"):
-        raise TrainingError(f"{path} is not the assignment's UNet, the one hand-out network that is known here.")
-    colours = load_palette(palette or path.parent.parent / f"colours/colour_kmeans{arguments['num_colours']}_cat7.npy")
-    if len(colours) != arguments["num_colours"]:
-        raise TrainingError(f"{path} chooses among {arguments['num_colours']} colours, its palette has {len(colours)}.")
-    return Checkpoint("unet", arguments, state, colours, {"name": "hand-out"}, {}, "CIFAR-10 horses (CSC321 hand-out)")
+    if skips:
+        network = "dilated-unet" if path.name.startswith("dunet") else "unet"
+    else:
+        network = "regression-cnn" if outputs == 3 else "cnn"
+    if network != "regression-cnn":
+        arguments["num_colours"] = outputs
+    k = arguments.get("num_colours", 24)  # the regression is judged by the nearest of 24
+    colours = load_palette(palette or path.parent.parent / f"colours/colour_kmeans{k}_cat7.npy")
+    if network != "regression-cnn" and len(colours) != k:
+        raise TrainingError(f"{path} chooses among {k} colours, its palette has {len(colours)}.")
+    recipe = {"name": "hand-out"}
+    return Checkpoint(network, network, arguments, state, colours, recipe, {}, "CIFAR-10 horses (CSC321 hand-out)")

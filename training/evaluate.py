@@ -1,30 +1,192 @@
-"""Scores of a checkpoint on pictures that it may or may not have seen."""
+"""Scores of a network on pictures that it may or may not have seen, and the pictures that it makes of them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from torch import nn
+from colorize_run.colour import lab_to_srgb
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.image import PeakSignalNoiseRatio
 
 from training.checkpoint import Checkpoint
-from training.datasets.cifar import PaletteDataset
+from training.datasets import cifar, faces
+from training.datasets.pictures import Batch, Pictures, to_tensor
+from training.networks import NETWORKS, Network
+from training.networks.lab import to_ab
+from training.palette import nearest_colour
+
+_BYTE = 256 / 255  # from the assignment's byte / 256 to 0..1
+FloatArray = npt.NDArray[np.float32]
 
 
-def score(network: nn.Module, dataset: PaletteDataset, device: str = "cpu", batch_size: int = 100) -> dict[str, float]:
-    """Cross-entropy ``loss`` and pixel ``accuracy`` (0..1) of a network in evaluation mode, in float32."""
-    loss, right = 0.0, 0
-    with torch.no_grad():
-        for start in range(0, len(dataset), batch_size):
-            batch = dataset.__getitems__(list(range(start, min(start + batch_size, len(dataset)))))
-            logits = network(batch["grey"].to(device))
-            target = batch["target"].to(device)
-            loss += F.cross_entropy(logits, target, reduction="sum").item()
-            right += int((logits.argmax(dim=1) == target).sum())
-    pixels = dataset.target.numel()
-    return {"loss": loss / pixels, "accuracy": right / pixels}
+@dataclass(frozen=True)
+class Judge:
+    """Judges one kind of network: what it predicts as pictures, and how far that is from the truth.
+
+    ``colours`` (K, 3) is the palette in byte / 256 that accuracy counts in; Lab networks have none. ``output`` is
+    the scale of a Lab network's chroma, "sigmoid" or "tanh".
+    """
+
+    kind: Network
+    colours: FloatArray
+    output: str = "sigmoid"
+
+    @classmethod
+    def of(cls, network: str, arguments: dict[str, Any], colours: FloatArray) -> "Judge":
+        """The judge of a network of this name, built with these arguments."""
+        return cls(NETWORKS[network], colours, arguments.get("output", "sigmoid"))
+
+    def dataset(self, images: npt.NDArray[np.uint8]) -> Pictures:
+        """Inputs and targets of pictures (N, H, W, 3) uint8."""
+        if self.kind.target == "palette":
+            return cifar.palette_dataset(images, self.colours, sees_colour=self.kind.sees_colour)
+        if self.kind.target == "rgb":
+            return cifar.rgb_dataset(images)
+        return faces.chroma_dataset(images, self.output, mean=self.kind.target == "mean-chroma")
+
+    def pictures(self, inputs: Tensor, output: Tensor) -> Tensor:
+        """What the network's ``output`` looks like: (N, 3, H, W) RGB, 0..1.
+
+        A palette network shows its most probable colours, a Lab network its chroma under its input's lightness.
+        """
+        if self.kind.target == "palette":
+            return torch.from_numpy(self.colours * np.float32(_BYTE))[output.argmax(dim=1).cpu()].permute(0, 3, 1, 2)
+        if self.kind.target == "rgb":
+            return (output.cpu() * _BYTE).clamp(0, 1)
+        ab = to_ab(output.cpu(), self.output)
+        if ab.ndim == 2:
+            ab = ab[:, :, None, None].expand(-1, -1, *inputs.shape[2:])
+        lab = torch.cat([inputs.cpu() * 100, ab], dim=1).permute(0, 2, 3, 1).numpy()
+        return torch.from_numpy(lab_to_srgb(lab)).permute(0, 3, 1, 2)
+
+    def score(self, network: nn.Module, images: npt.NDArray[np.uint8], batch_size: int = 100) -> dict[str, float]:
+        """Figures of a network in evaluation mode, in float32, on pictures (N, H, W, 3) uint8.
+
+        Palette: ``loss`` (cross-entropy), ``accuracy`` and ``balanced_accuracy`` (0..1, over pixels; balanced is the
+        mean over colours). RGB: ``mse`` in byte / 256, and both accuracies of the nearest colours. Chroma: ``mse`` in
+        (ab + 128) / 256, and ``ab_error``, the mean distance in a*, b*. All but the mean chroma: ``psnr`` in dB,
+        ``colourfulness`` of the prediction, and of the truth (`colourfulness`).
+        """
+        device = next(network.parameters()).device
+        dataset = self.dataset(images)
+        figures = _Figures(self)
+        with torch.no_grad():
+            for start, batch in _batches(dataset, batch_size):
+                output = network(batch["input"].to(device)).cpu()
+                figures.update(batch, output, images[start : start + batch_size])
+        return figures.compute()
+
+
+def _batches(dataset: Pictures, size: int) -> Iterator[tuple[int, Batch]]:
+    for start in range(0, len(dataset), size):
+        yield start, dataset.__getitems__(list(range(start, min(start + size, len(dataset)))))
+
+
+class _Figures:
+    """Adds up figures over batches."""
+
+    def __init__(self, judge: Judge) -> None:
+        self.judge, self.kind = judge, judge.kind
+        self.sums: dict[str, float] = {}
+        self.count = 0
+        k = len(judge.colours)
+        self.accuracies: dict[str, MulticlassAccuracy] = {}
+        if k and not self.kind.on_faces:  # judged by one process alone, also where several have trained
+            self.accuracies["accuracy"] = MulticlassAccuracy(k, average="micro", sync_on_compute=False)
+            self.accuracies["balanced_accuracy"] = MulticlassAccuracy(k, average="macro", sync_on_compute=False)
+        self.psnr = PeakSignalNoiseRatio(data_range=1.0, dim=(1, 2, 3), sync_on_compute=False)
+
+    def _add(self, name: str, values: Tensor) -> None:
+        """Add one figure a picture."""
+        self.sums[name] = self.sums.get(name, 0.0) + float(values.double().sum())
+
+    def update(self, batch: Batch, output: Tensor, images: npt.NDArray[np.uint8]) -> None:
+        target = batch["target"]
+        self.count += len(output)
+        if self.kind.target == "palette":
+            self._add("loss", F.cross_entropy(output, target, reduction="none").mean(dim=(1, 2)))
+            self._count(output.argmax(dim=1), target)
+        elif self.kind.target == "rgb":
+            self._add("mse", (output - target).square().mean(dim=(1, 2, 3)))
+            palette = torch.from_numpy(self.judge.colours)
+            if len(palette):
+                self._count(nearest_colour(output, palette), nearest_colour(target, palette))
+        else:
+            ab, truth = to_ab(output, self.judge.output), to_ab(target, self.judge.output)
+            self._add("mse", ((ab - truth) / 256).square().flatten(1).mean(dim=1))
+            self._add("ab_error", (ab - truth).norm(dim=1).reshape(len(ab), -1).mean(dim=1))
+        if self.kind.target != "mean-chroma":
+            predicted, true = self.judge.pictures(batch["input"], output), to_tensor(images) * _BYTE
+            self.psnr.update(predicted, true)
+            self._add("colourfulness", colourfulness(predicted))
+            self._add("true_colourfulness", colourfulness(true))
+
+    def _count(self, predicted: Tensor, target: Tensor) -> None:
+        for metric in self.accuracies.values():
+            metric.update(predicted, target)
+
+    def compute(self) -> dict[str, float]:
+        figures = {name: value / self.count for name, value in self.sums.items()}
+        figures |= {name: float(metric.compute()) for name, metric in self.accuracies.items()}
+        if self.kind.target != "mean-chroma":
+            figures["psnr"] = float(self.psnr.compute())
+        return figures
+
+
+def colourfulness(rgb: Tensor) -> Tensor:
+    """Colourfulness of pictures (N, 3, H, W), 0..1, on the scale of bytes: (N,); 0 for grey, about 100 for garish.
+
+    Source: Hasler and Süsstrunk 2003, "Measuring colourfulness in natural images", M3.
+    """
+    red, green, blue = (255 * rgb).double().unbind(dim=1)
+    across = torch.stack([red - green, (red + green) / 2 - blue], dim=1).flatten(2)  # (N, 2, H·W)
+    spread, mean = across.std(dim=2, correction=0).norm(dim=1), across.mean(dim=2).norm(dim=1)
+    metric: Tensor = spread + 0.3 * mean
+    return metric
+
+
+def enlarged(images: npt.NDArray[np.uint8]) -> Tensor:
+    """What a network restores, by plain means: pooled by 4 and enlarged bilinearly, (N, H, W, 3) -> (N, 3, H, W) 0..1."""
+    small = F.avg_pool2d(to_tensor(images) * _BYTE, 4)
+    return F.interpolate(small, scale_factor=4.0, mode="bilinear", align_corners=False)
+
+
+def load_split(kind: Network, data_dir: Path, split: str, classes: tuple[str, ...], seed: int) -> npt.NDArray[np.uint8]:
+    """Pictures of a split for a kind of network: faces or CIFAR-10 ``classes``."""
+    return faces.load_split(data_dir, split, seed) if kind.on_faces else cifar.load_split(data_dir, split, classes, seed)
 
 
 def evaluate(checkpoint: Checkpoint, images: npt.NDArray[np.uint8], device: str = "cpu") -> dict[str, float]:
-    """`score` of a checkpoint on ``images`` (N, 32, 32, 3), and their number."""
-    dataset = PaletteDataset(images, checkpoint.colours)
-    return {**score(checkpoint.build().to(device), dataset, device), "pictures": float(len(dataset))}
+    """`Judge.score` of a checkpoint on ``images`` (N, H, W, 3), and their number; with the PSNR to beat, where there is one."""
+    judge = Judge.of(checkpoint.network, checkpoint.arguments, checkpoint.colours)
+    scores = judge.score(checkpoint.build().to(device), images)
+    if judge.kind.sees_colour:
+        psnr = PeakSignalNoiseRatio(data_range=1.0, dim=(1, 2, 3), sync_on_compute=False)
+        scores["bilinear_psnr"] = float(psnr(enlarged(images), to_tensor(images) * _BYTE))
+    return {**scores, "pictures": float(len(images))}
+
+
+def grid_rows(network: nn.Module, judge: Judge, images: npt.NDArray[np.uint8]) -> list[FloatArray]:
+    """Rows of a grid: what the network sees, bilinear enlargement where it restores, its picture, and the truth.
+
+    ``network`` in evaluation mode, ``images`` (N, H, W, 3) uint8; each row (N, H, W, 3), 0..1.
+    """
+    batch = judge.dataset(images).__getitems__(list(range(len(images))))
+    inputs = batch["input"]
+    with torch.no_grad():
+        output = network(inputs.to(next(network.parameters()).device)).cpu().float()
+    if judge.kind.sees_colour:
+        pooled = F.interpolate(F.avg_pool2d(inputs, 4), scale_factor=4.0, mode="nearest") * _BYTE
+        shown = [pooled, enlarged(images)]
+    elif judge.kind.on_faces:
+        shown = [judge.pictures(inputs, torch.zeros_like(batch["target"]) + (0.5 if judge.output == "sigmoid" else 0.0))]
+    else:
+        shown = [(inputs * _BYTE).expand(-1, 3, -1, -1)]
+    rows = [*shown, to_tensor(images) * _BYTE, judge.pictures(inputs, output)]
+    return [row.permute(0, 2, 3, 1).numpy() for row in rows]

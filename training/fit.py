@@ -14,17 +14,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint, RichProgressBar
-from torch import Tensor
 
 from training import plots
 from training.checkpoint import Checkpoint
-from training.datasets.cifar import CLASSES, CifarData, load_split
+from training.datasets import cifar, faces
+from training.datasets.pictures import PictureData
 from training.errors import TrainingError
-from training.evaluate import score
+from training.evaluate import Judge, grid_rows, load_split
 from training.networks import build
-from training.palette import kmeans_palette
+from training.networks.lab import FusionColorizer, pretrain
+from training.palette import kmeans_palette, rebalancing_weights
 from training.recipes import Recipe
-from training.tasks import PaletteClassification
+from training.tasks import PaletteClassification, SquaredError, Task
 
 GRID_PICTURES = 12
 
@@ -45,20 +46,74 @@ class Machine:
             )
 
 
-def prepare_palette(images: npt.NDArray[np.uint8], recipe: Recipe) -> npt.NDArray[np.float32]:
-    """K-means palette of the training pictures, for runs that bring none along."""
-    return kmeans_palette(images, recipe.arguments["num_colours"], recipe.seed)
+@dataclass(frozen=True)
+class Data:
+    """What a run learns from: ``data_dir``, CIFAR-10 ``classes``, and ``extra_classes`` that join the training pictures.
+
+    ``colours`` (K, 3) is the palette in byte / 256, or None to cluster the training pictures. ``classifier_weights``:
+    file for a network with a classifier in it; None lets timm download them.
+    """
+
+    data_dir: Path
+    classes: tuple[str, ...] = ("horse",)
+    extra_classes: tuple[str, ...] = ()
+    colours: npt.NDArray[np.float32] | None = None
+    classifier_weights: Path | None = None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Data in memory: loaders, the judge of the network, the pictures that validate it, and what was learnt from."""
+
+    pictures: PictureData
+    judge: Judge
+    validation: npt.NDArray[np.uint8]
+    description: str
+
+
+def prepare(recipe: Recipe, data: Data) -> Prepared:
+    """Load the pictures that ``recipe`` needs. Errors: TrainingError."""
+    kind = recipe.kind
+    train = load_split(kind, data.data_dir, "train", data.classes, recipe.split_seed)
+    validation = load_split(kind, data.data_dir, "validation", data.classes, recipe.split_seed)
+    if kind.on_faces:
+        colours = np.zeros((0, 3), np.float32)
+        description = f"face_images, {len(train)} pictures of {faces.SIZE}x{faces.SIZE}"
+        if recipe.folds:
+            train = faces.augmented(train, recipe.folds, recipe.seed)
+            description += f", {recipe.folds} variants of each"
+    else:
+        if data.extra_classes:
+            train = np.concatenate([train, cifar.load_images(data.data_dir, data.extra_classes)])
+        count = recipe.arguments.get("num_colours", 24)
+        colours = kmeans_palette(train, count, recipe.seed) if data.colours is None else data.colours
+        classes = (*data.classes, *data.extra_classes)
+        names = "all classes" if set(classes) == set(cifar.CLASSES) else ", ".join(classes)
+        description = f"CIFAR-10 ({names}), {len(train)} pictures of 32x32"
+    judge = Judge.of(recipe.network, recipe.arguments, colours)
+    pictures = PictureData(judge.dataset(train), judge.dataset(validation), recipe.batch_size, recipe.seed)
+    return Prepared(pictures, judge, validation, description)
+
+
+def make_task(recipe: Recipe, prepared: Prepared, classifier_weights: Path | None = None) -> Task:
+    """The untrained network of ``recipe`` in the task that trains it."""
+    network = build(recipe.network, recipe.arguments)
+    if isinstance(network, FusionColorizer):
+        pretrain(network, classifier_weights)
+    if recipe.kind.target != "palette":
+        return SquaredError(network, recipe)
+    weights = None
+    if recipe.rebalance:
+        weights = torch.from_numpy(rebalancing_weights(prepared.pictures.train.target, prepared.judge.colours))
+    return PaletteClassification(network, recipe, weights)
 
 
 class RunFolder(Callback):
     """Writes what a run leaves behind: a grid each epoch, one line of log, curves, metrics and the checkpoint."""
 
-    def __init__(
-        self, folder: Path, recipe: Recipe, colours: npt.NDArray[np.float32], data: CifarData, training_data: str
-    ) -> None:
-        self.folder, self.recipe, self.colours = folder, recipe, colours
-        self.validation = data.validation
-        self.training_data = training_data
+    def __init__(self, folder: Path, recipe: Recipe, prepared: Prepared) -> None:
+        self.folder, self.recipe, self.judge = folder, recipe, prepared.judge
+        self.validation, self.training_data = prepared.validation, prepared.description
         self.history: list[dict[str, float]] = []
         self.started = time.monotonic()
         (folder / "grids").mkdir(parents=True, exist_ok=True)
@@ -66,7 +121,7 @@ class RunFolder(Callback):
     @property
     def identity(self) -> dict[str, Any]:
         """What must be the same for a resumed run to be the run that was interrupted."""
-        return {**self.recipe.as_dict(), "palette": self.colours.tolist(), "data": self.training_data}
+        return {**self.recipe.as_dict(), "palette": self.judge.colours.tolist(), "data": self.training_data}
 
     def state_dict(self) -> dict[str, Any]:
         return {"history": self.history, "seconds": time.monotonic() - self.started, "identity": self.identity}
@@ -92,20 +147,21 @@ class RunFolder(Callback):
         network = module.network
         assert isinstance(network, torch.nn.Module)
         was_training = network.training
-        truth = self.colours[self.validation.target[:GRID_PICTURES].long().numpy()]
-        save_prediction_grid(network.eval(), self.validation.grey[:GRID_PICTURES], truth, self.colours, path)
+        plots.save_grid(grid_rows(network.eval(), self.judge, self.validation[:GRID_PICTURES]), path)
         network.train(was_training)
 
-    def finish(self, trainer: L.Trainer, module: PaletteClassification) -> Path:
+    def finish(self, trainer: L.Trainer, module: Task) -> Path:
         """Write curves, metrics and the checkpoint of the finished run; returns the checkpoint's path."""
         recipe = self.recipe
         network = module.network.eval().cpu()
         # In float32, whatever the precision of training: what `python -m training evaluate` will say of the checkpoint
-        metrics = {f"validation_{name}": value for name, value in score(network, self.validation).items()}
+        metrics = {f"validation_{name}": value for name, value in self.judge.score(network, self.validation).items()}
         plots.save_curves(self.history, self.folder / "curves.png", recipe.name)
         report = {
             "recipe": recipe.as_dict(),
+            "parameters": sum(parameter.numel() for parameter in network.parameters()),
             "metrics": metrics,
+            "training_data": self.training_data,
             "seconds": round(time.monotonic() - self.started, 1),
             "device": str(trainer.strategy.root_device),
             "torch": torch.__version__,
@@ -113,11 +169,11 @@ class RunFolder(Callback):
         }
         (self.folder / "metrics.json").write_text(json.dumps(report, indent=1) + "\n")
         self._save_grid(module, self.folder / "grid.png")
-        path = self.folder / f"{recipe.network}.pt"
-        state = network.state_dict()
-        Checkpoint(recipe.network, recipe.arguments, state, self.colours, recipe.as_dict(), metrics, self.training_data).save(
-            path
-        )
+        path = self.folder / f"{recipe.model}.pt"
+        Checkpoint(
+            recipe.model, recipe.network, recipe.arguments, network.state_dict(), self.judge.colours, recipe.as_dict(),
+            metrics, self.training_data,
+        ).save(path)  # fmt: skip
         return path
 
 
@@ -144,7 +200,7 @@ def _state_to_resume(folder: Path, run: RunFolder) -> tuple[Path, dict[str, Any]
         raise TrainingError(
             f"The run in {folder} has another {', '.join(different)}; resume it with the same, or use another --run-dir."
         )
-    if finished >= run.recipe.epochs and (folder / f"{run.recipe.network}.pt").exists():
+    if finished >= run.recipe.epochs and (folder / f"{run.recipe.model}.pt").exists():
         raise TrainingError(f"The run in {folder} is finished: all {finished} epochs are done.")
     return latest, state
 
@@ -189,19 +245,10 @@ def _trainer(recipe: Recipe, machine: Machine, callbacks: list[Callback]) -> L.T
     )
 
 
-def fit(
-    recipe: Recipe,
-    data_dir: Path,
-    folder: Path,
-    *,
-    classes: tuple[str, ...] = ("horse",),
-    colours: npt.NDArray[np.float32] | None = None,
-    machine: Machine = Machine(),
-    resume: bool = False,
-) -> Path:
-    """Train by ``recipe`` on CIFAR-10 ``classes`` from ``data_dir``; returns the path of the checkpoint.
+def fit(recipe: Recipe, data: Data, folder: Path, *, machine: Machine = Machine(), resume: bool = False) -> Path:
+    """Train by ``recipe`` on ``data``; returns the path of the checkpoint.
 
-    Leaves in ``folder``: ``NAME.pt``, ``metrics.json``, ``curves.png``, ``grid.png``, ``grids/epoch-NNN.png`` and the
+    Leaves in ``folder``: ``MODEL.pt``, ``metrics.json``, ``curves.png``, ``grid.png``, ``grids/epoch-NNN.png`` and the
     state that ``resume`` goes on from. Errors: TrainingError; KeyboardInterrupt passes through after the state of
     the last whole epoch is safe.
     """
@@ -210,13 +257,10 @@ def fit(
         raise TrainingError(f"{folder} holds an earlier run; go on with --resume, or choose another --run-dir.")
     _quiet()
     L.seed_everything(recipe.seed, verbose=False)
-    if colours is None:
-        colours = prepare_palette(load_split(data_dir, "train", classes, recipe.split_seed), recipe)
-    data = CifarData(data_dir, colours, classes, recipe.batch_size, recipe.seed, recipe.split_seed)
-    names = "all classes" if set(classes) == set(CLASSES) else ", ".join(classes)
-    run = RunFolder(folder, recipe, colours, data, f"CIFAR-10 ({names}), {len(data.train)} pictures of 32x32")
+    prepared = prepare(recipe, data)
+    run = RunFolder(folder, recipe, prepared)
     latest, state = _state_to_resume(folder, run) if resume else (None, None)
-    module = PaletteClassification(build(recipe.network, recipe.arguments), recipe)
+    module = make_task(recipe, prepared, data.classifier_weights)
     if recipe.precision != "32-true":
         module = module.to(memory_format=torch.channels_last)
     trainer = _trainer(recipe, machine, [run, *_callbacks(recipe, folder)])
@@ -225,23 +269,9 @@ def fit(
         run.load_state_dict(state["callbacks"][RunFolder.__qualname__])
         return run.finish(trainer, module)
     try:
-        trainer.fit(module, data, ckpt_path=latest, weights_only=False if latest else None)
+        trainer.fit(module, prepared.pictures, ckpt_path=latest, weights_only=False if latest else None)
     except SystemExit:  # Lightning's answer to Ctrl-C, after it has put everything down
         if trainer.interrupted:
             raise KeyboardInterrupt from None
         raise
-    return run.finish(trainer, module) if trainer.is_global_zero else folder / f"{recipe.network}.pt"
-
-
-def save_prediction_grid(
-    network: torch.nn.Module, grey: Tensor, truth: npt.NDArray[np.float32], colours: npt.NDArray[np.float32], path: Path
-) -> None:
-    """Write a grid of grey, truth and prediction.
-
-    ``network`` in evaluation mode; ``grey`` (N, 1, H, W), ``truth`` (N, H, W, 3) and ``colours`` (K, 3) in byte / 256.
-    """
-    device = next(network.parameters()).device
-    with torch.no_grad():
-        predicted = network(grey.to(device)).argmax(dim=1).cpu()
-    rows = [grey[:, 0, :, :, None].expand(-1, -1, -1, 3).numpy(), truth, colours[predicted.numpy()]]
-    plots.save_grid([row * np.float32(256 / 255) for row in rows], path)
+    return run.finish(trainer, module) if trainer.is_global_zero else folder / f"{recipe.model}.pt"

@@ -98,3 +98,23 @@ def annealed_mean(logits: Tensor, palette_ab: Tensor, temperature: Tensor) -> Te
     """
     probabilities = torch.softmax(logits / temperature, dim=1)
     return torch.einsum("nkhw,kc->nchw", probabilities, palette_ab)
+
+
+def rebalancing_weights(
+    target: Tensor, colours: npt.NDArray[np.float32], mix: float = 0.5, sigma: float = 5.0
+) -> npt.NDArray[np.float32]:
+    """Weights (K,) that give rare colours of a palette (K, 3) their share of the loss; their mean over ``target`` is 1.
+
+    The colours' frequency in ``target`` is smoothed over neighbours in a*, b* with a Gaussian of ``sigma``, mixed
+    with ``mix`` of a uniform one, and inverted. Source: Zhang, Isola, Efros 2016, "Colorful Image Colorization",
+    equation 4.
+    """
+    frequency = torch.bincount(target.flatten().int(), minlength=len(colours)).double().numpy()
+    frequency /= frequency.sum()
+    ab = palette_to_ab(colours).astype(np.float64)
+    kernel = np.exp(-((ab[:, None] - ab[None]) ** 2).sum(axis=2) / (2 * sigma**2))
+    smoothed = (kernel / kernel.sum(axis=0)) @ frequency  # each colour hands out its frequency to its neighbours
+    weights = 1 / ((1 - mix) * smoothed + mix / len(colours))
+    weights /= (weights * frequency).sum()
+    result: npt.NDArray[np.float32] = weights.astype(np.float32)
+    return result

@@ -24,16 +24,19 @@ def save_grid(rows: list[npt.NDArray[np.float32]], path: Path, scale: int = 3) -
 
 
 def save_curves(history: list[dict[str, float]], path: Path, title: str) -> None:
-    """Plot loss and accuracy of training and validation against the epoch, as one PNG."""
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    for axis, quantity in zip(axes, ("loss", "accuracy"), strict=True):
+    """Plot each quantity that training and validation logged (loss, accuracy, …) against the epoch, as one PNG."""
+    quantities = sorted({key.partition("_")[2] for row in history for key in row if key.startswith("train_")}, reverse=True)
+    figure, axes = plt.subplots(1, len(quantities), figsize=(5 * len(quantities), 4), layout="constrained", squeeze=False)
+    for axis, quantity in zip(axes[0], quantities, strict=True):
         for split in ("train", "validation"):
             key = f"{split}_{quantity}"
             points = [(row["epoch"], row[key]) for row in history if key in row]
             if points:
                 axis.plot(*zip(*points, strict=True), label=split)
         axis.set(xlabel="epoch", ylabel=quantity)
-        axis.grid(alpha=0.3)
+        if quantity == "loss" and all(row[key] > 0 for row in history for key in row if key.endswith("_loss")):
+            axis.set_yscale("log")
+        axis.grid(alpha=0.3, which="both")
         axis.legend()
     figure.suptitle(title)
     figure.savefig(path, dpi=100)

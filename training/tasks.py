@@ -9,62 +9,69 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
-from training.datasets.cifar import Batch
+from training.datasets.pictures import Batch
 from training.recipes import Recipe
 
 
-def mirror_and_shift(grey: Tensor, target: Tensor, shift: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Mirror half the pictures left-right and shift the batch by up to ``shift`` pixels over reflected borders.
+def augment(inputs: Tensor, target: Tensor, recipe: Recipe, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Flip half the pictures and shift the batch over reflected borders, as ``recipe.augment`` says.
 
-    ``grey`` (N, 1, H, W) and ``target`` (N, H, W) move together, so that each pixel keeps its colour.
+    ``inputs`` (N, C, H, W) and ``target`` (N, H, W) or (N, D, H, W) move together, so that each pixel keeps its colour.
     """
-    n, _, h, w = grey.shape
-    mirrored = torch.rand(n, generator=generator).lt(0.5).to(grey.device)
-    both = torch.cat([grey, target[:, None].to(grey.dtype)], dim=1)  # (N, 2, H, W); class numbers are exact in float32
-    both = torch.where(mirrored[:, None, None, None], both.flip(3), both)
-    both = F.pad(both, (shift, shift, shift, shift), mode="reflect")
-    dy, dx = torch.randint(0, 2 * shift + 1, (2,), generator=generator).tolist()
-    both = both[:, :, dy : dy + h, dx : dx + w]
-    return both[:, :1].contiguous(), both[:, 1].round().long()
+    n, c, h, w = inputs.shape
+    planes = target[:, None] if target.ndim == 3 else target
+    both = torch.cat([inputs, planes.to(inputs.dtype)], dim=1)  # class numbers are exact in float32
+    for kind, axis in (("flip-left-right", 3), ("flip-up-down", 2)):
+        if kind in recipe.augment:
+            flipped = torch.rand(n, generator=generator).lt(0.5).to(inputs.device)
+            both = torch.where(flipped[:, None, None, None], both.flip(axis), both)
+    s = recipe.shift
+    both = F.pad(both, (s, s, s, s), mode="reflect")
+    dy, dx = torch.randint(0, 2 * s + 1, (2,), generator=generator).tolist()
+    top = dy if "shift-up-down" in recipe.augment else s
+    left = dx if "shift-sideways" in recipe.augment else s
+    both = both[:, :, top : top + h, left : left + w]
+    moved = both[:, c:].contiguous()
+    return both[:, :c].contiguous(), moved[:, 0].round().long() if target.ndim == 3 else moved
 
 
-class PaletteClassification(L.LightningModule):
-    """Cross-entropy over the palette colour of each pixel.
+class Task(L.LightningModule):
+    """What all tasks share: optimiser, schedule, augmentation, and metrics that are logged at the end of an epoch.
 
-    Batches: ``grey`` (N, 1, H, W) float32, ``target`` (N, H, W) int64. Logs ``train_loss``, ``train_accuracy``,
-    ``validation_loss`` and ``validation_accuracy``; accuracy is the share of pixels whose colour is right.
+    Batches: ``input`` (N, C, H, W) float32 and ``target``. Logs ``train_loss`` and ``validation_loss``.
     """
 
     def __init__(self, network: nn.Module, recipe: Recipe) -> None:
         super().__init__()
         self.network = network
         self.recipe = recipe
-        colours = recipe.arguments["num_colours"]
-        self.metrics: dict[str, Metric] = {}
-        for split in ("train", "validation"):
-            self.metrics[f"{split}_loss"] = MeanMetric()
-            self.metrics[f"{split}_accuracy"] = MulticlassAccuracy(colours, average="micro")
+        self.metrics: dict[str, Metric] = {f"{split}_loss": MeanMetric() for split in ("train", "validation")}
+        self.add_metrics()
         self.torchmetrics = nn.ModuleList(self.metrics.values())  # so that they follow the module to its device
 
-    def _step(self, split: str, grey: Tensor, target: Tensor) -> Tensor:
+    def add_metrics(self) -> None:
+        """Add to ``metrics``."""
+
+    def step(self, split: str, output: Tensor, target: Tensor) -> Tensor:
+        """Loss of a batch; updates the metrics of ``split``."""
+        raise NotImplementedError
+
+    def _forward(self, inputs: Tensor) -> Tensor:
         if self.recipe.precision != "32-true":
-            grey = grey.contiguous(memory_format=torch.channels_last)  # twice as fast in bf16
-        logits = self.network(grey).float()
-        loss = F.cross_entropy(logits, target)
-        self.metrics[f"{split}_loss"].update(loss.detach(), len(grey))
-        self.metrics[f"{split}_accuracy"].update(logits.detach(), target)
-        return loss
+            inputs = inputs.contiguous(memory_format=torch.channels_last)  # twice as fast in bf16
+        output: Tensor = self.network(inputs)
+        return output.float()
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        grey, target = batch["grey"], batch["target"]
+        inputs, target = batch["input"], batch["target"]
         if self.recipe.augment:
             # Seeded by the place in the run, so that a resumed run augments as an uninterrupted one does.
             place = (self.global_step * self.trainer.world_size + self.global_rank) * 1_000_003 + self.recipe.seed
-            grey, target = mirror_and_shift(grey, target, self.recipe.shift, torch.Generator().manual_seed(place))
-        return self._step("train", grey, target)
+            inputs, target = augment(inputs, target, self.recipe, torch.Generator().manual_seed(place))
+        return self.step("train", self._forward(inputs), target)
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        self._step("validation", batch["grey"], batch["target"])
+        self.step("validation", self._forward(batch["input"]), batch["target"])
 
     def on_validation_epoch_end(self) -> None:
         # Validation closes the epoch, so the training figures are complete here too.
@@ -75,10 +82,51 @@ class PaletteClassification(L.LightningModule):
     def configure_optimizers(self) -> Any:
         recipe = self.recipe
         kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
-        optimizer = kind(self.network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+        learning = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        optimizer = kind(learning, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
         if recipe.schedule == "constant":
             return optimizer
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, recipe.learning_rate, total_steps=int(self.trainer.estimated_stepping_batches), pct_start=0.2
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class PaletteClassification(Task):
+    """Cross-entropy over the palette colour of each pixel, (N, K, H, W) against (N, H, W).
+
+    Also logs ``train_accuracy`` and ``validation_accuracy``, the share of pixels whose colour is right.
+    ``class_weights`` (K,) rebalance the training loss; validation loss is always the plain one.
+    """
+
+    class_weights: Tensor
+
+    def __init__(self, network: nn.Module, recipe: Recipe, class_weights: Tensor | None = None) -> None:
+        super().__init__(network, recipe)
+        colours = recipe.arguments["num_colours"]
+        weights = torch.ones(colours) if class_weights is None else class_weights
+        self.register_buffer("class_weights", weights, persistent=False)
+
+    def add_metrics(self) -> None:
+        colours = self.recipe.arguments["num_colours"]
+        for split in ("train", "validation"):
+            self.metrics[f"{split}_accuracy"] = MulticlassAccuracy(colours, average="micro")
+
+    def step(self, split: str, output: Tensor, target: Tensor) -> Tensor:
+        if split == "train" and self.recipe.rebalance:
+            # The mean of weighted terms, not PyTorch's weighted mean: the weights' mean over all pixels is 1.
+            loss = (F.cross_entropy(output, target, reduction="none") * self.class_weights[target]).mean()
+        else:
+            loss = F.cross_entropy(output, target)
+        self.metrics[f"{split}_loss"].update(loss.detach(), len(output))
+        self.metrics[f"{split}_accuracy"].update(output.detach(), target)
+        return loss
+
+
+class SquaredError(Task):
+    """Mean squared error between output and target of equal shape."""
+
+    def step(self, split: str, output: Tensor, target: Tensor) -> Tensor:
+        loss = F.mse_loss(output, target)
+        self.metrics[f"{split}_loss"].update(loss.detach(), len(output))
+        return loss

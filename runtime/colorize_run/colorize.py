@@ -65,7 +65,7 @@ class Colorizer:
 
     def predict(self, image: Image.Image | FloatArray) -> Prediction:
         """Run the network on a picture: a Pillow image of mode L or RGB, or float32 (H, W) grey, sRGB-encoded, 0..1."""
-        return self._run(self._working_grey(image))
+        return self._run(self._working_planes(image))
 
     def colorize(self, image: Image.Image) -> Image.Image:
         """Colourize a Pillow image of any mode that has one meaning; returns RGB (RGBA where it has alpha).
@@ -102,19 +102,23 @@ class Colorizer:
         result.notes = picture.notes
         return data, result
 
-    def _working_grey(self, image: Image.Image | FloatArray) -> FloatArray:
-        """The picture as the network shall see it: (h, w) grey, 0..1."""
+    def _working_planes(self, image: Image.Image | FloatArray) -> FloatArray:
+        """The picture as the network shall see it: (1, h, w) grey or (3, h, w) R, G, B, 0..1."""
         if not isinstance(image, Image.Image):
             image = Image.fromarray(image)  # mode F
-        small = colour.resize(image, self.contract.working_size.fit(*image.size))
-        return colour.to_grey(np.asarray(small), self.contract.grey_weights)
+        small = np.asarray(colour.resize(image, self.contract.working_size.fit(*image.size)))
+        if self.model.input == "grey":
+            return colour.to_grey(small, self.contract.grey_weights)[None]
+        if small.ndim == 2:
+            return np.repeat(colour.to_grey(small, ())[None], 3, axis=0)
+        return small.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
 
-    def _run(self, grey: FloatArray) -> Prediction:
-        h, w = grey.shape
+    def _run(self, planes: FloatArray) -> Prediction:
+        h, w = planes.shape[1:]
         size = self.contract.working_size
-        padded = np.pad(grey, ((0, size.pad(h) - h), (0, size.pad(w) - w)), mode="edge")
-        outputs = self.model.run({"grey": padded[None, None]})
-        if outputs["ab"].shape != (1, 2, *padded.shape) or not np.isfinite(outputs["ab"]).all():
+        padded = np.pad(planes, ((0, 0), (0, size.pad(h) - h), (0, size.pad(w) - w)), mode="edge")
+        outputs = self.model.run({self.model.input: padded[None]})
+        if outputs["ab"].shape != (1, 2, *padded.shape[1:]) or not np.isfinite(outputs["ab"]).all():
             raise ModelFileError(f"{self.model.path} gave chroma that is no number, or of another size than its input.")
         rgb = outputs.get("rgb")
         return Prediction(outputs["ab"][0, :, :h, :w], None if rgb is None else rgb[0, :, :h, :w])
@@ -136,9 +140,9 @@ class Colorizer:
         with ThreadPoolExecutor(threads) as pool:
             copying = pool.submit(_to_array, picture.pixels)  # meanwhile, the network looks at the picture
             with result.stage("resize"):
-                grey = self._working_grey(picture.pixels)
+                planes = self._working_planes(picture.pixels)
             with result.stage("network"):
-                prediction = self._run(grey)
+                prediction = self._run(planes)
             with result.stage("join"):
                 picture.pixels = copying.result()  # a large picture's Pillow image goes before its result comes
                 picture.pixels, moved = _join(picture.pixels, prediction.ab, pool, threads)

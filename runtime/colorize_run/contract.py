@@ -18,7 +18,9 @@ from colorize_run.errors import ContractError
 VERSION = 1
 CONTRACT_KEY = "colorize_run.contract"
 GOLDEN_KEY = "colorize_run.golden"
-TASKS = {"colorize": ("grey", "ab"), "segment": ("image", "probabilities")}  # task -> its input and first output
+INPUTS = {"grey": 1, "image": 3}  # name -> channels: sRGB-encoded grey, or R, G, B; 0..1
+# task -> the input it may have, of INPUTS, and its first output. A colorize network on `image` mends colours.
+TASKS = {"colorize": (("grey", "image"), "ab"), "segment": (("image",), "probabilities")}
 RESIZE_FILTERS = ("pillow-bilinear",)
 
 Arrays = dict[str, npt.NDArray[np.float32]]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from colorize_run.contract import CONTRACT_KEY, GOLDEN_KEY, TASKS, Arrays, Contract, GoldenCase, unpack_golden
+from colorize_run.contract import CONTRACT_KEY, GOLDEN_KEY, INPUTS, TASKS, Arrays, Contract, GoldenCase, unpack_golden
 from colorize_run.errors import ColorizeRunError, ContractError, DeviceError, ModelFileError
 from colorize_run.models import find_model
 
@@ -191,17 +191,23 @@ class Model:
             contract = Contract.from_json(text)
         except ContractError as error:
             raise ContractError(f"{self.path}: {error}") from error
-        wanted_input, wanted_output = TASKS[contract.task]
+        allowed, wanted_output = TASKS[contract.task]
         inputs = [node.name for node in self._session.get_inputs()]
         outputs = [node.name for node in self._session.get_outputs()]
         shapes = [node.shape for node in self._session.get_inputs()]
         dynamic = len(shapes) == 1 and len(shapes[0]) == 4 and not any(isinstance(shapes[0][i], int) for i in (0, 2, 3))
-        if inputs != [wanted_input] or wanted_output not in outputs or not dynamic:
+        fits = dynamic and inputs[0] in allowed and shapes[0][1] == INPUTS[inputs[0]]
+        if not fits or wanted_output not in outputs:
             raise ContractError(
-                f"{self.path} breaks its contract: task {contract.task} has input {wanted_input} of any batch and size, and"
-                f" output {wanted_output}; the graph has {inputs} of shape {shapes}, and {outputs}."
+                f"{self.path} breaks its contract: task {contract.task} has input {' or '.join(allowed)} of any batch and"
+                f" size, and output {wanted_output}; the graph has {inputs} of shape {shapes}, and {outputs}."
             )
         return contract
+
+    @property
+    def input(self) -> str:
+        """Name of the network's one input, one of `contract.INPUTS`."""
+        return str(self._session.get_inputs()[0].name)
 
     def golden(self) -> list[GoldenCase]:
         """The golden vectors of the file; ContractError when it has none or they are damaged."""

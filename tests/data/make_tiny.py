@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from colorize_run.contract import WorkingSize
 
-from export.to_onnx import Specification, export
+from export.specifications import Specification
+from export.to_onnx import export
 from training.checkpoint import Checkpoint, load
 from training.networks import build
 
@@ -23,7 +24,7 @@ with torch.no_grad():
     for _ in range(20):  # BatchNorm statistics
         network(torch.rand(8, 1, 32, 32))
     network.finalconv.weight.mul_(3)  # decided colours, not a mean of all
-Checkpoint("unet", arguments, network.state_dict(), np.array(COLOURS, np.float32), {"name": "random"}, {}, "nothing").save(
-    folder / "tiny.pt"
-)
-export(load(folder / "tiny.pt"), Specification("tiny", WorkingSize(32, 4, 8, 256), temperature=0.5), folder)
+colours = np.array(COLOURS, np.float32)
+tiny = Checkpoint("tiny", "unet", arguments, network.state_dict(), colours, {"name": "random"}, {}, "nothing")
+tiny.save(folder / "tiny.pt")
+export(load(folder / "tiny.pt"), Specification("tiny", "unet", WorkingSize(32, 4, 8, 256), temperature=0.5), folder)

@@ -22,12 +22,13 @@ from export.__main__ import main
 from export.errors import ParityError
 from export.parity import FLIPS, TOLERANCE
 from export.signatures import PaletteColorizer
-from export.to_onnx import SPECIFICATIONS, Specification, check, export, wrap
+from export.specifications import SPECIFICATIONS, Specification
+from export.to_onnx import check, export, wrap
 from training.checkpoint import load
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = load(ROOT / "tests" / "data" / "tiny.pt")
-SPECIFICATION = Specification("tiny", WorkingSize(32, 4, 8, 256), temperature=0.5)
+SPECIFICATION = Specification("tiny", "unet", WorkingSize(32, 4, 8, 256), temperature=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +109,7 @@ def test_temperature_decides_how_sure_the_colours_are() -> None:
     spread = []
     for temperature in (0.1, 1.0):
         with torch.no_grad():
-            spread.append(wrap(TINY, Specification("t", SPECIFICATION.working_size, temperature))(grey)[0].abs().mean())
+            spread.append(wrap(TINY, Specification("t", "unet", SPECIFICATION.working_size, temperature))(grey)[0].abs().mean())
     assert spread[0] > spread[1]
 
 

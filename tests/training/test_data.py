@@ -9,13 +9,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from colorize_run.colour import lightness, srgb_to_lab, to_grey
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-from training.datasets.cifar import PaletteDataset, load_images, load_split, split_indices, to_tensor
+from training.datasets.cifar import load_images, load_split, palette_dataset, rgb_dataset
+from training.datasets.faces import augmented, chroma_dataset, load_faces
+from training.datasets.faces import load_split as faces_split
+from training.datasets.pictures import split_indices, to_tensor
 from training.errors import TrainingError
-from training.palette import annealed_mean, kmeans_palette, load_palette, nearest_colour, palette_to_ab
-from training.tasks import mirror_and_shift
+from training.networks.lab import from_ab, to_ab
+from training.palette import (
+    annealed_mean,
+    kmeans_palette,
+    load_palette,
+    nearest_colour,
+    palette_to_ab,
+    rebalancing_weights,
+)
+from training.recipes import AUGMENTATIONS, RECIPES
+from training.tasks import augment
 
 HANDOUT = "csc321_a2_palettes_weights.zip"
 
@@ -40,9 +54,9 @@ def test_palette_colours_are_their_own_nearest() -> None:
 def test_fifty_thousand_pictures_fit_in_two_gigabytes() -> None:
     code = (
         "import numpy as np\n"
-        "from training.datasets.cifar import PaletteDataset\n"
+        "from training.datasets.cifar import palette_dataset\n"
         "images = np.zeros((50_000, 32, 32, 3), np.uint8); images[::2] = 200\n"
-        "PaletteDataset(images, np.random.default_rng(0).random((24, 3), dtype=np.float32))\n"
+        "palette_dataset(images, np.random.default_rng(0).random((24, 3), dtype=np.float32))\n"
         "print(int([line for line in open('/proc/self/status') if 'VmHWM' in line][0].split()[1]) // 1024)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -133,19 +147,129 @@ def test_damaged_horses_are_one_sentence(tmp_path: Path, content: bytes | None) 
         load_images(tmp_path)
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(0, 4))
+@given(st.integers(0, 2**32 - 1), st.integers(0, 4), st.sets(st.sampled_from(AUGMENTATIONS)), st.booleans())
 @settings(deadline=None)
-def test_augmentation_keeps_each_pixels_colour(seed: int, shift: int) -> None:
-    target = torch.randint(0, 24, (5, 32, 32))
-    grey = target[:, None].float() * 10  # the colour can be told from the grey
-    moved_grey, moved_target = mirror_and_shift(grey, target, shift, torch.Generator().manual_seed(seed))
-    assert moved_grey.shape == grey.shape
-    torch.testing.assert_close(moved_grey[:, 0], moved_target.float() * 10)
+def test_augmentation_keeps_each_pixels_colour(seed: int, shift: int, kinds: set[str], classes: bool) -> None:
+    recipe = RECIPES["unet-tuned"].with_changes(augment=tuple(kinds), shift=shift)
+    target = torch.randint(0, 24, (5, 32, 32)) if classes else torch.rand(5, 3, 32, 32)
+    inputs = (target[:, None] if classes else target[:, :1]).float() * 10  # the colour can be told from the grey
+    moved_input, moved_target = augment(inputs, target, recipe, torch.Generator().manual_seed(seed))
+    assert moved_input.shape == inputs.shape
+    assert moved_target.shape == target.shape
+    assert moved_target.dtype == target.dtype
+    torch.testing.assert_close(moved_input[:, 0], (moved_target if classes else moved_target[:, 0]).float() * 10)
+    if not kinds:
+        torch.testing.assert_close(moved_input, inputs)
+
+
+@pytest.mark.parametrize(("kind", "axis"), [("flip-left-right", 3), ("flip-up-down", 2)])
+def test_a_flip_turns_about_half_the_pictures_around(kind: str, axis: int) -> None:
+    recipe = RECIPES["unet-tuned"].with_changes(augment=(kind,))
+    inputs = torch.rand(200, 1, 8, 8)
+    moved, _ = augment(inputs, torch.zeros(200, 8, 8, dtype=torch.int64), recipe, torch.Generator().manual_seed(0))
+    flipped = (moved == inputs.flip(axis)).flatten(1).all(dim=1)
+    assert ((moved == inputs).flatten(1).all(dim=1) | flipped).all()
+    assert 70 < flipped.sum() < 130
+
+
+@pytest.mark.parametrize(("kind", "axis"), [("shift-sideways", 3), ("shift-up-down", 2)])
+def test_a_shift_moves_by_one_pixel_and_one_way_only(kind: str, axis: int) -> None:
+    recipe = RECIPES["unet-tuned"].with_changes(augment=(kind,), shift=1)
+    inputs, target = torch.rand(2, 1, 8, 8), torch.zeros(2, 8, 8, dtype=torch.int64)
+    seen = set()
+    for seed in range(40):
+        moved, _ = augment(inputs, target, recipe, torch.Generator().manual_seed(seed))
+        inner = moved.narrow(axis, 1, 6)
+        seen |= {d for d in (-1, 0, 1) if torch.equal(inner, inputs.narrow(axis, 1 + d, 6))}
+    assert seen == {-1, 0, 1}
+
+
+def test_rebalancing_lifts_rare_colours_and_keeps_the_loss_in_scale() -> None:
+    target = torch.tensor([0] * 900 + [1] * 90 + [2] * 10)
+    colours = np.array([[0.5, 0.5, 0.5], [0.8, 0.2, 0.2], [0.1, 0.2, 0.9]], np.float32)
+    weights = rebalancing_weights(target, colours)
+    assert weights[0] < weights[1] < weights[2]
+    assert weights[target].mean() == pytest.approx(1, abs=1e-5)
+    np.testing.assert_allclose(rebalancing_weights(target, colours, mix=1.0), 1, rtol=1e-5)  # uniform prior: no weights
+    # a neighbour in a*, b* lends its frequency: two shades of one colour count as equally frequent
+    shades = rebalancing_weights(target, np.array([[0.5, 0.5, 0.5], [0.7, 0.7, 0.7], [0.1, 0.2, 0.9]], np.float32))
+    assert shades[0] == pytest.approx(shades[1], rel=1e-3)
 
 
 def test_dataset_scales_as_the_assignment_does() -> None:
     images = np.array([[[[0, 128, 255]]]], np.uint8)
-    dataset = PaletteDataset(images, np.array([[0, 0, 0], [0, 0.5, 1]], np.float32))
+    dataset = palette_dataset(images, np.array([[0, 0, 0], [0, 0.5, 1]], np.float32))
     assert to_tensor(images)[0, :, 0, 0].tolist() == [0, 0.5, 255 / 256]
-    assert dataset[0]["grey"].item() == pytest.approx((128 + 255) / 3 / 256)
+    assert dataset[0]["input"].item() == pytest.approx((128 + 255) / 3 / 256)
     assert dataset[0]["target"].item() == 1
+    assert dataset[0]["target"].dtype == torch.int64
+    seen = palette_dataset(images, np.array([[0, 0, 0]], np.float32), sees_colour=True)[0]["input"]
+    assert seen.flatten().tolist() == [0, 0.5, 255 / 256]
+    truth = rgb_dataset(images)[0]
+    assert truth["target"].flatten().tolist() == [0, 0.5, 255 / 256]
+
+
+def test_whole_cifar_from_arrays(tmp_path: Path) -> None:
+    images = np.arange(10 * 32 * 32 * 3, dtype=np.uint32).astype(np.uint8).reshape(10, 32, 32, 3)
+    np.savez(tmp_path / "cifar10_train.npz", images=images, labels=np.arange(10)[::-1])
+    np.savez(tmp_path / "cifar10_test.npz", images=images[:1], labels=[7])
+    np.testing.assert_array_equal(load_images(tmp_path), images[2:3])  # horse is class 7
+    np.testing.assert_array_equal(load_images(tmp_path, ("airplane", "truck")), images[[0, 9]])
+    np.testing.assert_array_equal(load_split(tmp_path, "test", ("horse",), 0), images[:1])
+
+
+def faces(folder: Path, count: int = 3) -> Path:
+    """Brownish synthetic 'faces': noise that gets its colour from its brightness, as JPEG in a zip."""
+    rng = np.random.default_rng(0)
+    with zipfile.ZipFile(folder / "face_images.zip", "w") as archive:
+        for i in range(count):
+            brightness = np.asarray(Image.fromarray((rng.random((8, 8)) * 255).astype(np.uint8)).resize((128, 128)))
+            picture = (brightness[..., None] / 255 * (230, 170, 120)).astype(np.uint8)
+            buffer = io.BytesIO()
+            Image.fromarray(picture).save(buffer, "JPEG", quality=95)
+            archive.writestr(f"face_images/image{i:05}.jpg", buffer.getvalue())
+    return folder
+
+
+def test_faces_are_read_from_archive_and_folder(tmp_path: Path) -> None:
+    packed = load_faces(faces(tmp_path))
+    assert packed.shape == (3, 128, 128, 3)
+    with zipfile.ZipFile(tmp_path / "face_images.zip") as archive:
+        archive.extractall(tmp_path / "open")
+    np.testing.assert_array_equal(load_faces(tmp_path / "open"), packed)
+    (tmp_path / "bad").mkdir()
+    with pytest.raises(TrainingError, match=r"neither .* nor a folder face_images"):
+        load_faces(tmp_path / "bad")
+    (tmp_path / "bad" / "face_images.zip").write_text("no archive")
+    with pytest.raises(TrainingError, match="cannot be read"):
+        load_faces(tmp_path / "bad")
+
+
+def test_ten_fold_augmentation_flips_crops_and_darkens(tmp_path: Path) -> None:
+    images = load_faces(faces(tmp_path))
+    ten = augmented(images, 10, seed=1)
+    assert ten.shape == (30, 128, 128, 3)
+    np.testing.assert_array_equal(ten, augmented(images, 10, seed=1))
+    assert len({picture.tobytes() for picture in ten}) == 30
+    brightness = ten.reshape(10, 3, -1).mean(axis=2) / images.reshape(3, -1).mean(axis=1)
+    assert 0.55 < brightness.min() < 0.75 < brightness.max() < 1.05
+
+
+def test_chroma_targets_are_the_pictures_chroma(tmp_path: Path) -> None:
+    images = load_faces(faces(tmp_path))
+    for output in ("sigmoid", "tanh"):
+        dataset = chroma_dataset(images, output)
+        mean = chroma_dataset(images, output, mean=True)
+        ab = srgb_to_lab(images[1].astype(np.float32) / 255)[..., 1:]
+        item = dataset[1]
+        np.testing.assert_allclose(to_ab(item["target"], output).permute(1, 2, 0).numpy(), ab, atol=0.1)
+        np.testing.assert_allclose(to_ab(mean[1]["target"], output).numpy(), ab.mean((0, 1)), atol=1e-3)
+        grey = to_grey(images[1], (0.299, 0.587, 0.114))
+        np.testing.assert_allclose(100 * item["input"][0].numpy(), lightness(grey), atol=0.1)
+        torch.testing.assert_close(to_ab(from_ab(torch.tensor([-60.0, 0, 99]), output), output), torch.tensor([-60.0, 0, 99]))
+
+
+def test_splits_of_the_real_faces(shared_data: Path) -> None:
+    train, validation = (faces_split(shared_data, split, 0) for split in ("train", "validation"))
+    assert (len(train), len(validation)) == (607, 68)
+    assert not {picture.tobytes() for picture in train} & {picture.tobytes() for picture in validation}

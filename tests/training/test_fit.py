@@ -163,8 +163,9 @@ def test_only_the_same_unfinished_run_is_resumed(data_dir: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["fit", "unet", "--recipe", "nonsense"], "nonsense.*unet-original, unet-tuned"),
+        (["fit", "unet", "--recipe", "nonsense"], "nonsense.*original, tuned"),
         (["fit", "unet", "--data-dir", "{folder}", "--run-dir", "{folder}/run", "--classes", "unicorn"], "unicorn.*horse"),
+        (["fit", "gpt"], "gpt.*unet"),
         (["fit", "unet", "--palette", "nowhere.npy"], "nowhere.npy"),
         (["fit", "unet", "--data-dir", "{data}", "--run-dir", "{folder}/run", "--batch-size", "500"], "too few"),
         (["evaluate", "nowhere.pt"], "nowhere.pt"),

@@ -88,6 +88,7 @@ def test_committed_checkpoint_reaches_its_figures(shared_data: Path, root: Path)
 def test_checkpoint_round_trip(tmp_path: Path) -> None:
     network = build("unet", {"num_filters": 2, "num_colours": 3})
     saved = Checkpoint(
+        "small",
         "unet",
         {"num_filters": 2, "num_colours": 3},
         network.state_dict(),
@@ -130,4 +131,4 @@ def test_weights_that_do_not_fit_their_network() -> None:
     network = build("unet", {"num_filters": 2, "num_colours": 3})
     for arguments in ({"num_filters": 4, "num_colours": 3}, {"filters": 2}):
         with pytest.raises(TrainingError, match="do not fit"):
-            Checkpoint("unet", arguments, network.state_dict(), np.eye(3, dtype=np.float32)).build()
+            Checkpoint("unet", "unet", arguments, network.state_dict(), np.eye(3, dtype=np.float32)).build()

@@ -1,15 +1,49 @@
 """The networks by name, so that a checkpoint can say which one it holds."""
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from torch import nn
 
-from training.networks.unet import UNet
+from training.networks.colour_cnn import CNN, RegressionCNN
+from training.networks.lab import ChromaColorizer, ChromaRegressor, FusionColorizer
+from training.networks.unet import DeepUNet, DilatedUNet, DownsizedUNet, UNet
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"unet": UNet}
+Target = Literal["palette", "rgb", "chroma", "mean-chroma"]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A kind of network: its class, and what it predicts.
+
+    ``target``: "palette" logits over palette colours, "rgb" the picture itself, "chroma" scaled a*, b* of each
+    pixel, "mean-chroma" of the picture. ``sees_colour``: the input is R, G, B instead of grey.
+    """
+
+    build: Callable[..., nn.Module]
+    target: Target
+    sees_colour: bool = False
+
+    @property
+    def on_faces(self) -> bool:
+        """Whether the network is of the Lab family, which learns from faces; the others learn from CIFAR-10."""
+        return self.target in ("chroma", "mean-chroma")
+
+
+NETWORKS: dict[str, Network] = {
+    "cnn": Network(CNN, "palette"),
+    "regression-cnn": Network(RegressionCNN, "rgb"),
+    "unet": Network(UNet, "palette"),
+    "dilated-unet": Network(DilatedUNet, "palette"),
+    "deep-unet": Network(DeepUNet, "palette"),
+    "downsized-unet": Network(DownsizedUNet, "palette", sees_colour=True),
+    "chroma-regressor": Network(ChromaRegressor, "mean-chroma"),
+    "chroma-colorizer": Network(ChromaColorizer, "chroma"),
+    "fusion-colorizer": Network(FusionColorizer, "chroma"),
+}
 
 
 def build(network: str, arguments: dict[str, Any]) -> nn.Module:
     """Build the network called ``network`` with its constructor's ``arguments``; KeyError for an unknown name."""
-    return NETWORKS[network](**arguments)
+    return NETWORKS[network].build(**arguments)

@@ -1,0 +1,65 @@
+"""Rewriting of exported graphs: a convolution with a spread filter becomes one with native dilation."""
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnxscript import ir, optimizer
+from onnxscript.rewriter import pattern, rewrite
+
+_LIMIT = 1 << 30  # bytes: fold the spreading of any filter, however large
+
+
+def _step(filters: npt.NDArray[np.float32]) -> int:
+    """Largest step so that all taps of (out, in, k, k) that are not zero lie on every step-th row and column."""
+    taps = np.flatnonzero(filters.any(axis=(0, 1, 3))), np.flatnonzero(filters.any(axis=(0, 1, 2)))
+    step = math.gcd(*(int(tap) for axis in taps for tap in axis))
+    side = filters.shape[2]
+    # The first and the last tap may be zero by chance: only a step that meets both is the filter's own.
+    return step if step and filters.shape[2] == filters.shape[3] and (side - 1) % step == 0 else 1
+
+
+class _Unspread(pattern.RewriteRuleClassBase):
+    """Conv over a filter with rows and columns of zeros -> Conv over its taps, with ``dilations``."""
+
+    def pattern(self, op: Any, x: Any, weight: Any, bias: Any) -> Any:
+        return op.Conv(x, weight, bias, _outputs=["y"])
+
+    def check(self, context: Any, weight: Any, y: Any, **_: Any) -> bool:  # type: ignore[override]  # called by these names
+        attributes = y.producer().attributes
+        dilations = attributes["dilations"].as_ints() if "dilations" in attributes else [1, 1]
+        return weight.const_value is not None and set(dilations) == {1} and _step(weight.const_value.numpy()) > 1
+
+    def rewrite(self, op: Any, x: Any, weight: Any, bias: Any, y: Any) -> Any:
+        spread = weight.const_value.numpy()
+        step = _step(spread)
+        taps = np.ascontiguousarray(spread[:, :, ::step, ::step])
+        kept = {name: value for name, value in y.producer().attributes.items() if name not in ("dilations", "kernel_shape")}
+        filters = op.initializer(ir.tensor(taps), name=f"{weight.name}_taps")
+        return op.Conv(x, filters, bias, dilations=[step, step], kernel_shape=list(taps.shape[2:]), **kept)
+
+
+def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Compute what depends on weights alone, above all the spreading of filters."""
+    folded = optimizer.optimize(ir.from_proto(model), input_size_limit=_LIMIT, output_size_limit=_LIMIT)
+    return ir.to_proto(folded)
+
+
+def unspread(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Give every convolution whose filter was spread by hand (`training.layers.DilatedConv2d`) native ``dilations``.
+
+    The same sums of products without the ones with zero; other graphs come back with their constants folded.
+    """
+    rule = _Unspread.rule()  # type: ignore[no-untyped-call]
+    return ir.to_proto(rewrite(ir.from_proto(fold_constants(model)), [rule]))
+
+
+def has_spread_filters(model: onnx.ModelProto) -> bool:
+    """Whether a convolution's filter is computed in the graph, or has rows and columns of zeros between its taps."""
+    filters = {tensor.name: tensor for tensor in model.graph.initializer}
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    return any(
+        node.input[1] not in filters or _step(onnx.numpy_helper.to_array(filters[node.input[1]])) > 1 for node in convolutions
+    )

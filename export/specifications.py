@@ -1,0 +1,41 @@
+"""What the contract says of each model beyond its checkpoint."""
+
+from dataclasses import dataclass
+
+from colorize_run.contract import WorkingSize
+
+
+@dataclass(frozen=True)
+class Specification:
+    """What the contract says of a model beyond its checkpoint.
+
+    ``network`` is the kind of network that it must be. ``temperature``: of a palette's annealed mean; lower is more
+    colourful and blotchier.
+    """
+
+    name: str
+    network: str
+    working_size: WorkingSize
+    temperature: float = 1.0
+    licence: str = "MIT"
+
+
+_TINY_PICTURES = WorkingSize(short_side=32, multiple=4, minimum=16, maximum=1024)
+_FACES = WorkingSize(short_side=128, multiple=64, minimum=64, maximum=1024)
+
+SPECIFICATIONS = {
+    specification.name: specification
+    for specification in (
+        Specification("cnn", "cnn", _TINY_PICTURES),
+        Specification("regression-cnn", "regression-cnn", _TINY_PICTURES),
+        Specification("unet", "unet", _TINY_PICTURES),
+        Specification("dilated-unet", "dilated-unet", _TINY_PICTURES),
+        Specification("unet-large", "deep-unet", WorkingSize(32, 8, 16, 1024)),
+        Specification("unet-downsized", "downsized-unet", _TINY_PICTURES),
+        Specification("chroma-regressor", "chroma-regressor", _FACES),
+        Specification("chroma-sigmoid", "chroma-colorizer", _FACES),
+        Specification("chroma-tanh", "chroma-colorizer", _FACES),
+        Specification("chroma-large", "chroma-colorizer", _FACES),
+        Specification("fusion", "fusion-colorizer", _FACES),
+    )
+}

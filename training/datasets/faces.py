@@ -1,0 +1,100 @@
+"""Faces of 128 x 128 pixels for the Lab family: lightness in, chroma out."""
+
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from colorize_run import colour
+from PIL import Image
+from torch import Tensor
+
+from training.datasets.pictures import Pictures, split_indices
+from training.errors import TrainingError
+from training.networks.lab import from_ab
+
+SIZE = 128
+GREY_WEIGHTS = (0.299, 0.587, 0.114)  # the runtime makes grey like this; what the networks see is the L* of that grey
+_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+def load_faces(data_dir: Path) -> npt.NDArray[np.uint8]:
+    """Load ``face_images.zip`` or the folder ``face_images`` of ``data_dir``: (N, 128, 128, 3) uint8, by name.
+
+    Any pictures will do; other sizes are reduced to 128 x 128. Errors: TrainingError.
+    """
+    archive, folder = data_dir / "face_images.zip", data_dir / "face_images"
+    try:
+        if archive.is_file():
+            with zipfile.ZipFile(archive) as z:
+                names = sorted(name for name in z.namelist() if name.lower().endswith(_SUFFIXES))
+                pictures = [_read(io.BytesIO(z.read(name))) for name in names]
+        elif folder.is_dir():
+            pictures = [_read(path) for path in sorted(folder.rglob("*")) if path.suffix.lower() in _SUFFIXES]
+        else:
+            raise TrainingError(
+                f"There is neither face_images.zip nor a folder face_images in {data_dir}: put pictures of faces there."
+            )
+    except (OSError, zipfile.BadZipFile) as error:
+        raise TrainingError(f"The faces in {data_dir} cannot be read: {error}") from error
+    if not pictures:
+        raise TrainingError(f"{archive if archive.is_file() else folder} holds no pictures ({', '.join(_SUFFIXES)}).")
+    return np.stack(pictures)
+
+
+def _read(source: Path | io.BytesIO) -> npt.NDArray[np.uint8]:
+    with Image.open(source) as image:
+        return np.asarray(colour.resize(image.convert("RGB"), (SIZE, SIZE)))
+
+
+def load_split(data_dir: Path, split: str, split_seed: int) -> npt.NDArray[np.uint8]:
+    """Load a split: ``train`` and ``validation`` are 90 % and 10 %, ``all`` is both."""
+    if split == "test":
+        raise TrainingError("The faces have no official test split; take train, validation or all.")
+    images = load_faces(data_dir)
+    if split == "all":
+        return images
+    train, validation = split_indices(len(images), split_seed)
+    return images[train if split == "train" else validation]
+
+
+def augmented(images: npt.NDArray[np.uint8], folds: int, seed: int) -> npt.NDArray[np.uint8]:
+    """``folds`` variants of each picture: flipped at random, cropped to 85 % or more, R, G, B scaled by 0.6 to 1.
+
+    (N, H, W, 3) uint8 -> (folds * N, H, W, 3). Source: the Lab project's ten-fold augmentation.
+    """
+    rng = np.random.default_rng(seed)
+    h, w = images.shape[1:3]
+    result = np.empty((folds * len(images), h, w, 3), np.uint8)
+    for i, picture in enumerate(result):
+        image = Image.fromarray(images[i % len(images)])
+        if rng.random() < 0.5:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        side = rng.uniform(0.85, 1)
+        left, top = rng.uniform(0, 1 - side, 2) * (w, h)
+        crop = image.resize((w, h), Image.Resampling.BILINEAR, (left, top, left + side * w, top + side * h))
+        picture[...] = np.rint(np.asarray(crop) * rng.uniform(0.6, 1))
+    return result
+
+
+def lightness_and_chroma(images: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
+    """(N, H, W, 3) uint8 -> L*/100 of the grey picture (N, 1, H, W), and a*, b* (N, 2, H, W); float32."""
+    ab = np.stack([colour.srgb_to_lab(image.astype(np.float32) / 255)[..., 1:] for image in images])
+    lightness = np.stack([colour.lightness(colour.to_grey(image, GREY_WEIGHTS)) for image in images])
+    return torch.from_numpy(lightness[:, None] / 100).float(), torch.from_numpy(ab).permute(0, 3, 1, 2).contiguous()
+
+
+def chroma_dataset(images: npt.NDArray[np.uint8], output: str, *, mean: bool = False) -> Pictures:
+    """Lightness with chroma as a network with this ``output`` gives it; with ``mean`` the picture's mean chroma, (N, 2).
+
+    Kept in half precision: 0.03 of a* at the worst.
+    """
+    inputs, targets = [], []
+    for start in range(0, len(images), 500):
+        lightness, ab = lightness_and_chroma(images[start : start + 500])
+        target = from_ab(ab, output)
+        inputs.append(lightness.half())
+        targets.append(target.mean(dim=(2, 3)) if mean else target.half())
+    return Pictures(torch.cat(inputs), torch.cat(targets))

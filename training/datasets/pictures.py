@@ -1,0 +1,77 @@
+"""What all data sets share: pictures in memory, seeded splits, and loaders whose order can be resumed."""
+
+from typing import Any
+
+import lightning as L
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from training.errors import TrainingError
+
+Batch = dict[str, Tensor]
+
+
+def split_indices(count: int, seed: int, fraction: float = 0.1) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Split ``range(count)`` at random into training and validation indices (1 - fraction, fraction)."""
+    order = np.random.default_rng(seed).permutation(count)
+    held_out = round(count * fraction)
+    return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def to_tensor(images: npt.NDArray[np.uint8]) -> Tensor:
+    """(N, H, W, 3) uint8 -> (N, 3, H, W) float32 as byte / 256, the assignment's scale."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().float() / 256
+
+
+class Pictures(Dataset[Batch]):
+    """Inputs with their targets, kept in memory in a compact type.
+
+    ``input`` (N, C, H, W); ``target`` (N, H, W) class numbers, (N, C, H, W) or (N, C). Batches come as float32,
+    class numbers as int64.
+    """
+
+    def __init__(self, inputs: Tensor, target: Tensor) -> None:
+        self.input, self.target = inputs, target
+
+    def __len__(self) -> int:
+        return len(self.input)
+
+    def __getitem__(self, index: int) -> Batch:
+        return {name: value[0] for name, value in self.__getitems__([index]).items()}
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        """A whole batch at once: DataLoader calls this instead of one ``__getitem__`` a picture."""
+        target = self.target[indices]
+        return {"input": self.input[indices].float(), "target": target.float() if target.is_floating_point() else target.long()}
+
+
+def _as_is(batch: Any) -> Any:
+    """Collate: `Pictures.__getitems__` has already made the batch."""
+    return batch
+
+
+class PictureData(L.LightningDataModule):
+    """Training and validation loaders over two data sets."""
+
+    def __init__(self, train: Pictures, validation: Pictures, batch_size: int, seed: int) -> None:
+        super().__init__()
+        self.train, self.validation, self.batch_size, self.seed = train, validation, batch_size, seed
+        if len(train) < batch_size or not len(validation):
+            raise TrainingError(f"{len(train)} pictures are too few for batches of {batch_size}.")
+
+    def _loader(self, dataset: Pictures, *, shuffle: bool) -> DataLoader[Batch]:
+        trainer = self.trainer
+        replicas, rank = (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
+        # The order depends on seed and epoch alone (Lightning tells the sampler its epoch), never on how many
+        # random numbers were drawn before: a resumed run sees the batches that an uninterrupted one sees.
+        sampler: DistributedSampler[Batch] = DistributedSampler(dataset, replicas, rank, shuffle=shuffle, seed=self.seed)
+        return DataLoader(dataset, self.batch_size, sampler=sampler, collate_fn=_as_is, drop_last=shuffle)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        return self._loader(self.train, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        return self._loader(self.validation, shuffle=False)
