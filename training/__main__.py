@@ -70,6 +70,7 @@ def _augmentations(_context: click.Context, _parameter: click.Parameter, value: 
               help="Instead of the recipe's; of flip-left-right, flip-up-down, shift-sideways, shift-up-down.")  # fmt: skip
 @click.option("--shift", type=click.IntRange(0, 16), help="Largest shift in pixels, instead of the recipe's.")
 @click.option("--rebalance/--no-rebalance", default=None, help="Weigh rare palette colours more (Zhang et al. 2016).")
+@click.option("--colours", type=click.IntRange(2, 256), help="Size of the k-means palette, where no --palette is given.")
 @click.option("--classifier-weights", type=click.Path(path_type=Path, dir_okay=False, exists=True),
               help="Weights of the classifier in fusion, instead of downloading timm's.")  # fmt: skip
 @click.option(
@@ -78,7 +79,8 @@ def _augmentations(_context: click.Context, _parameter: click.Parameter, value: 
 @click.option("--resume", is_flag=True, help="Go on from the last whole epoch of the run in --run-dir.")
 def fit(
     model: str, recipe_name: str, data_dir: Path, palette: Path | None, classes: str, extra_classes: str | None,
-    device: str, devices: int, classifier_weights: Path | None, run_dir: Path | None, resume: bool, **changes: object,
+    device: str, devices: int, colours: int | None, classifier_weights: Path | None, run_dir: Path | None, resume: bool,
+    **changes: object,
 ) -> None:  # fmt: skip
     """Train MODEL and leave a checkpoint, curves, picture grids and metrics in the run's folder.
 
@@ -87,20 +89,24 @@ def fit(
     On faces:    chroma-regressor, chroma-sigmoid, chroma-tanh, chroma-large, fusion.
     """
     from training import recipes
-    from training.fit import Data, Machine
+    from training.fit import Data, Machine, latest_state
     from training.fit import fit as run_fit
     from training.palette import load_palette
 
+    if palette and colours:
+        raise click.UsageError("--palette brings its own number of colours: leave --colours away.")
     recipe = recipes.find(model, recipe_name).with_changes(**changes)
     folder = run_dir or Path("runs") / recipe.name
-    colours = load_palette(palette) if palette else None
-    if colours is not None and len(colours) != recipe.arguments.get("num_colours", len(colours)):
-        recipe = recipe.with_changes(arguments={**recipe.arguments, "num_colours": len(colours)})
-    data = Data(data_dir, _class_names(classes), _class_names(extra_classes), colours, classifier_weights)
+    given = load_palette(palette) if palette else None
+    recipe = recipe.with_colours(colours if given is None else len(given), asked=colours is not None)
+    data = Data(data_dir, _class_names(classes), _class_names(extra_classes), given, classifier_weights)
     try:
         path = run_fit(recipe, data, folder, machine=Machine(device, devices), resume=resume)
     except KeyboardInterrupt:
-        click.echo(f"Interrupted; the same command with --resume goes on from the last whole epoch in {folder}.", err=True)
+        if latest_state(folder):
+            click.echo(f"Interrupted; the same command with --resume goes on from the last whole epoch in {folder}.", err=True)
+        else:
+            click.echo("Interrupted before the first epoch was whole: there is nothing to resume.", err=True)
         sys.exit(130)
     metrics = json.loads((folder / "metrics.json").read_text())["metrics"]
     click.echo(f"{path}: " + ", ".join(f"{name} {value:.5g}" for name, value in metrics.items()), err=True)
@@ -140,6 +146,71 @@ def evaluate(
         judge = Judge.of(loaded.network, loaded.arguments, loaded.colours)
         plots.save_grid(grid_rows(loaded.build(), judge, images[:GRID_PICTURES]), grid)
     click.echo(json.dumps({"checkpoint": str(checkpoint), "split": split, **scores}))
+
+
+@main.command()
+@click.argument("models", nargs=-1)
+@click.option("--size", type=click.IntRange(64), help="Side of the input for shapes and MACs, a multiple of 64.")
+def describe(models: tuple[str, ...], size: int | None) -> None:
+    """Describe MODELS layer by layer; without any, sum all of them up and answer the assignment's questions.
+
+    MACs are multiply-accumulates on one picture of 32 x 32 (palette networks) or 128 x 128 (Lab networks). Filters
+    that are spread by hand are counted with their zeros, as PyTorch computes them, and without, as the export does.
+    """
+    from training.tables import describe_all, describe_one
+
+    for model in models:
+        describe_one(model, size)
+    if not models:
+        describe_all(size)
+
+
+@main.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("image", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@palette_option
+@click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), default=Path("activations"),
+              show_default=True, help="Folder for the sheets.")  # fmt: skip
+@click.option("--short-side", type=click.IntRange(4, 1024), help="Reduce IMAGE to this first.  [default: 32, faces 128]")
+def activations(checkpoint: Path, image: Path, palette: Path | None, output: Path, short_side: int | None) -> None:
+    """Write sheets of the feature maps of every block of CHECKPOINT on IMAGE, with input, truth and output."""
+    from training.activations import read_picture, save
+    from training.checkpoint import load
+
+    loaded = load(checkpoint, palette)
+    for path in save(loaded, read_picture(image, loaded, short_side), output):
+        click.echo(path, err=True)
+
+
+@main.command("palette")
+@click.option("--colours", type=click.IntRange(2, 256), default=24, show_default=True)
+@data_dir_option
+@classes_option
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), default=Path("palette.npy"), show_default=True)
+def make_palette(colours: int, data_dir: Path, classes: str, seed: int, output: Path) -> None:
+    """Cluster the training pictures into a palette for `fit --palette`, and draw it beside it as PNG."""
+    import numpy as np
+
+    from training import plots
+    from training.datasets.cifar import load_split
+    from training.palette import kmeans_palette
+
+    found = kmeans_palette(load_split(data_dir, "train", _class_names(classes), 0), colours, seed)
+    found = found[found.sum(axis=1).argsort()]
+    with output.open("wb") as file:
+        np.save(file, found)
+    plots.save_picture(np.repeat(found[None], 2, axis=0) * np.float32(256 / 255), output.with_suffix(".png"), scale=24)
+    click.echo(f"{output}: {colours} colours; {output.with_suffix('.png')}", err=True)
+
+
+@main.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, file_okay=False))
+def results(runs: tuple[Path, ...]) -> None:
+    """Print the figures of finished RUNS (their folders) as a Markdown table."""
+    from training.results import table
+
+    click.echo(table(list(runs)))
 
 
 def _with_kept_memory() -> None:

@@ -65,11 +65,17 @@ class Judge:
         lab = torch.cat([inputs.cpu() * 100, ab], dim=1).permute(0, 2, 3, 1).numpy()
         return torch.from_numpy(lab_to_srgb(lab)).permute(0, 3, 1, 2)
 
+    def expected(self, logits: Tensor) -> Tensor:
+        """Mean palette colour under a palette network's probabilities, which makes the squared error least: (N, 3, H, W)."""
+        colours = torch.from_numpy(self.colours * np.float32(_BYTE))
+        return torch.einsum("nkhw,kc->nchw", torch.softmax(logits, dim=1), colours)
+
     def score(self, network: nn.Module, images: npt.NDArray[np.uint8], batch_size: int = 100) -> dict[str, float]:
         """Figures of a network in evaluation mode, in float32, on pictures (N, H, W, 3) uint8.
 
         Palette: ``loss`` (cross-entropy), ``accuracy`` and ``balanced_accuracy`` (0..1, over pixels; balanced is the
-        mean over colours). RGB: ``mse`` in byte / 256, and both accuracies of the nearest colours. Chroma: ``mse`` in
+        mean over colours), and ``expected_psnr`` of the mean colour instead of the most probable one. RGB: ``mse`` in
+        byte / 256, and both accuracies of the nearest colours. Chroma: ``mse`` in
         (ab + 128) / 256, and ``ab_error``, the mean distance in a*, b*. All but the mean chroma: ``psnr`` in dB,
         ``colourfulness`` of the prediction, and of the truth (`colourfulness`).
         """
@@ -100,7 +106,9 @@ class _Figures:
         if k and not self.kind.on_faces:  # judged by one process alone, also where several have trained
             self.accuracies["accuracy"] = MulticlassAccuracy(k, average="micro", sync_on_compute=False)
             self.accuracies["balanced_accuracy"] = MulticlassAccuracy(k, average="macro", sync_on_compute=False)
-        self.psnr = PeakSignalNoiseRatio(data_range=1.0, dim=(1, 2, 3), sync_on_compute=False)
+        self.psnr, self.expected_psnr = (
+            PeakSignalNoiseRatio(data_range=1.0, dim=(1, 2, 3), sync_on_compute=False) for _ in range(2)
+        )
 
     def _add(self, name: str, values: Tensor) -> None:
         """Add one figure a picture."""
@@ -124,6 +132,8 @@ class _Figures:
         if self.kind.target != "mean-chroma":
             predicted, true = self.judge.pictures(batch["input"], output), to_tensor(images) * _BYTE
             self.psnr.update(predicted, true)
+            if self.kind.target == "palette":
+                self.expected_psnr.update(self.judge.expected(output), true)
             self._add("colourfulness", colourfulness(predicted))
             self._add("true_colourfulness", colourfulness(true))
 
@@ -136,6 +146,8 @@ class _Figures:
         figures |= {name: float(metric.compute()) for name, metric in self.accuracies.items()}
         if self.kind.target != "mean-chroma":
             figures["psnr"] = float(self.psnr.compute())
+        if self.kind.target == "palette":
+            figures["expected_psnr"] = float(self.expected_psnr.compute())
         return figures
 
 

@@ -140,7 +140,7 @@ class RunFolder(Callback):
         row |= {name: float(value) for name, value in trainer.callback_metrics.items()}
         self.history.append(row)
         if trainer.is_global_zero and trainer.progress_bar_callback is None:
-            figures = "  ".join(f"{name} {value:.4f}" for name, value in sorted(row.items()) if name != "epoch")
+            figures = "  ".join(f"{name} {value:.4g}" for name, value in sorted(row.items()) if name != "epoch")
             print(f"epoch {trainer.current_epoch + 1}/{self.recipe.epochs}  {figures}", file=sys.stderr, flush=True)
 
     def _save_grid(self, module: L.LightningModule, path: Path) -> None:
@@ -177,14 +177,15 @@ class RunFolder(Callback):
         return path
 
 
-def _latest(folder: Path) -> Path | None:
+def latest_state(folder: Path) -> Path | None:
+    """The file that holds the state after the last whole epoch of the run in ``folder``, if there is one."""
     found = sorted(folder.glob("resume-epoch=*.ckpt"), key=lambda path: int(path.stem.split("=")[1]))
     return found[-1] if found else None
 
 
 def _state_to_resume(folder: Path, run: RunFolder) -> tuple[Path, dict[str, Any]]:
     """State to go on from, file and contents; TrainingError when there is none, it is another run's, or the run is finished."""
-    latest = _latest(folder)
+    latest = latest_state(folder)
     if latest is None:
         raise TrainingError(f"{folder} holds no run to resume; leave --resume away to start one.")
     try:
@@ -253,7 +254,7 @@ def fit(recipe: Recipe, data: Data, folder: Path, *, machine: Machine = Machine(
     the last whole epoch is safe.
     """
     machine.check()
-    if not resume and _latest(folder):
+    if not resume and latest_state(folder):
         raise TrainingError(f"{folder} holds an earlier run; go on with --resume, or choose another --run-dir.")
     _quiet()
     L.seed_everything(recipe.seed, verbose=False)

@@ -19,7 +19,12 @@ def save_grid(rows: list[npt.NDArray[np.float32]], path: Path, scale: int = 3) -
     for r, row in enumerate(rows):
         for c, picture in enumerate(row):
             sheet[r * (h + 2) : r * (h + 2) + h, c * (w + 2) : c * (w + 2) + w] = picture
-    image = Image.fromarray(np.rint(np.clip(sheet, 0, 1) * 255).astype(np.uint8))
+    save_picture(sheet, path, scale)
+
+
+def save_picture(picture: npt.NDArray[np.float32], path: Path, scale: int = 1) -> None:
+    """Write a picture (H, W) or (H, W, 3), 0..1, as PNG, enlarged ``scale`` times without smoothing."""
+    image = Image.fromarray(np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8))
     image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST).save(path)
 
 

@@ -50,6 +50,14 @@ class Recipe:
         """Copy with those ``changes`` that are not None."""
         return replace(self, **{name: value for name, value in changes.items() if value is not None})
 
+    def with_colours(self, colours: int | None, *, asked: bool) -> "Recipe":
+        """Copy for a palette of so many colours; TrainingError where only a classification could do what is ``asked``."""
+        if self.kind.target != "palette":
+            if asked or self.rebalance:
+                raise TrainingError(f"{self.model} does not classify into a palette: --colours and --rebalance mean nothing.")
+            return self
+        return self if colours is None else replace(self, arguments={**self.arguments, "num_colours": colours})
+
     def as_dict(self) -> dict[str, Any]:
         """All fields as plain values."""
         return asdict(self)
@@ -75,6 +83,11 @@ _FACES: Any = {
     "learning_rate": 0.005, "batch_size": 50, "epochs": 40, "optimizer": "adamw", "weight_decay": 0.02, "folds": 10,
     "schedule": "one-cycle", "ema_decay": 0.998, "precision": "bf16-mixed",
 }  # fmt: skip
+_FACES_CHANGES: dict[str, Any] = {
+    "chroma-regressor": {"epochs": 20, "learning_rate": 0.003, "weight_decay": 0.05},
+    "chroma-large": {"epochs": 15},
+    "fusion": {"epochs": 25},
+}
 # The Lab project's own, by their number of epochs: (epochs, learning rate, weight decay)
 _PROJECT = ((100, 0.005, 1e-7), (400, 1e-4, 1e-5), (50, 0.005, 1e-7))
 
@@ -105,8 +118,8 @@ def _recipes() -> list[Recipe]:
             name = f"{model}-original-{epochs}"
             found.append(Recipe(name, model, network, arguments, rate, 32, epochs, weight_decay=decay, folds=10))
     for model, (network, arguments) in {**_LAB_MODELS, "fusion": ("fusion-colorizer", _MOBILENET)}.items():
-        epochs = {"fusion": 25, "chroma-large": 15}.get(model, _FACES["epochs"])  # the slow ones: 90 minutes on 2 cores at most
-        found.append(Recipe(f"{model}-tuned", model, network, arguments, **{**_FACES, "epochs": epochs}))
+        changes = _FACES_CHANGES.get(model, {})
+        found.append(Recipe(f"{model}-tuned", model, network, arguments, **{**_FACES, **changes}))
     return found
 
 

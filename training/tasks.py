@@ -86,9 +86,8 @@ class Task(L.LightningModule):
         optimizer = kind(learning, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
         if recipe.schedule == "constant":
             return optimizer
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, recipe.learning_rate, total_steps=int(self.trainer.estimated_stepping_batches), pct_start=0.2
-        )
+        steps = max(10, int(self.trainer.estimated_stepping_batches))  # PyTorch divides by 0.2 · steps - 1
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps, pct_start=0.2)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 

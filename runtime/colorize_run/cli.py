@@ -17,7 +17,7 @@ import click
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from colorize_run import __version__
-from colorize_run.errors import ColorizeRunError, ImageFileError, OutputError
+from colorize_run.errors import ColorizeRunError, ContractError, ImageFileError, ModelFileError, OutputError
 
 if TYPE_CHECKING:
     from colorize_run.colorize import Colorizer, Result
@@ -102,7 +102,8 @@ def main() -> None:
     colorize-run photo.jpg                 writes photo.colorized.jpg beside it
     colorize-run *.jpg -o out/             writes out/NAME for each
     colorize-run - -o - < in.png > out.png
-    colorize-run verify                    proves the model on this machine
+    colorize-run models                    lists the models that -m knows
+    colorize-run verify --all              proves them on this machine
 
     `colorize-run IMAGE…` is short for `colorize-run colorize IMAGE…`; its options: `colorize-run colorize --help`.
     """
@@ -309,27 +310,84 @@ def _write_standard_output(data: bytes) -> None:
 
 @main.command()
 @model_option
+@click.option("--all", "all_models", is_flag=True, help="Every model that `colorize-run models` lists.")
 @device_option
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON on stdout.")
-def verify(model: str | None, device: str, as_json: bool) -> None:
+def verify(model: str | None, all_models: bool, device: str, as_json: bool) -> None:
     """Replay the model's golden vectors on this machine; exit 65 when they differ."""
-    from colorize_run.models import DEFAULT_COLORIZE_MODEL
+    from colorize_run.models import DEFAULT_COLORIZE_MODEL, available_models
+
+    if model and all_models:
+        raise click.UsageError("-m names one model, --all takes every one: choose.")
+    if not all_models:
+        found, ok = _verify_one(model or DEFAULT_COLORIZE_MODEL, device)
+        if as_json:
+            click.echo(json.dumps(found))
+        if not ok:
+            sys.exit(65)
+        return
+    paths = available_models().values()
+    outcomes = [_verify_or_say(str(path), device, announce=i == 0) for i, path in enumerate(paths)]
+    if as_json:
+        click.echo(json.dumps([found for found, _ in outcomes if found]))
+    failed = sum(not ok for _, ok in outcomes)
+    if failed or not outcomes:
+        _say(f"{failed} of {len(outcomes)} models failed." if outcomes else "There are no models.")
+        sys.exit(65)
+
+
+def _verify_one(model: str, device: str, *, announce: bool = True) -> tuple[dict[str, Any], bool]:
+    """Replay one model's golden vectors and say how it went; figures, and whether all is well."""
     from colorize_run.session import Model
     from colorize_run.verify import verify as replay
 
-    opened = Model(model or DEFAULT_COLORIZE_MODEL, device)
-    if device == "auto":
+    opened = Model(model, device)
+    if device == "auto" and announce:
         _say(f"device: {opened.device.name} ({opened.device.reason})")
     outcome = replay(opened)
-    if as_json:
-        click.echo(json.dumps({**asdict(outcome), "ok": outcome.ok, "sha256": opened.sha256}))
     _say(
         f"{outcome.name} on {outcome.device}: {'ok' if outcome.ok else 'DIFFERS'}, {outcome.cases} golden cases, largest error"
         f" {outcome.error:.1e} of the range (allowed {outcome.tolerance:.0e}), {outcome.flips:.2%} of pixels flipped"
         f" (allowed {outcome.flips_allowed:.2%})"
     )
-    if not outcome.ok:
+    return {**asdict(outcome), "ok": outcome.ok, "sha256": opened.sha256}, outcome.ok
+
+
+def _verify_or_say(model: str, device: str, *, announce: bool) -> tuple[dict[str, Any], bool]:
+    """The same for one of many: a broken file is said, and does not keep the others from their turn."""
+    try:
+        return _verify_one(model, device, announce=announce)
+    except (ContractError, ModelFileError) as error:
+        _say(f"error: {error}")
+        return {}, False
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print contracts, sizes and paths as JSON on stdout.")
+def models(as_json: bool) -> None:
+    """List the models that -m knows by name: task, size, score, and what they learnt from."""
+    from colorize_run.models import available_models, describe
+
+    found, broken = [], 0
+    for path in available_models().values():
+        try:
+            found.append(describe(path))
+        except (ContractError, ModelFileError) as error:
+            broken += 1
+            _say(f"error: {error}")
+    if as_json:
+        click.echo(json.dumps([entry.as_dict() for entry in found]))
+    else:
+        for line in _columns([entry.row() for entry in found]):
+            _say(line)
+    if broken:
         sys.exit(65)
+
+
+def _columns(rows: list[tuple[str, ...]]) -> list[str]:
+    """Rows as lines, each column but the last as wide as its widest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _internal(error: BaseException) -> str:

@@ -1,9 +1,16 @@
 """Finding model files by name: in the installed package first, then in a checkout's ``artifacts/``."""
 
+import dataclasses
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from colorize_run.errors import ModelFileError
+
+if TYPE_CHECKING:
+    from colorize_run.contract import Contract
 
 DEFAULT_COLORIZE_MODEL = "unet"
 
@@ -33,3 +40,40 @@ def find_model(name_or_path: str) -> Path:
     if name_or_path not in models:
         raise ModelFileError(f"There is no model {name_or_path!r}; known: {', '.join(models) or 'none'}; or give a path.")
     return models[name_or_path]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model of the list: its file, the file's size in bytes, and its contract."""
+
+    path: Path
+    size: int
+    contract: "Contract"
+
+    def row(self) -> tuple[str, ...]:
+        """Name, task, size, score and training data, for a person."""
+        contract = self.contract
+        size = f"{self.size / 1e6:.1f} MB"
+        return self.path.stem, contract.task, size, _score(contract.metrics), contract.training_data
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, as plain values."""
+        contract = {**dataclasses.asdict(self.contract), "palette": len(self.contract.palette)}
+        return {"name": self.path.stem, "path": str(self.path), "bytes": self.size, "contract": contract}
+
+
+def describe(path: Path) -> Entry:
+    """The list's entry of a model file. Errors: ModelFileError, ContractError."""
+    from colorize_run.session import Model  # imports onnxruntime, which finding a file need not
+
+    return Entry(path, path.stat().st_size, Model(str(path), "cpu").contract)
+
+
+def _score(metrics: Mapping[str, float]) -> str:
+    """The figure of a model that says most, in words."""
+    figures = {name.removeprefix("validation_"): value for name, value in metrics.items()}
+    if "accuracy" in figures:
+        return f"accuracy {figures['accuracy']:.1%}"
+    if "mse" in figures:
+        return f"MSE {figures['mse']:.2e}"
+    return ", ".join(f"{name} {value:.3g}" for name, value in list(figures.items())[:1])

@@ -3,14 +3,17 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 import pytest
 import torch
 from click.testing import CliRunner
 from colorize_run import Colorizer
+from colorize_run.colour import lightness, srgb_to_lab
 from colorize_run.contract import WorkingSize
 from colorize_run.session import Model
 from colorize_run.verify import verify
@@ -19,12 +22,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from export.__main__ import main
-from export.errors import ParityError
+from export.errors import ExportError, ParityError
 from export.parity import FLIPS, TOLERANCE
-from export.signatures import PaletteColorizer
+from export.rewrite import has_spread_filters, unspread
+from export.signatures import PaletteColorizer, rgb_to_ab
+from export.signatures import lightness as in_graph_lightness
 from export.specifications import SPECIFICATIONS, Specification
 from export.to_onnx import check, export, wrap
-from training.checkpoint import load
+from training.checkpoint import Checkpoint, load
+from training.networks import build
+from training.recipes import MODELS as RECIPE_MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = load(ROOT / "tests" / "data" / "tiny.pt")
@@ -134,13 +141,28 @@ def test_refused_export_keeps_the_file_of_before(exported: Path) -> None:
     assert [path.name for path in exported.parent.iterdir()] == ["tiny.onnx"]
 
 
-def test_committed_model_has_not_drifted_from_its_checkpoint() -> None:
-    """The gate that CI stands on: artifacts/unet.onnx computes what artifacts/checkpoints/unet.pt computes."""
-    report = check(ROOT / "artifacts" / "unet.onnx", load(ROOT / "artifacts" / "checkpoints" / "unet.pt"))
+CHECKPOINTS = sorted(path.stem for path in (ROOT / "artifacts" / "checkpoints").glob("*.pt"))
+MODELS = sorted(path.stem for path in (ROOT / "artifacts").glob("*.onnx"))
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_committed_models_have_not_drifted_from_their_checkpoints(name: str) -> None:
+    """The gate that CI stands on: artifacts/NAME.onnx computes what artifacts/checkpoints/NAME.pt computes."""
+    checkpoint = load(ROOT / "artifacts" / "checkpoints" / f"{name}.pt")
+    report = check(ROOT / "artifacts" / f"{name}.onnx", checkpoint)
     assert max(finding.error for finding in report.findings) <= TOLERANCE
-    contract = Model(str(ROOT / "artifacts" / "unet.onnx"), "cpu").contract
-    assert contract.metrics == load(ROOT / "artifacts" / "checkpoints" / "unet.pt").metrics
-    assert contract.working_size == SPECIFICATIONS["unet"].working_size
+    contract = Model(str(ROOT / "artifacts" / f"{name}.onnx"), "cpu").contract
+    assert contract.metrics == checkpoint.metrics
+    assert contract.working_size == SPECIFICATIONS[name].working_size
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_committed_models_prove_themselves(name: str) -> None:
+    model = Model(str(ROOT / "artifacts" / f"{name}.onnx"), "cpu")
+    assert verify(model).ok
+    assert model.contract.name == name
+    assert all(model.contract.parity[backend] <= TOLERANCE for backend in ("onnxruntime", "onnxruntime-unoptimised"))
+    assert not has_spread_filters(onnx.load(ROOT / "artifacts" / f"{name}.onnx"))
 
 
 def test_drift_is_noticed(tmp_path: Path) -> None:
@@ -161,10 +183,121 @@ def test_handout_weights_can_be_exported(shared_data: Path, tmp_path: Path) -> N
     assert Model(str(tmp_path / "unet.onnx"), "cpu").contract.parity["onnxruntime"] <= TOLERANCE
 
 
-def test_model_card_tells_the_files_figures() -> None:
-    card = (ROOT / "artifacts" / "README.md").read_text()
-    contract = Model(str(ROOT / "artifacts" / "unet.onnx"), "cpu").contract
-    assert f"{contract.metrics['validation_loss']:.4f}" in card
-    assert f"{100 * contract.metrics['validation_accuracy']:.2f} %" in card
+@pytest.mark.parametrize("name", MODELS)
+def test_model_card_tells_the_files_figures(name: str) -> None:
+    cards = (ROOT / "artifacts" / "README.md").read_text().split("\n## ")
+    (card,) = [card for card in cards if card.startswith(f"`{name}.onnx`")]
+    contract = Model(str(ROOT / "artifacts" / f"{name}.onnx"), "cpu").contract
+    formats = {"validation_loss": "{:.4f}", "validation_accuracy": "{:.2%}", "validation_mse": "{:.2e}"}
+    told = {metric: form.format(contract.metrics[metric]) for metric, form in formats.items() if metric in contract.metrics}
+    assert told
+    for figure in told.values():
+        assert figure.replace("%", " %") in card, figure
     for backend in ("onnxruntime", "onnxruntime-unoptimised", "onnx.reference"):
         assert f"{contract.parity[backend]:.1e}" in card
+
+
+SMALL: dict[str, dict[str, Any]] = {
+    "cnn": {"num_filters": 2, "num_colours": 6},
+    "regression-cnn": {"num_filters": 2},
+    "unet": {"num_filters": 2, "num_colours": 6},
+    "dilated-unet": {"num_filters": 2, "num_colours": 6},
+    "unet-large": {"num_filters": 2, "num_colours": 6},
+    "unet-downsized": {"num_filters": 2, "num_colours": 6},
+    "chroma-regressor": {"architecture": 2},
+    "chroma-sigmoid": {"architecture": 2, "output": "sigmoid"},
+    "chroma-tanh": {"architecture": 2, "output": "tanh"},
+    "chroma-large": {"architecture": 2, "output": "tanh"},
+    "fusion": {"architecture": 2, "classifier": "test_efficientnet", "classifier_size": 32},
+}
+
+
+def untrained(name: str) -> Checkpoint:
+    """A small checkpoint for a model of the list, with random weights."""
+    torch.manual_seed(1)
+    network = build(SPECIFICATIONS[name].network, SMALL[name])
+    return Checkpoint(
+        name, SPECIFICATIONS[name].network, SMALL[name], network.state_dict(), TINY.colours, {}, {"a": 0.5}, "none"
+    )
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_kind_of_network_exports_and_runs_without_new_code_in_the_runtime(name: str, tmp_path: Path) -> None:
+    path, report = export(untrained(name), SPECIFICATIONS[name], tmp_path)
+    assert max(finding.error for finding in report.findings) <= TOLERANCE
+    assert not has_spread_filters(onnx.load(path))
+    image = Image.open(ROOT / "docs" / "samples" / "chelsea.jpg").resize((151, 97))
+    for picture in (image, image.convert("L")):
+        coloured = Colorizer(str(path), "cpu").colorize(picture)
+        assert coloured.size == (151, 97)
+        difference = lightness(np.asarray(coloured)) - lightness(np.asarray(picture))
+        assert np.abs(difference).max() < 0.3
+
+
+def test_every_model_of_the_list_is_exported_here() -> None:
+    assert set(SMALL) == set(SPECIFICATIONS) == set(RECIPE_MODELS)
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="is a unet; the checkpoint holds a cnn"):
+        export(untrained("cnn"), SPECIFICATIONS["unet"], tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_dilated_filter_becomes_one_native_convolution(tmp_path: Path) -> None:
+    checkpoint = untrained("dilated-unet")
+    rewritten, _ = export(checkpoint, SPECIFICATIONS["dilated-unet"], tmp_path / "a")
+    spread, _ = export(checkpoint, SPECIFICATIONS["dilated-unet"], tmp_path / "b", rewrite=False)
+    graphs = [onnx.load(path).graph for path in (rewritten, spread)]
+    dilations = [
+        [list(a.ints) for node in graph.node if node.op_type == "Conv" for a in node.attribute if a.name == "dilations"]
+        for graph in graphs
+    ]
+    assert dilations[0].count([2, 2]) == 1
+    assert dilations[1].count([2, 2]) == 0
+    assert {"Pad", "Reshape", "Slice"} & {node.op_type for node in graphs[1].node}
+    assert Model(str(rewritten), "cpu").contract.parity["rewrite"] <= 1e-6
+    assert "rewrite" not in Model(str(spread), "cpu").contract.parity
+    grey = np.random.default_rng(0).random((1, 1, 40, 36), dtype=np.float32)
+    found = [Model(str(path), "cpu").run({"grey": grey}, ["ab"])["ab"] for path in (rewritten, spread)]
+    np.testing.assert_allclose(*found, atol=1e-4)
+
+
+def convolution(filters: npt.NDArray[np.float32]) -> onnx.ModelProto:
+    """A graph of one convolution."""
+    shape = ["n", filters.shape[1], "h", "w"]
+    inputs = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, shape)
+    outputs = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)
+    tensors = [onnx.numpy_helper.from_array(filters, "w"), onnx.numpy_helper.from_array(filters[:, 0, 0, 0] + 1, "b")]
+    node = onnx.helper.make_node("Conv", ["x", "w", "b"], ["y"], kernel_shape=filters.shape[2:], pads=[2, 2, 2, 2])
+    graph = onnx.helper.make_graph([node], "g", [inputs], [outputs], tensors)
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
+
+
+@given(st.integers(1, 3), st.integers(1, 3), st.integers(2, 4), st.integers(0, 3), st.integers(0, 2**32 - 1))
+@settings(deadline=None, max_examples=40)
+def test_rewriting_any_spread_filter_changes_nothing(outputs: int, inputs: int, kernel: int, holes: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    span = kernel + (kernel - 1) * holes
+    filters = np.zeros((outputs, inputs, span, span), np.float32)
+    filters[:, :, :: holes + 1, :: holes + 1] = rng.uniform(0.1, 1, (outputs, inputs, kernel, kernel))
+    model = convolution(filters)
+    assert has_spread_filters(model) == (holes > 0)
+    rewritten = unspread(model)
+    assert not has_spread_filters(rewritten)
+    x = rng.random((2, inputs, 17, 20), dtype=np.float32)
+    before, after = (
+        ort.InferenceSession(m.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+        for m in (model, rewritten)
+    )
+    np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-5)
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(deadline=None, max_examples=30)
+def test_colour_in_the_graph_is_the_runtimes_colour(seed: int) -> None:
+    rgb = np.random.default_rng(seed).random((9, 7, 3), dtype=np.float32) ** 2  # dark ones too
+    ab = rgb_to_ab(torch.from_numpy(rgb).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(ab, srgb_to_lab(rgb)[..., 1:], atol=1e-3)
+    grey = rgb[..., 0]
+    np.testing.assert_allclose(in_graph_lightness(torch.from_numpy(grey)).numpy(), lightness(grey), atol=1e-3)

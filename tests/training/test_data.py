@@ -250,6 +250,7 @@ def test_ten_fold_augmentation_flips_crops_and_darkens(tmp_path: Path) -> None:
     ten = augmented(images, 10, seed=1)
     assert ten.shape == (30, 128, 128, 3)
     np.testing.assert_array_equal(ten, augmented(images, 10, seed=1))
+    np.testing.assert_array_equal(ten[:3], images)
     assert len({picture.tobytes() for picture in ten}) == 30
     brightness = ten.reshape(10, 3, -1).mean(axis=2) / images.reshape(3, -1).mean(axis=1)
     assert 0.55 < brightness.min() < 0.75 < brightness.max() < 1.05

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from PIL import Image
 
 from training.__main__ import main
 from training.checkpoint import load
@@ -29,14 +30,27 @@ def data_dir(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def fit(data_dir: Path, run: Path, *options: str, epochs: int = 2) -> Result:
+@pytest.fixture
+def faces_dir(tmp_path: Path) -> Path:
+    """20 'faces' of smooth noise whose colour follows from their brightness."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "face_images"
+    folder.mkdir()
+    for i in range(20):
+        rough = Image.fromarray((rng.random((6, 6)) * 255).astype(np.uint8))
+        brightness = np.asarray(rough.resize((128, 128), Image.Resampling.BICUBIC))[..., None] / 255
+        Image.fromarray((brightness * (240, 170, 120)).astype(np.uint8)).save(folder / f"{i:02}.png")
+    return tmp_path
+
+
+def fit(data_dir: Path, run: Path, *options: str, epochs: int = 2, model: str = "unet") -> Result:
     """``python -m training fit`` in this process, which has PyTorch loaded already."""
-    return CliRunner().invoke(main, command(data_dir, run, *options, epochs=epochs)[5:])
+    return CliRunner().invoke(main, command(data_dir, run, *options, epochs=epochs, model=model)[5:])
 
 
-def command(data_dir: Path, run: Path, *options: str, epochs: int) -> list[str]:
+def command(data_dir: Path, run: Path, *options: str, epochs: int, model: str = "unet") -> list[str]:
     return [
-        sys.executable, "-W", "error", "-m", "training", "fit", "unet", "--data-dir", str(data_dir),
+        sys.executable, "-W", "error", "-m", "training", "fit", model, "--data-dir", str(data_dir),
         "--run-dir", str(run), "--epochs", str(epochs), "--batch-size", "20", "--device", "cpu", *options,
     ]  # fmt: skip
 
@@ -79,6 +93,96 @@ def test_a_run_leaves_everything_behind(data_dir: Path, tmp_path: Path) -> None:
     )
     assert (tmp_path / "grid.png").read_bytes() != b""
     assert json.loads(scores.stdout)["loss"] == pytest.approx(metrics["metrics"]["validation_loss"], rel=0.02)
+
+
+@pytest.mark.parametrize("model", ["cnn", "regression-cnn", "dilated-unet", "unet-large", "unet-downsized"])
+def test_every_palette_model_trains_and_is_evaluated(data_dir: Path, tmp_path: Path, model: str) -> None:
+    run = tmp_path / "run"
+    options = () if model == "regression-cnn" else ("--rebalance", "--colours", "5")
+    done = fit(data_dir, run, *options, epochs=1, model=model)
+    assert done.exit_code == 0, done.stderr
+    report = json.loads((run / "metrics.json").read_text())
+    assert {"psnr", "colourfulness", "true_colourfulness", "accuracy"} <= {
+        name.removeprefix("validation_") for name in report["metrics"]
+    }
+    assert load(run / f"{model}.pt").model == model
+    for name in ("curves.png", "grid.png", "grids/epoch-000.png"):
+        assert (run / name).stat().st_size > 1000
+    scores = CliRunner().invoke(main, ["evaluate", str(run / f"{model}.pt"), "--data-dir", str(data_dir)])
+    for name, value in json.loads(scores.stdout).items():
+        if f"validation_{name}" in report["metrics"]:
+            assert value == pytest.approx(report["metrics"][f"validation_{name}"], rel=0.02)
+
+
+@pytest.mark.parametrize("model", ["chroma-regressor", "chroma-tanh"])
+def test_lab_models_learn_and_resume_to_the_same_weights(faces_dir: Path, tmp_path: Path, model: str) -> None:
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    assert fit(faces_dir, straight, epochs=4, model=model).exit_code == 0
+    history = json.loads((straight / "metrics.json").read_text())["history"]
+    assert history[-1]["train_loss"] < history[0]["train_loss"]
+    assert "mse" in str(json.loads((straight / "metrics.json").read_text())["metrics"])
+    with subprocess.Popen(
+        command(faces_dir, broken, epochs=4, model=model), stderr=subprocess.PIPE, text=True, cwd=ROOT
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("epoch 2/"):
+                process.send_signal(signal.SIGINT)
+                break
+        rest = process.stderr.read()
+        assert process.wait(timeout=60) == 130, rest
+    assert fit(faces_dir, broken, "--resume", epochs=4, model=model).exit_code == 0
+    expected = load(straight / f"{model}.pt").state
+    for name, value in load(broken / f"{model}.pt").state.items():
+        assert torch.equal(value, expected[name]), name
+
+
+def test_classifier_that_cannot_be_downloaded_is_one_sentence(faces_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.pth").write_bytes(b"no weights")
+    with pytest.raises(TrainingError, match="--classifier-weights"):
+        CliRunner().invoke(
+            main, command(faces_dir, tmp_path / "run", "--classifier-weights", str(tmp_path / "bad.pth"), epochs=1,
+                          model="fusion")[5:], catch_exceptions=False,
+        )  # fmt: skip
+
+
+def test_extra_classes_join_training_but_not_validation(data_dir: Path, tmp_path: Path) -> None:
+    with np.load(data_dir / "cifar10_horses_train.npz") as archive:
+        horses = archive["images"]
+    labels = np.array([7] * 60 + [3] * 60)
+    np.savez(data_dir / "cifar10_train.npz", images=horses, labels=labels)
+    run = tmp_path / "run"
+    assert fit(data_dir, run, "--extra-classes", "cat", epochs=1).exit_code == 0
+    assert load(run / "unet.pt").training_data == "CIFAR-10 (horse, cat), 114 pictures of 32x32"
+
+
+def test_results_compares_runs(data_dir: Path, faces_dir: Path, tmp_path: Path) -> None:
+    runs = [tmp_path / "a-run", tmp_path / "b-run"]
+    assert fit(data_dir, runs[0], epochs=1).exit_code == 0
+    assert fit(faces_dir, runs[1], epochs=1, model="chroma-tanh").exit_code == 0
+    done = CliRunner().invoke(main, ["results", *map(str, runs)])
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines()]
+    assert [len(row) for row in rows] == [len(rows[0])] * 4
+    for row, run in zip(rows[2:], runs, strict=True):
+        report = json.loads((run / "metrics.json").read_text())
+        found = dict(zip(rows[0], row, strict=True))
+        assert found["run"] == run.name
+        assert found["parameters"] == f"{report['parameters']:,}"
+        assert found["PSNR dB"] == f"{report['metrics']['validation_psnr']:.2f}"
+    assert rows[3][rows[0].index("accuracy %")] == ""
+    with pytest.raises(TrainingError, match="no folder of a finished run"):
+        CliRunner().invoke(main, ["results", str(tmp_path)], catch_exceptions=False)
+
+
+def test_palette_command_writes_what_fit_reads(data_dir: Path, tmp_path: Path) -> None:
+    path = tmp_path / "p.npy"
+    done = CliRunner().invoke(main, ["palette", "--colours", "5", "--data-dir", str(data_dir), "-o", str(path)])
+    assert done.exit_code == 0, done.output
+    assert np.load(path).shape == (5, 3)
+    with Image.open(path.with_suffix(".png")) as swatch:
+        assert swatch.size == (5 * 24, 48)
+    assert fit(data_dir, tmp_path / "run", "--palette", str(path), epochs=1).exit_code == 0
+    assert load(tmp_path / "run" / "unet.pt").arguments["num_colours"] == 5
 
 
 def test_resumed_after_an_interrupt_gives_the_same_weights(data_dir: Path, tmp_path: Path) -> None:
@@ -165,6 +269,7 @@ def test_only_the_same_unfinished_run_is_resumed(data_dir: Path, tmp_path: Path)
     [
         (["fit", "unet", "--recipe", "nonsense"], "nonsense.*original, tuned"),
         (["fit", "unet", "--data-dir", "{folder}", "--run-dir", "{folder}/run", "--classes", "unicorn"], "unicorn.*horse"),
+        (["fit", "regression-cnn", "--rebalance"], "does not classify"),
         (["fit", "gpt"], "gpt.*unet"),
         (["fit", "unet", "--palette", "nowhere.npy"], "nowhere.npy"),
         (["fit", "unet", "--data-dir", "{data}", "--run-dir", "{folder}/run", "--batch-size", "500"], "too few"),

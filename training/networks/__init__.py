@@ -44,6 +44,13 @@ NETWORKS: dict[str, Network] = {
 }
 
 
+# Sides of a picture must be multiples of these.
+STRIDES = {
+    "cnn": 4, "regression-cnn": 4, "unet": 4, "dilated-unet": 4, "downsized-unet": 4, "deep-unet": 8,
+    "chroma-regressor": 64, "chroma-colorizer": 64, "fusion-colorizer": 64,
+}  # fmt: skip
+
+
 def build(network: str, arguments: dict[str, Any]) -> nn.Module:
     """Build the network called ``network`` with its constructor's ``arguments``; KeyError for an unknown name."""
     return NETWORKS[network].build(**arguments)

@@ -41,6 +41,7 @@ class ChromaRegressor(nn.Module):
         self.encoder = _encoder(maps)
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(maps[-1], 2)
+        nn.init.constant_(self.linear.bias, 0.5)  # grey: the first hundreds of steps would go into finding it
 
     def forward(self, lightness: Tensor) -> Tensor:
         features = self.encoder(lightness).mean(dim=(2, 3))  # (N, 512): any picture size

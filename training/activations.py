@@ -1,0 +1,104 @@
+"""What happens inside a network: sheets of every block's feature maps on one picture."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from colorize_run import colour
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from training import plots
+from training.checkpoint import Checkpoint
+from training.datasets import faces
+from training.errors import TrainingError
+from training.evaluate import Judge, grid_rows
+from training.networks import STRIDES
+
+FloatArray = npt.NDArray[np.float32]
+_MAX_SIDE = 1024
+
+
+def read_picture(path: Path, checkpoint: Checkpoint, short_side: int | None) -> npt.NDArray[np.uint8]:
+    """The picture as the network would be given it: (1, H, W, 3) uint8, cropped to whole strides. Errors: TrainingError."""
+    short_side = short_side or (faces.SIZE if checkpoint.kind.on_faces else 32)
+    try:
+        with Image.open(path) as image:
+            rgb = image.convert("RGB")
+    except OSError as error:
+        raise TrainingError(f"{path} is no picture that can be read: {error}") from error
+    scale = min(1.0, short_side / min(rgb.size))
+    size = (max(1, round(rgb.width * scale)), max(1, round(rgb.height * scale)))
+    stride = STRIDES[checkpoint.network]
+    width, height = (min(side, _MAX_SIDE) // stride * stride for side in size)
+    if not width or not height:
+        raise TrainingError(f"{path} is smaller than {stride} x {stride} pixels, the least that {checkpoint.network} takes.")
+    return np.array(colour.resize(rgb, size))[None, :height, :width]  # a copy that PyTorch may own
+
+
+def activations(network: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
+    """Outputs of every block of ``network`` in the order in which they run: name -> (C, h, w).
+
+    A block is a child of the network, or of an encoder or decoder that is a sequence of blocks.
+    """
+    found: dict[str, Tensor] = {}
+
+    def note(name: str, module: nn.Module) -> RemovableHandle:
+        def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+            if output.ndim == 4:
+                found[name] = output[0]
+
+        return module.register_forward_hook(hook)
+
+    handles = []
+    for name, child in network.named_children():
+        blocks = [(f"{name}.{i}", block) for i, block in child.named_children()]
+        nested = isinstance(child, nn.Sequential) and any(isinstance(block, nn.Sequential) for _, block in blocks)
+        handles += [note(*pair) for pair in (blocks if nested else [(name, child)])]
+    with torch.no_grad():
+        network.eval()(inputs)
+    for handle in handles:
+        handle.remove()
+    return found
+
+
+def sheet(maps: Tensor) -> FloatArray:
+    """Feature maps (C, h, w) as one grey picture (H, W), each map stretched to 0..1 of its own, in near-square order."""
+    c, h, w = maps.shape
+    columns = math.ceil(math.sqrt(c * h / w))
+    low, high = maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)
+    stretched = ((maps - low) / (high - low).clamp_min(1e-6)).cpu().numpy()
+    rows = math.ceil(c / columns)
+    picture = np.ones((rows * (h + 1) - 1, columns * (w + 1) - 1), np.float32)
+    for i, tile in enumerate(stretched):
+        top, left = i // columns * (h + 1), i % columns * (w + 1)
+        picture[top : top + h, left : left + w] = tile
+    return picture
+
+
+def save(checkpoint: Checkpoint, image: npt.NDArray[np.uint8], folder: Path) -> list[Path]:
+    """Write the sheets of one picture (1, H, W, 3) into ``folder``; returns their paths.
+
+    ``00-input-truth-output.png`` comes first, then one PNG for each block that ran.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    network = checkpoint.build()
+    judge = Judge.of(checkpoint.network, checkpoint.arguments, checkpoint.colours)
+    rows = grid_rows(network, judge, image)
+    paths = [folder / "00-input-truth-output.png"]
+    plots.save_grid([np.concatenate(rows)], paths[0], scale=_scale(image.shape[2] * len(rows)))
+    inputs = judge.dataset(image).__getitems__([0])["input"]
+    for i, (name, maps) in enumerate(activations(network, inputs).items(), start=1):
+        paths.append(folder / f"{i:02}-{name}.png")
+        picture = sheet(maps)
+        plots.save_picture(picture, paths[-1], scale=_scale(picture.shape[1]))
+    return paths
+
+
+def _scale(width: int) -> int:
+    """Whole-number enlargement to about 800 pixels, so that single values can be seen."""
+    return max(1, round(800 / width))

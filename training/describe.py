@@ -1,0 +1,119 @@
+"""What a network is made of: layers, shapes, parameters, multiply-accumulates, receptive field. All of it computed."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.hooks import RemovableHandle
+
+from training.layers import Conv2d, DilatedConv2d
+from training.networks.lab import FusionColorizer
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer: its name, what it is, the shape of its output, parameters, and multiply-accumulates (MACs)."""
+
+    name: str
+    kind: str
+    output: tuple[int, ...]
+    parameters: int
+    macs: int
+
+
+def layers(network: nn.Module, inputs: Tensor) -> list[Layer]:
+    """The layers of ``network`` in the order in which they run on ``inputs``.
+
+    MACs count what PyTorch computes; a filter that is spread by hand has its zeros counted too.
+    """
+    order: list[tuple[str, nn.Module, tuple[int, ...]]] = []
+
+    def note(name: str, module: nn.Module) -> RemovableHandle:
+        def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+            order.append((name, module, tuple(output.shape)))
+
+        return module.register_forward_hook(hook)
+
+    leaves = [(name, module) for name, module in network.named_modules() if not list(module.children())]
+    handles = [note(name, module) for name, module in leaves]
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        network.eval()(inputs)
+    for handle in handles:
+        handle.remove()
+    flops = counter.get_flop_counts()
+    root = type(network).__name__
+    return [
+        Layer(
+            name, type(module).__name__, shape, sum(p.numel() for p in module.parameters()),
+            sum(flops.get(f"{root}.{name}", {}).values()) // 2,
+        )
+        for name, module, shape in order
+    ]  # fmt: skip
+
+
+def macs_without_holes(network: nn.Module, inputs: Tensor) -> int:
+    """MACs of the whole network when filters that are spread by hand skip their zeros, as the exported graph does."""
+    modules = dict(network.named_modules())
+    total = 0
+    for layer in layers(network, inputs):
+        module, macs = modules[layer.name], layer.macs
+        if isinstance(module, DilatedConv2d):
+            span = module.kernel_size + (module.kernel_size - 1) * module.dilation
+            macs = macs * module.kernel_size**2 // span**2
+        total += macs
+    return total
+
+
+def receptive_field(network: nn.Module, channels: int, multiple: int) -> int | None:
+    """Side in pixels of the input that one output pixel depends on, or None when it is the whole picture.
+
+    Found by differentiating: with positive weights no dependence can cancel out. The field of a network that pools
+    and enlarges differs from one output column to the next, by ``multiple``; this is the largest.
+    """
+    if isinstance(network, FusionColorizer):  # its classifier looks at all of the picture
+        return None
+    width = max(64, 16 * multiple)
+    probe = _positive(network)
+    inputs = torch.full((1, channels, multiple, width), 0.5, dtype=torch.float64, requires_grad=True)
+    output = probe(inputs)
+    if output.ndim == 2:
+        return None
+    scale = output.shape[-1] / width
+    middle = int(output.shape[-1] / 2)
+    widest = 0
+    for column in range(middle, middle + max(1, int(multiple * scale))):
+        (gradient,) = torch.autograd.grad(output[..., column].sum(), inputs, retain_graph=True)
+        seen = gradient.abs().sum(dim=(0, 1, 2)).nonzero().flatten()
+        widest = max(widest, int(seen[-1] - seen[0]) + 1)
+    return None if widest >= width else widest
+
+
+def _positive(network: nn.Module) -> nn.Module:
+    """A copy that depends on the same inputs, with all weights positive and small, and averages in place of maxima."""
+    probe = copy.deepcopy(network).double().eval()
+    for module in list(probe.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, nn.MaxPool2d):
+                setattr(module, name, nn.AvgPool2d(child.kernel_size, child.stride))
+        for name, parameter in module.named_parameters(recurse=False):
+            fan_in = parameter[0].numel() if parameter.ndim > 1 else 1
+            value = 0.1 if name == "bias" else 1 / fan_in
+            parameter.data.fill_(1.0 if isinstance(module, nn.BatchNorm2d) and name == "weight" else value)
+    return probe
+
+
+def assignment_comparison() -> Iterator[tuple[str, int, int]]:
+    """The assignment's question: (convolution, weights of one filter on one channel, receptive field)."""
+    for name, layer in (
+        ("3x3", Conv2d(1, 1, 3)),
+        ("5x5", Conv2d(1, 1, 5)),
+        ("3x3, dilation 1 (one hole between taps)", DilatedConv2d(1, 1, 3, dilation=1)),
+    ):
+        field = receptive_field(layer, 1, 1)
+        assert field is not None
+        yield name, layer.weight.numel(), field

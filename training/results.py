@@ -1,0 +1,46 @@
+"""A table of training runs, for comparing networks and recipes."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from training.errors import TrainingError
+
+# heading -> (key of metrics, factor, format)
+_COLUMNS = {
+    "loss": ("loss", 1, "{:.4f}"),
+    "MSE": ("mse", 1, "{:.3g}"),
+    "accuracy %": ("accuracy", 100, "{:.2f}"),
+    "balanced %": ("balanced_accuracy", 100, "{:.2f}"),
+    "a*b* error": ("ab_error", 1, "{:.2f}"),
+    "PSNR dB": ("psnr", 1, "{:.2f}"),
+    "of mean": ("expected_psnr", 1, "{:.2f}"),
+    "colourfulness": ("colourfulness", 1, "{:.1f}"),
+    "of truth": ("true_colourfulness", 1, "{:.1f}"),
+}
+
+
+def read(run: Path) -> dict[str, Any]:
+    """``metrics.json`` of a run's folder. Errors: TrainingError."""
+    path = run / "metrics.json"
+    try:
+        report: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{path} is missing or damaged: {run} is no folder of a finished run.") from error
+    return report
+
+
+def table(runs: list[Path]) -> str:
+    """Markdown table, one row for each run's folder, with the columns that any of them has."""
+    reports = [read(run) for run in runs]
+    metrics = [{name.removeprefix("validation_"): value for name, value in report["metrics"].items()} for report in reports]
+    columns = {heading: column for heading, column in _COLUMNS.items() if any(column[0] in row for row in metrics)}
+    lines = [
+        "| " + " | ".join(["run", "epochs", "parameters", *columns, "minutes", "device"]) + " |",
+        "|---|" + "---:|" * (len(columns) + 3) + "---|",
+    ]
+    for run, report, row in zip(runs, reports, metrics, strict=True):
+        figures = [form.format(factor * row[key]) if key in row else "" for key, factor, form in columns.values()]
+        head = [run.name, str(report["recipe"]["epochs"]), f"{report['parameters']:,}"]
+        lines.append("| " + " | ".join([*head, *figures, f"{report['seconds'] / 60:.1f}", report["device"]]) + " |")
+    return "\n".join(lines)

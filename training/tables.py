@@ -1,0 +1,75 @@
+"""Tables of ``python -m training describe``."""
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from training.describe import assignment_comparison, layers, macs_without_holes, receptive_field
+from training.errors import TrainingError
+from training.networks import STRIDES, build
+from training.recipes import MODELS, RECIPES, Recipe, find
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=170)
+
+
+def _network(model: str) -> tuple[Recipe, nn.Module]:
+    recipe = find(model, "tuned")
+    return recipe, build(recipe.network, recipe.arguments)
+
+
+def _inputs(recipe: Recipe, size: int | None) -> torch.Tensor:
+    side = size or (128 if recipe.kind.on_faces else 32)
+    if side % STRIDES[recipe.network]:
+        raise TrainingError(f"{recipe.model} takes sides that are multiples of {STRIDES[recipe.network]}, not {side}.")
+    return torch.zeros(1, 3 if recipe.kind.sees_colour else 1, side, side)
+
+
+def _field(recipe: Recipe, network: nn.Module) -> str:
+    field = receptive_field(network, 3 if recipe.kind.sees_colour else 1, STRIDES[recipe.network])
+    return f"{field} x {field}" if field else "whole picture"
+
+
+def describe_one(model: str, size: int | None = None) -> None:
+    """Print a model's layers and totals. Errors: TrainingError."""
+    recipe, network = _network(model)
+    inputs = _inputs(recipe, size)
+    table = Table(title=f"{model}: {type(network).__name__}({', '.join(f'{k}={v}' for k, v in recipe.arguments.items())})")
+    for heading in ("layer", "kind", "output", "parameters", "MACs"):
+        table.add_column(heading, justify="right" if heading in ("parameters", "MACs") else "left")
+    found = layers(network, inputs)
+    for layer in found:
+        shape = " x ".join(map(str, layer.output[1:]))
+        table.add_row(layer.name, layer.kind, shape, f"{layer.parameters:,}" if layer.parameters else "", f"{layer.macs:,}")
+    _console().print(table)
+    parameters, macs = sum(p.numel() for p in network.parameters()), sum(layer.macs for layer in found)
+    dense = macs_without_holes(network, inputs)
+    holes = f" ({dense:,} without the zeros of spread filters)" if dense != macs else ""
+    side = inputs.shape[-1]
+    _console().print(
+        f"{parameters:,} parameters; {macs:,} MACs at {side} x {side}{holes}; receptive field {_field(recipe, network)}\n",
+        highlight=False,
+    )
+
+
+def describe_all(size: int | None = None) -> None:
+    """Print one line for each model, and the assignment's comparison of convolutions."""
+    headings = ("model", "network", "parameters", "input", "million MACs", "without zeros", "receptive field", "recipes")
+    table = Table(*headings, title="Networks")
+    for model in MODELS:
+        recipe, network = _network(model)
+        inputs = _inputs(recipe, size)
+        macs, dense = sum(layer.macs for layer in layers(network, inputs)), macs_without_holes(network, inputs)
+        parameters = sum(p.numel() for p in network.parameters())
+        recipes = ", ".join(name.removeprefix(f"{model}-") for name, r in RECIPES.items() if r.model == model)
+        shape = " x ".join(map(str, inputs.shape[1:]))
+        figures = (f"{macs / 1e6:.1f}", f"{dense / 1e6:.1f}" if dense != macs else "")
+        table.add_row(model, type(network).__name__, f"{parameters:,}", shape, *figures, _field(recipe, network), recipes)
+    _console().print(table)
+    comparison = Table("convolution", "weights", "receptive field", title="The assignment's comparison")
+    for name, weights, field in assignment_comparison():
+        comparison.add_row(name, str(weights), f"{field} x {field}")
+    _console().print(comparison)
