@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SAMPLE := docs/samples/chelsea.jpg
 
-.PHONY: demo test check lint types wheel-proof bench clean
+.PHONY: demo test check lint types wheel-proof bench models clean
 .DEFAULT_GOAL := help
 
 help:  ## Show the targets
@@ -41,6 +41,22 @@ wheel-proof: $(VENV)/.installed  ## Prove that the wheel alone colourizes, in an
 
 bench: $(VENV)/.installed  ## Measure this machine against decode + encode + network
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.dilation
+
+# Where the training data lies, and options for those who have them: the hand-out's palette, a classifier's weights
+DATA ?= data
+PALETTE ?=
+CLASSIFIER ?=
+MODELS := cnn regression-cnn unet dilated-unet unet-large unet-downsized \
+	chroma-regressor chroma-sigmoid chroma-tanh chroma-large fusion
+FIT := --data-dir $(DATA) $(if $(PALETTE),--palette $(PALETTE)) $(if $(CLASSIFIER),--classifier-weights $(CLASSIFIER))
+
+models: $(MODELS:%=model-%)  ## Train and export every model anew (hours on a CPU; goes on where it was interrupted)
+
+model-%: $(VENV)/.installed
+	test -f runs/$*-tuned/$*.pt || $(BIN)/python -m training fit $* $(FIT) \
+		$(if $(wildcard runs/$*-tuned/resume-*.ckpt),--resume)
+	$(BIN)/python -m export $* runs/$*-tuned/$*.pt -o artifacts
 
 clean:  ## Remove everything that the other targets made
 	rm -rf $(VENV) .demo-venv .wheel-venv demo dist build runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -91,6 +91,16 @@ def check(model: Path, checkpoint: Path, data_dir: Path | None, palette: Path | 
     _report(run_check(model, load(checkpoint, palette), data_dir))
 
 
+@main.command()
+@click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+def card(models: tuple[Path, ...]) -> None:
+    """Print the facts of MODELS (ONNX files) as Markdown tables, for their model cards."""
+    from export.card import facts
+
+    for path in models:
+        click.echo(facts(path))
+
+
 def run() -> None:
     """Entry point: an error that a person can mend becomes one sentence and exit code 1."""
     from colorize_run.errors import ColorizeRunError

@@ -209,6 +209,11 @@ class Model:
         """Name of the network's one input, one of `contract.INPUTS`."""
         return str(self._session.get_inputs()[0].name)
 
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the network's outputs."""
+        return tuple(str(node.name) for node in self._session.get_outputs())
+
     def golden(self) -> list[GoldenCase]:
         """The golden vectors of the file; ContractError when it has none or they are damaged."""
         if not self._golden:

@@ -1,0 +1,41 @@
+"""The facts of a model card, out of the model file itself."""
+
+from pathlib import Path
+
+from colorize_run.session import Model
+
+_FORMATS = {
+    "loss": "loss {:.4f}", "mse": "MSE {:.2e}", "accuracy": "pixel accuracy {:.2%}",
+    "balanced_accuracy": "balanced accuracy {:.2%}", "ab_error": "mean distance in a*b* {:.2f}", "psnr": "PSNR {:.2f} dB",
+    "expected_psnr": "PSNR of the mean colour {:.2f} dB", "colourfulness": "colourfulness {:.1f}",
+    "true_colourfulness": "of the truth {:.1f}",
+}  # fmt: skip
+_BACKENDS = ("onnxruntime", "onnxruntime-unoptimised", "onnx.reference")
+
+
+def facts(path: Path) -> str:
+    """Markdown table of what a model file says of itself. Errors: ModelFileError, ContractError."""
+    model = Model(str(path), "cpu")
+    contract, size = model.contract, model.contract.working_size
+    figures = {name.removeprefix("validation_"): value for name, value in contract.metrics.items()}
+    parity = ", ".join(f"{name} {contract.parity[name]:.1e}" for name in _BACKENDS if name in contract.parity)
+    rewrite = (
+        f"; native dilation against the spread filter {contract.parity['rewrite']:.1e}" if "rewrite" in contract.parity else ""
+    )
+    planes = "`grey` (N, 1, H, W)" if model.input == "grey" else "`image` (N, 3, H, W), R, G, B"
+    scores = ", ".join(form.format(figures[name]) for name, form in _FORMATS.items() if name in figures)
+    outputs = "`ab`, `rgb`" if "rgb" in model.outputs else "`ab`"
+    rows = {
+        "network": f"`{contract.network}`, {path.stat().st_size / 1e6:.1f} MB",
+        "signature": f"{planes}, 0..1 -> {outputs}; any N, H, W",
+        "training data": contract.training_data,
+        "validation": ", ".join(form.format(figures[name]) for name, form in _FORMATS.items() if name in figures).replace(
+            "%", " %"
+        ),
+        "working size": f"short side {size.short_side}, multiple of {size.multiple}, long side at most {size.maximum}",
+        "parity with PyTorch, share of the output's range": f"{parity}; flipped pixels in the worst case"
+        f" {contract.parity['flips']:.1e}",
+        "licence": f"{contract.licence} (weights and graph)",
+    }
+    head = f"## `{path.name}`\n| | |\n|---|---|\n"
+    return head + "\n".join(f"| {name} | {value} |" for name, value in rows.items()) + "\n"
