@@ -19,9 +19,8 @@ def facts(path: Path) -> str:
     contract, size = model.contract, model.contract.working_size
     figures = {name.removeprefix("validation_"): value for name, value in contract.metrics.items()}
     parity = ", ".join(f"{name} {contract.parity[name]:.1e}" for name in _BACKENDS if name in contract.parity)
-    rewrite = (
-        f"; native dilation against the spread filter {contract.parity['rewrite']:.1e}" if "rewrite" in contract.parity else ""
-    )
+    if "rewrite" in contract.parity:
+        parity += f"; native dilation against the spread filter {contract.parity['rewrite']:.1e}"
     planes = "`grey` (N, 1, H, W)" if model.input == "grey" else "`image` (N, 3, H, W), R, G, B"
     scores = ", ".join(form.format(figures[name]) for name, form in _FORMATS.items() if name in figures)
     outputs = "`ab`, `rgb`" if "rgb" in model.outputs else "`ab`"
@@ -29,9 +28,7 @@ def facts(path: Path) -> str:
         "network": f"`{contract.network}`, {path.stat().st_size / 1e6:.1f} MB",
         "signature": f"{planes}, 0..1 -> {outputs}; any N, H, W",
         "training data": contract.training_data,
-        "validation": ", ".join(form.format(figures[name]) for name, form in _FORMATS.items() if name in figures).replace(
-            "%", " %"
-        ),
+        "validation": scores.replace("%", " %"),
         "working size": f"short side {size.short_side}, multiple of {size.multiple}, long side at most {size.maximum}",
         "parity with PyTorch, share of the output's range": f"{parity}; flipped pixels in the worst case"
         f" {contract.parity['flips']:.1e}",
