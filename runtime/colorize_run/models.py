@@ -18,12 +18,12 @@ _FOLDERS = (Path(__file__).parent / "models", Path(__file__).parents[2] / "artif
 
 
 def available_models() -> dict[str, Path]:
-    """Model files by name, the package's before the checkout's."""
+    """Model files by name, in its order; the package's win over the checkout's."""
     found: dict[str, Path] = {}
     for folder in _FOLDERS:
-        for path in sorted(folder.glob("*.onnx")):
+        for path in folder.glob("*.onnx"):
             found.setdefault(path.stem, path)
-    return found
+    return dict(sorted(found.items()))
 
 
 def find_model(name_or_path: str) -> Path:

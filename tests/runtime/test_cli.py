@@ -473,6 +473,60 @@ def test_models_that_cannot_colour_write_nothing(run: Run, tmp_path: Path, chang
     assert not (tmp_path / "photo.colorized.jpg").exists()
 
 
+def test_models_lists_every_model_with_its_score(run: Run) -> None:
+    done = run("models", model=None)
+    assert done.exit_code == 0
+    assert done.stdout == ""
+    names = sorted(path.stem for path in (ROOT / "artifacts").glob("*.onnx"))
+    rows = {line.split()[0]: line for line in done.stderr.splitlines()}
+    assert sorted(rows) == names
+    assert "colorize" in rows["unet"]
+    assert " MB " in rows["unet"]
+    assert "accuracy 58." in rows["unet"]
+    assert "CIFAR-10 (horse)" in rows["unet"]
+    listed = json.loads(run("models", "--json", model=None).stdout)
+    assert [entry["name"] for entry in listed] == names
+    assert all(entry["bytes"] == Path(entry["path"]).stat().st_size for entry in listed)
+    assert listed[0]["contract"]["parity"]["onnxruntime"] > 0
+
+
+def test_verify_all_is_green(run: Run) -> None:
+    names = sorted(path.stem for path in (ROOT / "artifacts").glob("*.onnx"))
+    done = run("verify", "--all", "--json", "--device", "cpu", model=None)
+    assert done.exit_code == 0, done.stderr
+    assert [found["name"] for found in json.loads(done.stdout)] == names
+    assert done.stderr.count(": ok, ") == len(names)
+    assert run("verify", "--all").exit_code == 2  # with -m
+
+
+def test_a_broken_model_is_named_and_the_others_are_still_shown(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    shutil.copy(TINY, folder / "good.onnx")
+    (folder / "bad.onnx").write_bytes(TINY.read_bytes()[:2000])
+    monkeypatch.setattr("colorize_run.models._FOLDERS", (folder,))
+    for command in (["models"], ["verify", "--all", "--device", "cpu"]):
+        done = run(*command, model=None)
+        assert done.exit_code == 65
+        one_line(done, "bad.onnx")
+        assert "tiny on cpu: ok" in done.stderr or "good  colorize" in done.stderr
+
+
+def test_a_model_that_sees_colour_is_given_it(run: Run, tmp_path: Path) -> None:
+    """The same photograph in colour and in grey: only this kind of model may answer differently."""
+    Image.open(SAMPLE).convert("L").save("grey.png")
+    Image.open(SAMPLE).save("colour.png")
+    for model, differs in (("unet-downsized", True), ("unet", False)):
+        spread = []
+        for name in ("colour.png", "grey.png"):
+            assert run(name, "-o", f"{model}-{name}", model=Path(model)).exit_code == 0
+            lab = colour.srgb_to_lab(np.asarray(Image.open(f"{model}-{name}").convert("RGB"), np.float32) / 255)
+            spread.append(float(np.linalg.norm(lab[..., 1:], axis=2).mean()))
+        assert (spread[0] > 2 * spread[1]) == differs, spread
+
+
 def test_model_without_golden_vectors_runs_but_does_not_verify(run: Run, tmp_path: Path) -> None:
     path = tampered(tmp_path, without(GOLDEN_KEY))
     assert run("photo.jpg", model=path).exit_code == 0
