@@ -16,6 +16,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint, RichProgressBar
 
 from training import plots
+from training.batchnorm import measure_statistics
 from training.checkpoint import Checkpoint
 from training.datasets import cifar, faces
 from training.datasets.pictures import PictureData
@@ -113,7 +114,8 @@ class RunFolder(Callback):
 
     def __init__(self, folder: Path, recipe: Recipe, prepared: Prepared) -> None:
         self.folder, self.recipe, self.judge = folder, recipe, prepared.judge
-        self.validation, self.training_data = prepared.validation, prepared.description
+        self.train, self.validation = prepared.pictures.train, prepared.validation
+        self.training_data = prepared.description
         self.history: list[dict[str, float]] = []
         self.started = time.monotonic()
         (folder / "grids").mkdir(parents=True, exist_ok=True)
@@ -154,6 +156,8 @@ class RunFolder(Callback):
         """Write curves, metrics and the checkpoint of the finished run; returns the checkpoint's path."""
         recipe = self.recipe
         network = module.network.eval().cpu()
+        if recipe.precise_batchnorm:
+            measure_statistics(network, self.train)
         # In float32, whatever the precision of training: what `python -m training evaluate` will say of the checkpoint
         metrics = {f"validation_{name}": value for name, value in self.judge.score(network, self.validation).items()}
         plots.save_curves(self.history, self.folder / "curves.png", recipe.name)

@@ -16,10 +16,11 @@ from training.recipes import Recipe
 def augment(inputs: Tensor, target: Tensor, recipe: Recipe, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Flip half the pictures and shift the batch over reflected borders, as ``recipe.augment`` says.
 
-    ``inputs`` (N, C, H, W) and ``target`` (N, H, W) or (N, D, H, W) move together, so that each pixel keeps its colour.
+    ``inputs`` (N, C, H, W) and ``target`` (N, H, W) or (N, D, H, W) move together, so that each pixel keeps its colour;
+    a target of whole pictures, (N, D), stays.
     """
     n, c, h, w = inputs.shape
-    planes = target[:, None] if target.ndim == 3 else target
+    planes = target[:, None] if target.ndim == 3 else target if target.ndim == 4 else inputs[:, :0]
     both = torch.cat([inputs, planes.to(inputs.dtype)], dim=1)  # class numbers are exact in float32
     for kind, axis in (("flip-left-right", 3), ("flip-up-down", 2)):
         if kind in recipe.augment:
@@ -31,8 +32,8 @@ def augment(inputs: Tensor, target: Tensor, recipe: Recipe, generator: torch.Gen
     top = dy if "shift-up-down" in recipe.augment else s
     left = dx if "shift-sideways" in recipe.augment else s
     both = both[:, :, top : top + h, left : left + w]
-    moved = both[:, c:].contiguous()
-    return both[:, :c].contiguous(), moved[:, 0].round().long() if target.ndim == 3 else moved
+    moved, planes = both[:, :c].contiguous(), both[:, c:].contiguous()
+    return moved, target if target.ndim == 2 else planes[:, 0].round().long() if target.ndim == 3 else planes
 
 
 class Task(L.LightningModule):
