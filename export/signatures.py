@@ -111,6 +111,6 @@ def lightness(grey: Tensor) -> Tensor:
 def rgb_to_ab(rgb: Tensor) -> Tensor:
     """CIELAB a*, b* of an sRGB-encoded picture: (N, 3, H, W), 0..1 -> (N, 2, H, W). As ``colorize_run.colour``."""
     matrix = torch.tensor(_TO_XYZ, dtype=torch.float64)
-    matrix = (matrix / matrix.sum(dim=1, keepdim=True)).float()
+    matrix = (matrix / matrix.sum(dim=1, keepdim=True)).to(rgb.dtype)
     x, y, z = _f(torch.einsum("nchw,kc->nkhw", _linear(rgb), matrix)).unbind(dim=1)
     return torch.stack([500 * (x - y), 200 * (y - z)], dim=1)

@@ -66,6 +66,7 @@ def _augmentations(_context: click.Context, _parameter: click.Parameter, value: 
 @click.option("--batch-size", type=click.IntRange(1), help="Instead of the recipe's.")
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="Instead of the recipe's.")
 @click.option("--seed", type=int, help="Instead of the recipe's.")
+@click.option("--ema-decay", type=click.FloatRange(0, 1, max_open=True), help="Instead of the recipe's; 0: no averaging.")
 @click.option("--augment", callback=_augmentations, metavar="KINDS",
               help="Instead of the recipe's; of flip-left-right, flip-up-down, shift-sideways, shift-up-down.")  # fmt: skip
 @click.option("--shift", type=click.IntRange(0, 16), help="Largest shift in pixels, instead of the recipe's.")

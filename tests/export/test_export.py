@@ -23,7 +23,7 @@ from PIL import Image
 
 from export.__main__ import main
 from export.errors import ExportError, ParityError
-from export.parity import FLIPS, TOLERANCE
+from export.parity import CEILING, FLIPS, TOLERANCE, Finding
 from export.rewrite import has_spread_filters, unspread
 from export.signatures import PaletteColorizer, rgb_to_ab
 from export.signatures import lightness as in_graph_lightness
@@ -150,7 +150,7 @@ def test_committed_models_have_not_drifted_from_their_checkpoints(name: str) -> 
     """The gate that CI stands on: artifacts/NAME.onnx computes what artifacts/checkpoints/NAME.pt computes."""
     checkpoint = load(ROOT / "artifacts" / "checkpoints" / f"{name}.pt")
     report = check(ROOT / "artifacts" / f"{name}.onnx", checkpoint)
-    assert max(finding.error for finding in report.findings) <= TOLERANCE
+    assert all(finding.error <= finding.allowed for finding in report.findings)
     contract = Model(str(ROOT / "artifacts" / f"{name}.onnx"), "cpu").contract
     assert contract.metrics == checkpoint.metrics
     assert contract.working_size == SPECIFICATIONS[name].working_size
@@ -161,8 +161,15 @@ def test_committed_models_prove_themselves(name: str) -> None:
     model = Model(str(ROOT / "artifacts" / f"{name}.onnx"), "cpu")
     assert verify(model).ok
     assert model.contract.name == name
-    assert all(model.contract.parity[backend] <= TOLERANCE for backend in ("onnxruntime", "onnxruntime-unoptimised"))
+    parity = model.contract.parity
+    allowed = Finding("", "", "ab", 0, 0, parity["float64"]).allowed
+    assert all(parity[backend] <= allowed for backend in ("onnxruntime", "onnxruntime-unoptimised", "onnx.reference"))
     assert not has_spread_filters(onnx.load(ROOT / "artifacts" / f"{name}.onnx"))
+
+
+def test_rounding_of_float32_itself_is_no_drift_but_nothing_else_is_excused() -> None:
+    allowed = [Finding("", "", "ab", 0, 0, rounding).allowed for rounding in (0, 2e-6, 4e-6, 1e-3, float("inf"))]
+    assert allowed == [TOLERANCE, TOLERANCE, 8e-6, CEILING, CEILING]
 
 
 def test_drift_is_noticed(tmp_path: Path) -> None:
@@ -224,7 +231,7 @@ def untrained(name: str) -> Checkpoint:
 @pytest.mark.parametrize("name", SMALL)
 def test_every_kind_of_network_exports_and_runs_without_new_code_in_the_runtime(name: str, tmp_path: Path) -> None:
     path, report = export(untrained(name), SPECIFICATIONS[name], tmp_path)
-    assert max(finding.error for finding in report.findings) <= TOLERANCE
+    assert all(finding.error <= finding.allowed for finding in report.findings)
     assert not has_spread_filters(onnx.load(path))
     image = Image.open(ROOT / "docs" / "samples" / "chelsea.jpg").resize((151, 97))
     for picture in (image, image.convert("L")):

@@ -162,6 +162,15 @@ def test_augmentation_keeps_each_pixels_colour(seed: int, shift: int, kinds: set
         torch.testing.assert_close(moved_input, inputs)
 
 
+def test_augmentation_leaves_a_target_of_the_whole_picture() -> None:
+    recipe = RECIPES["chroma-regressor-tuned"]
+    inputs, target = torch.rand(4, 1, 64, 64), torch.rand(4, 2)
+    moved, kept = augment(inputs, target, recipe, torch.Generator().manual_seed(0))
+    assert moved.shape == inputs.shape
+    assert not torch.equal(moved, inputs)
+    assert torch.equal(kept, target)
+
+
 @pytest.mark.parametrize(("kind", "axis"), [("flip-left-right", 3), ("flip-up-down", 2)])
 def test_a_flip_turns_about_half_the_pictures_around(kind: str, axis: int) -> None:
     recipe = RECIPES["unet-tuned"].with_changes(augment=(kind,))

@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.models import mobilenet_v2
 
+from training.batchnorm import measure_statistics
 from training.checkpoint import Checkpoint, load
 from training.datasets.cifar import load_split
+from training.datasets.pictures import Pictures
 from training.errors import TrainingError
 from training.evaluate import colourfulness, evaluate
 from training.evaluate import load_split as split_of
@@ -149,6 +151,30 @@ def test_a_frozen_classifier_stays_as_it_is() -> None:
     assert network.training
     assert not network.classifier.training
     assert all(torch.equal(value, before[name]) for name, value in network.classifier.state_dict().items())
+
+
+def test_batchnorm_statistics_are_those_of_the_training_pictures() -> None:
+    torch.manual_seed(0)
+    network = ChromaColorizer(2).train()
+    pictures = Pictures(torch.rand(40, 1, 64, 64), torch.zeros(40, 2, 64, 64))
+    for _ in range(3):
+        network(torch.rand(4, 1, 64, 64) * 0.1)  # statistics of other pictures
+    measure_statistics(network, pictures, batch_size=20)
+    assert not network.training
+    with torch.no_grad():
+        seen = network.encoder[0][0](pictures.input)
+    norm = network.encoder[0][1]
+    torch.testing.assert_close(norm.running_mean, seen.mean(dim=(0, 2, 3)), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(norm.running_var, seen.var(dim=(0, 2, 3)), rtol=0.02, atol=1e-5)
+    assert norm.momentum == 0.1
+
+
+def test_measuring_statistics_leaves_a_frozen_classifier_alone() -> None:
+    network = FusionColorizer(2, classifier="test_efficientnet", classifier_size=32)
+    before = {name: value.clone() for name, value in network.classifier.state_dict().items()}
+    measure_statistics(network, Pictures(torch.rand(8, 1, 64, 64), torch.zeros(8, 2, 64, 64)), batch_size=4)
+    assert all(torch.equal(value, before[name]) for name, value in network.classifier.state_dict().items())
+    assert network.encoder[0][1].num_batches_tracked == 2
 
 
 def test_a_classifiers_features_reach_every_pixel() -> None:
