@@ -32,13 +32,21 @@ class _Unspread(pattern.RewriteRuleClassBase):
         dilations = attributes["dilations"].as_ints() if "dilations" in attributes else [1, 1]
         return weight.const_value is not None and set(dilations) == {1} and _step(weight.const_value.numpy()) > 1
 
-    def rewrite(self, op: Any, x: Any, weight: Any, bias: Any, y: Any) -> Any:
+    def rewrite(self, op: Any, x: Any, weight: Any, y: Any, bias: Any = None) -> Any:
         spread = weight.const_value.numpy()
         step = _step(spread)
         taps = np.ascontiguousarray(spread[:, :, ::step, ::step])
         kept = {name: value for name, value in y.producer().attributes.items() if name not in ("dilations", "kernel_shape")}
         filters = op.initializer(ir.tensor(taps), name=f"{weight.name}_taps")
-        return op.Conv(x, filters, bias, dilations=[step, step], kernel_shape=list(taps.shape[2:]), **kept)
+        inputs = (x, filters) if bias is None else (x, filters, bias)
+        return op.Conv(*inputs, dilations=[step, step], kernel_shape=list(taps.shape[2:]), **kept)
+
+
+class _UnspreadWithoutBias(_Unspread):
+    """The same for a convolution without bias."""
+
+    def pattern(self, op: Any, x: Any, weight: Any) -> Any:  # type: ignore[override]
+        return op.Conv(x, weight, _outputs=["y"])
 
 
 def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -52,8 +60,8 @@ def unspread(model: onnx.ModelProto) -> onnx.ModelProto:
 
     The same sums of products without the ones with zero; other graphs come back with their constants folded.
     """
-    rule = _Unspread.rule()  # type: ignore[no-untyped-call]
-    return ir.to_proto(rewrite(ir.from_proto(fold_constants(model)), [rule]))
+    rules = [_Unspread.rule(), _UnspreadWithoutBias.rule()]  # type: ignore[no-untyped-call]
+    return ir.to_proto(rewrite(ir.from_proto(fold_constants(model)), rules))
 
 
 def has_spread_filters(model: onnx.ModelProto) -> bool:

@@ -270,25 +270,37 @@ def test_the_dilated_filter_becomes_one_native_convolution(tmp_path: Path) -> No
     np.testing.assert_allclose(*found, atol=1e-4)
 
 
-def convolution(filters: npt.NDArray[np.float32]) -> onnx.ModelProto:
+def convolution(filters: npt.NDArray[np.float32], *, bias: bool, strides: int) -> onnx.ModelProto:
     """A graph of one convolution."""
     shape = ["n", filters.shape[1], "h", "w"]
     inputs = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, shape)
     outputs = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)
     tensors = [onnx.numpy_helper.from_array(filters, "w"), onnx.numpy_helper.from_array(filters[:, 0, 0, 0] + 1, "b")]
-    node = onnx.helper.make_node("Conv", ["x", "w", "b"], ["y"], kernel_shape=filters.shape[2:], pads=[2, 2, 2, 2])
-    graph = onnx.helper.make_graph([node], "g", [inputs], [outputs], tensors)
+    node = onnx.helper.make_node(
+        "Conv", ["x", "w", "b"][: 2 + bias], ["y"], kernel_shape=filters.shape[2:], pads=[2, 2, 2, 2], strides=[strides] * 2
+    )
+    graph = onnx.helper.make_graph([node], "g", [inputs], [outputs], tensors[: 1 + bias])
     return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
 
 
-@given(st.integers(1, 3), st.integers(1, 3), st.integers(2, 4), st.integers(0, 3), st.integers(0, 2**32 - 1))
+@given(
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.integers(2, 4),
+    st.integers(0, 3),
+    st.booleans(),
+    st.integers(1, 2),
+    st.integers(0, 99),
+)
 @settings(deadline=None, max_examples=40)
-def test_rewriting_any_spread_filter_changes_nothing(outputs: int, inputs: int, kernel: int, holes: int, seed: int) -> None:
+def test_rewriting_any_spread_filter_changes_nothing(
+    outputs: int, inputs: int, kernel: int, holes: int, bias: bool, strides: int, seed: int
+) -> None:
     rng = np.random.default_rng(seed)
     span = kernel + (kernel - 1) * holes
     filters = np.zeros((outputs, inputs, span, span), np.float32)
     filters[:, :, :: holes + 1, :: holes + 1] = rng.uniform(0.1, 1, (outputs, inputs, kernel, kernel))
-    model = convolution(filters)
+    model = convolution(filters, bias=bias, strides=strides)
     assert has_spread_filters(model) == (holes > 0)
     rewritten = unspread(model)
     assert not has_spread_filters(rewritten)
