@@ -49,12 +49,13 @@ PALETTE ?=
 CLASSIFIER ?=
 MODELS := cnn regression-cnn unet dilated-unet unet-large unet-downsized \
 	chroma-regressor chroma-sigmoid chroma-tanh chroma-large fusion
-FIT := --data-dir $(DATA) $(if $(PALETTE),--palette $(PALETTE)) $(if $(CLASSIFIER),--classifier-weights $(CLASSIFIER))
+FIT = --data-dir $(DATA) $(if $(filter chroma-% fusion,$(1)),,$(if $(PALETTE),--palette $(PALETTE))) \
+	$(if $(filter fusion,$(1)),$(if $(CLASSIFIER),--classifier-weights $(CLASSIFIER)))
 
 models: $(MODELS:%=model-%)  ## Train and export every model anew (hours on a CPU; goes on where it was interrupted)
 
 model-%: $(VENV)/.installed
-	test -f runs/$*-tuned/$*.pt || $(BIN)/python -m training fit $* $(FIT) \
+	test -f runs/$*-tuned/$*.pt || $(BIN)/python -m training fit $* $(call FIT,$*) \
 		$(if $(wildcard runs/$*-tuned/resume-*.ckpt),--resume)
 	$(BIN)/python -m export $* runs/$*-tuned/$*.pt -o artifacts
 

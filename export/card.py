@@ -15,7 +15,7 @@ _BACKENDS = ("onnxruntime", "onnxruntime-unoptimised", "onnx.reference")
 
 def facts(path: Path) -> str:
     """Markdown table of what a model file says of itself. Errors: ModelFileError, ContractError."""
-    model = Model(str(path), "cpu")
+    model = Model(str(path.resolve()), "cpu")
     contract, size = model.contract, model.contract.working_size
     figures = {name.removeprefix("validation_"): value for name, value in contract.metrics.items()}
     parity = ", ".join(f"{name} {contract.parity[name]:.1e}" for name in _BACKENDS if name in contract.parity)
@@ -31,7 +31,7 @@ def facts(path: Path) -> str:
         "validation": scores.replace("%", " %"),
         "working size": f"short side {size.short_side}, multiple of {size.multiple}, long side at most {size.maximum}",
         "parity with PyTorch, share of the output's range": f"{parity}; flipped pixels in the worst case"
-        f" {contract.parity['flips']:.1e}",
+        f" {contract.parity.get('flips', 0):.1e}",
         "licence": f"{contract.licence} (weights and graph)",
     }
     head = f"## `{path.name}`\n| | |\n|---|---|\n"

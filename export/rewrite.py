@@ -14,6 +14,8 @@ _LIMIT = 1 << 30  # bytes: fold the spreading of any filter, however large
 
 def _step(filters: npt.NDArray[np.float32]) -> int:
     """Largest step so that all taps of (out, in, k, k) that are not zero lie on every step-th row and column."""
+    if filters.ndim != 4:  # one- and three-dimensional convolutions are left alone
+        return 1
     taps = np.flatnonzero(filters.any(axis=(0, 1, 3))), np.flatnonzero(filters.any(axis=(0, 1, 2)))
     step = math.gcd(*(int(tap) for axis in taps for tap in axis))
     side = filters.shape[2]
@@ -37,7 +39,7 @@ class _Unspread(pattern.RewriteRuleClassBase):
         step = _step(spread)
         taps = np.ascontiguousarray(spread[:, :, ::step, ::step])
         kept = {name: value for name, value in y.producer().attributes.items() if name not in ("dilations", "kernel_shape")}
-        filters = op.initializer(ir.tensor(taps), name=f"{weight.name}_taps")
+        filters = op.initializer(ir.tensor(taps), name=f"{weight.name}_taps_of_{y.name}")
         inputs = (x, filters) if bias is None else (x, filters, bias)
         return op.Conv(*inputs, dilations=[step, step], kernel_shape=list(taps.shape[2:]), **kept)
 

@@ -72,24 +72,34 @@ class RGBColorizer(Colorizer):
 
 
 class ChromaColorizer(Colorizer):
-    """A network of the Lab family: L*/100 in, chroma of each pixel or of the whole picture out, ``ab`` (N, 2, H, W)."""
+    """A network of the Lab family: L*/100 in, chroma of each pixel out, ``ab`` (N, 2, H, W).
+
+    These networks look at the whole picture through few pixels, and never saw a padded one: two columns of padding
+    moved the mean a* by 4.5. The picture is therefore stretched to the nearest multiple instead, and its chroma back.
+    """
 
     def __init__(self, network: nn.Module, multiple: int, output: str) -> None:
         super().__init__(network, multiple)
         self.output = output
 
+    def _stretched(self, grey: Tensor) -> Tensor:
+        """L*/100 of the picture with sides that are multiples, (N, 1, H', W')."""
+        half = self.multiple // 2
+        sides = [torch.sym_max(1, (side + half) // self.multiple) * self.multiple for side in grey.shape[2:]]
+        return F.interpolate(lightness(grey) / 100, size=sides, mode="bilinear", align_corners=False)  # type: ignore[arg-type]
+
     def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
-        return (to_ab(self._apply_padded(lightness(picture) / 100), self.output),)
+        chroma = self.network(self._stretched(picture))  # (N, 2, H', W')
+        back = F.interpolate(chroma, size=picture.shape[2:], mode="bilinear", align_corners=False)
+        return (to_ab(back, self.output),)
 
 
 class MeanChromaColorizer(ChromaColorizer):
     """The same for a network that says (N, 2), the mean chroma of the picture: every pixel gets it."""
 
-    def _apply_padded(self, planes: Tensor) -> Tensor:
-        height, width = planes.shape[2], planes.shape[3]
-        padded = F.pad(planes, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
-        mean: Tensor = self.network(padded)[:, :, None, None]
-        return mean.expand(-1, -1, height, width)
+    def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
+        mean: Tensor = self.network(self._stretched(picture))[:, :, None, None]
+        return (to_ab(mean, self.output).expand(-1, -1, picture.shape[2], picture.shape[3]),)
 
 
 def _linear(encoded: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ class Specification:
 
 
 _TINY_PICTURES = WorkingSize(short_side=32, multiple=4, minimum=16, maximum=1024)
-_FACES = WorkingSize(short_side=128, multiple=64, minimum=64, maximum=1024)
+_FACES = WorkingSize(short_side=128, multiple=1, minimum=1, maximum=1024)  # the graph stretches to multiples of 64
 
 SPECIFICATIONS = {
     specification.name: specification

@@ -20,6 +20,7 @@ from export.signatures import ChromaColorizer, Colorizer, MeanChromaColorizer, P
 from export.specifications import SPECIFICATIONS, Specification
 from training.checkpoint import Checkpoint
 from training.datasets import faces
+from training.networks import STRIDES
 
 OPSET = 18  # the oldest with an antialiased Resize, and the one that most engines run whole
 IR_VERSION = 10  # newer ones are refused by onnxruntime releases that are still in the field
@@ -34,7 +35,9 @@ def wrap(checkpoint: Checkpoint, specification: Specification) -> Colorizer:
             f"The model {specification.name} is a {specification.network}; the checkpoint holds a {checkpoint.network},"
             f" of the model {checkpoint.model}."
         )
-    network, multiple = checkpoint.build(), specification.working_size.multiple
+    if checkpoint.model != specification.name:
+        raise ExportError(f"The checkpoint was trained as {checkpoint.model}; `python -m export {checkpoint.model}` takes it.")
+    network, multiple = checkpoint.build(), STRIDES[checkpoint.network]
     wrapped: Colorizer
     if checkpoint.kind.target == "palette":
         wrapped = PaletteColorizer(network, multiple, checkpoint.colours, specification.temperature)
@@ -149,6 +152,8 @@ def export(
     model = to_model_proto(module, specification.name, source)
     cases = parity.cases(INPUTS[source], data_dir)
     rewritten = _finished(unspread(model)) if rewrite and has_spread_filters(model) else None
+    if rewritten and has_spread_filters(rewritten):
+        raise ExportError("A spread filter of the graph could not be given native dilation; --no-rewrite leaves it.")
     spread_error = parity.between(model, rewritten, cases) if rewritten else {}
     model = rewritten or model
     if damage:
@@ -180,7 +185,7 @@ def _prove_file(path: Path) -> None:
 
 def check(path: Path, checkpoint: Checkpoint, data_dir: Path | None = None) -> parity.ParityReport:
     """Prove that an existing file still computes what ``checkpoint`` computes. Errors: ParityError, ExportError."""
-    contract = Runtime(str(path), "cpu").contract
+    contract = Runtime(path.resolve(), "cpu").contract
     specification = SPECIFICATIONS.get(contract.name)
     if specification is None:
         raise ExportError(f"{path} is of the unknown model {contract.name!r}; known: {', '.join(SPECIFICATIONS)}.")

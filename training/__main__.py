@@ -1,6 +1,7 @@
 """Command line of the training side: ``python -m training``."""
 
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -39,6 +40,12 @@ def _class_names(classes: str | None) -> tuple[str, ...]:
     return CLASSES if classes == "all" else tuple(name.strip() for name in (classes or "").split(",") if name.strip())
 
 
+def _number(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:
+    if value is not None and math.isnan(value):  # which no range excludes
+        raise click.BadParameter("nan is no number.")
+    return value
+
+
 def _augmentations(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
     from training.recipes import AUGMENTATIONS
 
@@ -64,8 +71,10 @@ def _augmentations(_context: click.Context, _parameter: click.Parameter, value: 
 @click.option("--precision", type=click.Choice(["32-true", "bf16-mixed", "16-mixed"]), help="Instead of the recipe's.")
 @click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's.")
 @click.option("--batch-size", type=click.IntRange(1), help="Instead of the recipe's.")
-@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="Instead of the recipe's.")
-@click.option("--seed", type=int, help="Instead of the recipe's.")
+@click.option(
+    "--learning-rate", type=click.FloatRange(0, 100, min_open=True), callback=_number, help="Instead of the recipe's."
+)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Instead of the recipe's.")
 @click.option("--ema-decay", type=click.FloatRange(0, 1, max_open=True), help="Instead of the recipe's; 0: no averaging.")
 @click.option("--augment", callback=_augmentations, metavar="KINDS",
               help="Instead of the recipe's; of flip-left-right, flip-up-down, shift-sideways, shift-up-down.")  # fmt: skip
@@ -117,7 +126,7 @@ def fit(
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @data_dir_option
 @palette_option
-@classes_option
+@click.option("--classes", help="CIFAR-10 classes, comma-separated, or all.  [default: those it was trained on]")
 @device_option
 @click.option("--split", type=click.Choice(["train", "validation", "test", "all"]), default="validation", show_default=True,
               help="train and validation divide the official training set, all is the whole of it.")  # fmt: skip
@@ -126,7 +135,7 @@ def fit(
     "--grid", type=click.Path(path_type=Path, dir_okay=False), help="Write grey, truth and prediction of 12 pictures here."
 )
 def evaluate(
-    checkpoint: Path, data_dir: Path, palette: Path | None, classes: str, device: str, split: str,
+    checkpoint: Path, data_dir: Path, palette: Path | None, classes: str | None, device: str, split: str,
     first: int | None, grid: Path | None,
 ) -> None:  # fmt: skip
     """Print the figures of CHECKPOINT on pictures as JSON; reads the assignment's hand-out weights too."""
@@ -138,9 +147,12 @@ def evaluate(
     from training.evaluate import evaluate as run_evaluate
     from training.fit import GRID_PICTURES, Machine
 
+    if grid and grid.suffix.lower() != ".png":
+        raise click.UsageError(f"--grid writes PNG: {grid} should end in .png.")
     Machine(device).check()
     loaded = load(checkpoint, palette)
-    images = load_split(loaded.kind, data_dir, split, _class_names(classes), loaded.recipe.get("split_seed", 0))[:first]
+    names = _class_names(classes) or tuple(loaded.recipe.get("classes", ())) or ("horse",)
+    images = load_split(loaded.kind, data_dir, split, names, loaded.recipe.get("split_seed", 0))[:first]
     chosen = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
     scores = run_evaluate(loaded, images, chosen)
     if grid:
@@ -151,7 +163,7 @@ def evaluate(
 
 @main.command()
 @click.argument("models", nargs=-1)
-@click.option("--size", type=click.IntRange(64), help="Side of the input for shapes and MACs, a multiple of 64.")
+@click.option("--size", type=click.IntRange(64, 4096), help="Side of the input for shapes and MACs, a multiple of 64.")
 def describe(models: tuple[str, ...], size: int | None) -> None:
     """Describe MODELS layer by layer; without any, sum all of them up and answer the assignment's questions.
 
@@ -187,7 +199,7 @@ def activations(checkpoint: Path, image: Path, palette: Path | None, output: Pat
 @click.option("--colours", type=click.IntRange(2, 256), default=24, show_default=True)
 @data_dir_option
 @classes_option
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), default=Path("palette.npy"), show_default=True)
 def make_palette(colours: int, data_dir: Path, classes: str, seed: int, output: Path) -> None:
     """Cluster the training pictures into a palette for `fit --palette`, and draw it beside it as PNG."""
@@ -197,6 +209,8 @@ def make_palette(colours: int, data_dir: Path, classes: str, seed: int, output: 
     from training.datasets.cifar import load_split
     from training.palette import kmeans_palette
 
+    if output.suffix != ".npy":
+        raise click.UsageError(f"{output} should end in .npy; the picture of the palette goes beside it.")
     found = kmeans_palette(load_split(data_dir, "train", _class_names(classes), 0), colours, seed)
     found = found[found.sum(axis=1).argsort()]
     with output.open("wb") as file:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from colorize_run import colour
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -24,19 +24,21 @@ _MAX_SIDE = 1024
 
 
 def read_picture(path: Path, checkpoint: Checkpoint, short_side: int | None) -> npt.NDArray[np.uint8]:
-    """The picture as the network would be given it: (1, H, W, 3) uint8, cropped to whole strides. Errors: TrainingError."""
+    """The picture upright and reduced, (1, H, W, 3) uint8, cropped to whole strides and at most 1024. Errors: TrainingError."""
     short_side = short_side or (faces.SIZE if checkpoint.kind.on_faces else 32)
     try:
         with Image.open(path) as image:
-            rgb = image.convert("RGB")
-    except OSError as error:
+            rgb = ImageOps.exif_transpose(image).convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise TrainingError(f"{path} is no picture that can be read: {error}") from error
     scale = min(1.0, short_side / min(rgb.size))
     size = (max(1, round(rgb.width * scale)), max(1, round(rgb.height * scale)))
     stride = STRIDES[checkpoint.network]
     width, height = (min(side, _MAX_SIDE) // stride * stride for side in size)
     if not width or not height:
-        raise TrainingError(f"{path} is smaller than {stride} x {stride} pixels, the least that {checkpoint.network} takes.")
+        raise TrainingError(
+            f"{path} would be {size[0]} x {size[1]} pixels; {checkpoint.network} takes {stride} x {stride} at least."
+        )
     return np.array(colour.resize(rgb, size))[None, :height, :width]  # a copy that PyTorch may own
 
 
@@ -58,7 +60,8 @@ def activations(network: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
     for name, child in network.named_children():
         blocks = [(f"{name}.{i}", block) for i, block in child.named_children()]
         nested = isinstance(child, nn.Sequential) and any(isinstance(block, nn.Sequential) for _, block in blocks)
-        handles += [note(*pair) for pair in (blocks if nested else [(name, child)])]
+        named = blocks if nested else [(name, child)]
+        handles += [note(*pair) for pair in named if list(pair[1].parameters())]  # pooling learns nothing, and runs often
     with torch.no_grad():
         network.eval()(inputs)
     for handle in handles:

@@ -84,8 +84,8 @@ def load(path: str | Path, palette: str | Path | None = None) -> Checkpoint:
         return _from_handout(Path(path), contents, palette)
     if not isinstance(contents, dict) or contents.get("format") != FORMAT:
         raise TrainingError(f"{path} is no checkpoint of `python -m training fit`: export reads RUN/NAME.pt.")
-    if contents["network"] not in NETWORKS:
-        raise TrainingError(f"{path} holds the unknown network {contents['network']!r}; known: {', '.join(NETWORKS)}.")
+    if contents.get("network") not in NETWORKS:
+        raise TrainingError(f"{path} holds the unknown network {contents.get('network')!r}; known: {', '.join(NETWORKS)}.")
     try:
         fields = {
             name: contents[name] for name in ("model", "network", "arguments", "state", "recipe", "metrics", "training_data")

@@ -1,5 +1,6 @@
 """One training run: data, network, recipe, trainer, and everything that the run leaves in its folder."""
 
+import hashlib
 import json
 import logging
 import sys
@@ -70,11 +71,21 @@ class Prepared:
     judge: Judge
     validation: npt.NDArray[np.uint8]
     description: str
+    classes: tuple[str, ...]
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all training and validation pictures with their targets."""
+        digest = hashlib.sha256()
+        for part in (self.pictures.train, self.pictures.validation):
+            for tensor in (part.input, part.target):
+                digest.update(tensor.numpy().tobytes())
+        return digest.hexdigest()
 
 
 def prepare(recipe: Recipe, data: Data) -> Prepared:
     """Load the pictures that ``recipe`` needs. Errors: TrainingError."""
     kind = recipe.kind
+    _refuse_what_means_nothing(recipe, data)
     train = load_split(kind, data.data_dir, "train", data.classes, recipe.split_seed)
     validation = load_split(kind, data.data_dir, "validation", data.classes, recipe.split_seed)
     if kind.on_faces:
@@ -84,22 +95,33 @@ def prepare(recipe: Recipe, data: Data) -> Prepared:
             train = faces.augmented(train, recipe.folds, recipe.seed)
             description += f", {recipe.folds} variants of each"
     else:
-        if data.extra_classes:
-            train = np.concatenate([train, cifar.load_images(data.data_dir, data.extra_classes)])
+        # Without the classes of the run itself: of those, a tenth is for validation.
+        extra = tuple(name for name in data.extra_classes if name not in data.classes)
+        if extra:
+            train = np.concatenate([train, cifar.load_images(data.data_dir, extra)])
         count = recipe.arguments.get("num_colours", 24)
         colours = kmeans_palette(train, count, recipe.seed) if data.colours is None else data.colours
-        classes = (*data.classes, *data.extra_classes)
-        names = "all classes" if set(classes) == set(cifar.CLASSES) else ", ".join(classes)
-        description = f"CIFAR-10 ({names}), {len(train)} pictures of 32x32"
+        names = "all classes" if set(data.classes) == set(cifar.CLASSES) else ", ".join(data.classes)
+        description = f"CIFAR-10 ({names}{' and ' if extra else ''}{', '.join(extra)}), {len(train)} pictures of 32x32"
     judge = Judge.of(recipe.network, recipe.arguments, colours)
     pictures = PictureData(judge.dataset(train), judge.dataset(validation), recipe.batch_size, recipe.seed)
-    return Prepared(pictures, judge, validation, description)
+    return Prepared(pictures, judge, validation, description, () if kind.on_faces else data.classes)
 
 
-def make_task(recipe: Recipe, prepared: Prepared, classifier_weights: Path | None = None) -> Task:
-    """The untrained network of ``recipe`` in the task that trains it."""
+def _refuse_what_means_nothing(recipe: Recipe, data: Data) -> None:
+    """TrainingError for data that this kind of network would pass over in silence."""
+    if recipe.kind.on_faces and (data.classes != ("horse",) or data.extra_classes or data.colours is not None):
+        raise TrainingError(f"{recipe.model} learns from faces: --classes, --extra-classes and --palette mean nothing to it.")
+    if data.classifier_weights is not None and recipe.network != "fusion-colorizer":
+        raise TrainingError(f"{recipe.model} has no classifier in it: --classifier-weights is for fusion.")
+    if not recipe.kind.on_faces and not data.classes:
+        raise TrainingError("--classes names no class of CIFAR-10.")
+
+
+def make_task(recipe: Recipe, prepared: Prepared, classifier_weights: Path | None = None, *, pretrained: bool = True) -> Task:
+    """The untrained network of ``recipe`` in the task that trains it; with a trained classifier if ``pretrained``."""
     network = build(recipe.network, recipe.arguments)
-    if isinstance(network, FusionColorizer):
+    if isinstance(network, FusionColorizer) and pretrained:
         pretrain(network, classifier_weights)
     if recipe.kind.target != "palette":
         return SquaredError(network, recipe)
@@ -112,10 +134,11 @@ def make_task(recipe: Recipe, prepared: Prepared, classifier_weights: Path | Non
 class RunFolder(Callback):
     """Writes what a run leaves behind: a grid each epoch, one line of log, curves, metrics and the checkpoint."""
 
-    def __init__(self, folder: Path, recipe: Recipe, prepared: Prepared) -> None:
+    def __init__(self, folder: Path, recipe: Recipe, prepared: Prepared, devices: int = 1) -> None:
         self.folder, self.recipe, self.judge = folder, recipe, prepared.judge
         self.train, self.validation = prepared.pictures.train, prepared.validation
-        self.training_data = prepared.description
+        self.training_data, self.classes = prepared.description, prepared.classes
+        self.fingerprint, self.devices = prepared.fingerprint(), devices
         self.history: list[dict[str, float]] = []
         self.started = time.monotonic()
         (folder / "grids").mkdir(parents=True, exist_ok=True)
@@ -123,7 +146,10 @@ class RunFolder(Callback):
     @property
     def identity(self) -> dict[str, Any]:
         """What must be the same for a resumed run to be the run that was interrupted."""
-        return {**self.recipe.as_dict(), "palette": self.judge.colours.tolist(), "data": self.training_data}
+        return {
+            **self.recipe.as_dict(), "palette": self.judge.colours.tolist(), "data": self.training_data,
+            "pictures": self.fingerprint, "devices": self.devices,
+        }  # fmt: skip
 
     def state_dict(self) -> dict[str, Any]:
         return {"history": self.history, "seconds": time.monotonic() - self.started, "identity": self.identity}
@@ -175,8 +201,8 @@ class RunFolder(Callback):
         self._save_grid(module, self.folder / "grid.png")
         path = self.folder / f"{recipe.model}.pt"
         Checkpoint(
-            recipe.model, recipe.network, recipe.arguments, network.state_dict(), self.judge.colours, recipe.as_dict(),
-            metrics, self.training_data,
+            recipe.model, recipe.network, recipe.arguments, network.state_dict(), self.judge.colours,
+            {**recipe.as_dict(), "classes": list(self.classes)}, metrics, self.training_data,
         ).save(path)  # fmt: skip
         return path
 
@@ -263,9 +289,9 @@ def fit(recipe: Recipe, data: Data, folder: Path, *, machine: Machine = Machine(
     _quiet()
     L.seed_everything(recipe.seed, verbose=False)
     prepared = prepare(recipe, data)
-    run = RunFolder(folder, recipe, prepared)
+    run = RunFolder(folder, recipe, prepared, machine.devices)
     latest, state = _state_to_resume(folder, run) if resume else (None, None)
-    module = make_task(recipe, prepared, data.classifier_weights)
+    module = make_task(recipe, prepared, data.classifier_weights, pretrained=state is None)  # or the state holds it
     if recipe.precision != "32-true":
         module = module.to(memory_format=torch.channels_last)
     trainer = _trainer(recipe, machine, [run, *_callbacks(recipe, folder)])

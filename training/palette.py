@@ -51,10 +51,12 @@ def load_palette(path: str | Path) -> npt.NDArray[np.float32]:
         colours = np.asarray(loaded[0] if loaded.dtype == object else loaded, dtype=np.float32)
     except Exception as error:  # whatever an unpickled stranger brings
         raise TrainingError(f"{path} is no palette in a NumPy file: {type(error).__name__}: {error}") from error
-    if len(colours) > MAX_COLOURS:
+    if colours.ndim and len(colours) > MAX_COLOURS:
         raise TrainingError(f"{path} has {len(colours)} colours; at most {MAX_COLOURS} fit the labels, which are bytes.")
-    if colours.size == 0 or colours.ndim != 2 or colours.shape[1] != 3 or not 0 <= colours.min() <= colours.max() <= 1:
-        raise TrainingError(f"{path} is no palette: expected K colours of R, G, B in 0..1, found shape {colours.shape}.")
+    if colours.ndim != 2 or colours.shape[1] != 3 or len(colours) < 2 or not 0 <= colours.min() <= colours.max() <= 1:
+        raise TrainingError(
+            f"{path} is no palette: expected two or more colours of R, G, B in 0..1, found shape {colours.shape}."
+        )
     return colours
 
 
@@ -106,8 +108,9 @@ def rebalancing_weights(
     """Weights (K,) that give rare colours of a palette (K, 3) their share of the loss; their mean over ``target`` is 1.
 
     The colours' frequency in ``target`` is smoothed over neighbours in a*, b* with a Gaussian of ``sigma``, mixed
-    with ``mix`` of a uniform one, and inverted. Source: Zhang, Isola, Efros 2016, "Colorful Image Colorization",
-    equation 4.
+    with ``mix`` of a uniform one, and inverted. Black, grey and white are one colour in a*, b* and get one weight.
+    Source: Zhang, Isola, Efros 2016, "Colorful Image Colorization", equation 4, but for the scale: theirs has mean 1
+    under the smoothed frequency.
     """
     frequency = torch.bincount(target.flatten().int(), minlength=len(colours)).double().numpy()
     frequency /= frequency.sum()

@@ -25,7 +25,8 @@ def read(run: Path) -> dict[str, Any]:
     path = run / "metrics.json"
     try:
         report: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        report["recipe"]["epochs"], report["parameters"], report["metrics"].items(), report["seconds"] / 60, report["device"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise TrainingError(f"{path} is missing or damaged: {run} is no folder of a finished run.") from error
     return report
 

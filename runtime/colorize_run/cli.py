@@ -329,7 +329,7 @@ def verify(model: str | None, all_models: bool, device: str, as_json: bool) -> N
     paths = available_models().values()
     outcomes = [_verify_or_say(str(path), device, announce=i == 0) for i, path in enumerate(paths)]
     if as_json:
-        click.echo(json.dumps([found for found, _ in outcomes if found]))
+        click.echo(json.dumps([found for found, _ in outcomes]))
     failed = sum(not ok for _, ok in outcomes)
     if failed or not outcomes:
         _say(f"{failed} of {len(outcomes)} models failed." if outcomes else "There are no models.")
@@ -359,7 +359,7 @@ def _verify_or_say(model: str, device: str, *, announce: bool) -> tuple[dict[str
         return _verify_one(model, device, announce=announce)
     except (ContractError, ModelFileError) as error:
         _say(f"error: {error}")
-        return {}, False
+        return {"name": Path(model).stem, "ok": False, "error": str(error)}, False
 
 
 @main.command()

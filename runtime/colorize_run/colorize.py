@@ -70,8 +70,8 @@ class Colorizer:
     def colorize(self, image: Image.Image) -> Image.Image:
         """Colourize a Pillow image of any mode that has one meaning; returns RGB (RGBA where it has alpha).
 
-        CIELAB lightness is that of ``image``; its colours, if any, are not looked at. Errors: ImageFileError for
-        modes I and F.
+        CIELAB lightness is that of ``image``; its colours, if any, are looked at only by a model whose input is
+        ``image``. Errors: ImageFileError for modes I and F.
         """
         picture = image_file.from_image(image)
         self._colorize(picture, Result())

@@ -66,7 +66,8 @@ def describe(path: Path) -> Entry:
     """The list's entry of a model file. Errors: ModelFileError, ContractError."""
     from colorize_run.session import Model  # imports onnxruntime, which finding a file need not
 
-    return Entry(path, path.stat().st_size, Model(str(path), "cpu").contract)
+    contract = Model(str(path), "cpu").contract
+    return Entry(path, path.stat().st_size, contract)
 
 
 def _score(metrics: Mapping[str, float]) -> str:

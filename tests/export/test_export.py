@@ -248,7 +248,47 @@ def test_every_model_of_the_list_is_exported_here() -> None:
 def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="is a unet; the checkpoint holds a cnn"):
         export(untrained("cnn"), SPECIFICATIONS["unet"], tmp_path)
+    with pytest.raises(ExportError, match="was trained as chroma-tanh"):
+        export(untrained("chroma-tanh"), SPECIFICATIONS["chroma-large"], tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_lab_networks_colours_do_not_depend_on_a_pixel_of_size() -> None:
+    colorizer = Colorizer(str(ROOT / "artifacts" / "chroma-regressor.onnx"), "cpu")
+    image = Image.open(ROOT / "docs" / "samples" / "chelsea.jpg")
+    square, wider = (colorizer.predict(image.resize(size)).ab[:, 0, 0] for size in ((128, 128), (130, 128)))
+    assert np.abs(square - wider).max() < 1
+
+
+def test_figures_that_were_to_beat() -> None:
+    assert Model(str(ROOT / "artifacts" / "chroma-regressor.onnx"), "cpu").contract.metrics["validation_mse"] < 1.1e-4
+    for name, accuracy in (("cnn", 0.455), ("unet", 0.57), ("dilated-unet", 0.57), ("unet-large", 0.64)):
+        assert Model(str(ROOT / "artifacts" / f"{name}.onnx"), "cpu").contract.metrics["validation_accuracy"] >= accuracy
+
+
+def test_convolutions_that_share_a_filter_or_have_another_rank() -> None:
+    spread = np.zeros((2, 2, 3, 3), np.float32)
+    spread[:, :, ::2, ::2] = 1.5
+    model = convolution(spread, bias=False, strides=1)
+    model.graph.node[0].attribute[1].ints[:] = [1, 1, 1, 1]
+    second = onnx.helper.make_node("Conv", ["y", "w"], ["z"], kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+    model.graph.node.append(second)
+    model.graph.output[0].name = "z"
+    rewritten = unspread(model)
+    assert not has_spread_filters(rewritten)
+    x = np.random.default_rng(0).random((1, 2, 9, 9), dtype=np.float32)
+    before, after = (
+        ort.InferenceSession(m.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+        for m in (model, rewritten)
+    )
+    np.testing.assert_allclose(after, before, rtol=1e-5)
+    tensor = onnx.numpy_helper.from_array(np.array([[[1, 0, 1]]], np.float32), "w")
+    node = onnx.helper.make_node("Conv", ["x", "w"], ["y"])
+    infos = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 1, None]) for name in "xy"]
+    graph = onnx.helper.make_graph([node], "line", infos[:1], infos[1:], [tensor])
+    line = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
+    assert not has_spread_filters(line)
+    assert unspread(line).graph.node[0].op_type == "Conv"
 
 
 def test_the_dilated_filter_becomes_one_native_convolution(tmp_path: Path) -> None:

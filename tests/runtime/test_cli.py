@@ -507,6 +507,10 @@ def test_a_broken_model_is_named_and_the_others_are_still_shown(
     shutil.copy(TINY, folder / "good.onnx")
     (folder / "bad.onnx").write_bytes(TINY.read_bytes()[:2000])
     monkeypatch.setattr("colorize_run.models._FOLDERS", (folder,))
+    (folder / "gone.onnx").symlink_to("/nowhere/model.onnx")
+    found = json.loads(run("verify", "--all", "--json", "--device", "cpu", model=None).stdout)
+    assert [(entry["name"], entry["ok"]) for entry in found] == [("bad", False), ("gone", False), ("tiny", True)]
+    (folder / "gone.onnx").unlink()
     for command in (["models"], ["verify", "--all", "--device", "cpu"]):
         done = run(*command, model=None)
         assert done.exit_code == 65

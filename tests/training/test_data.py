@@ -83,9 +83,12 @@ def test_palette_files(tmp_path: Path) -> None:
     np.save(tmp_path / "wrong.npy", np.ones((5, 4)))
     np.save(tmp_path / "many.npy", np.ones((257, 3)))
     np.save(tmp_path / "empty.npy", np.ones((0, 3)))
+    np.save(tmp_path / "one.npy", np.ones((1, 3)))
+    np.save(tmp_path / "scalar.npy", np.float32(0.5))
     (tmp_path / "text.npy").write_text("not an array")
     (tmp_path / "bad.zip").write_text("not an archive")
-    for bad in ("wrong.npy", "many.npy", "empty.npy", "text.npy", "nowhere.npy", "a.zip/inside/q.npy", "bad.zip/q.npy"):
+    files = ("wrong", "many", "empty", "one", "scalar", "text", "nowhere")
+    for bad in (*(f"{name}.npy" for name in files), "a.zip/inside/q.npy", "bad.zip/q.npy"):
         with pytest.raises(TrainingError):
             load_palette(tmp_path / bad)
 
@@ -249,6 +252,13 @@ def test_faces_are_read_from_archive_and_folder(tmp_path: Path) -> None:
     (tmp_path / "bad").mkdir()
     with pytest.raises(TrainingError, match=r"neither .* nor a folder face_images"):
         load_faces(tmp_path / "bad")
+    with zipfile.ZipFile(tmp_path / "face_images.zip", "a") as archive:
+        archive.writestr("__MACOSX/face_images/._image00000.jpg", b"resource fork")
+    assert len(load_faces(tmp_path)) == 3
+    with zipfile.ZipFile(tmp_path / "face_images.zip", "a") as archive:
+        archive.writestr("face_images/half.jpg", b"half a picture")
+    with pytest.raises(TrainingError, match=r"half\.jpg"):
+        load_faces(tmp_path)
     (tmp_path / "bad" / "face_images.zip").write_text("no archive")
     with pytest.raises(TrainingError, match="cannot be read"):
         load_faces(tmp_path / "bad")

@@ -153,7 +153,16 @@ def test_extra_classes_join_training_but_not_validation(data_dir: Path, tmp_path
     np.savez(data_dir / "cifar10_train.npz", images=horses, labels=labels)
     run = tmp_path / "run"
     assert fit(data_dir, run, "--extra-classes", "cat", epochs=1).exit_code == 0
-    assert load(run / "unet.pt").training_data == "CIFAR-10 (horse, cat), 114 pictures of 32x32"
+    assert load(run / "unet.pt").training_data == "CIFAR-10 (horse and cat), 114 pictures of 32x32"
+    assert fit(data_dir, tmp_path / "other", "--extra-classes", "horse", epochs=1).exit_code == 0
+    # its own class is no extra: a tenth of it is for validation
+    assert load(tmp_path / "other" / "unet.pt").training_data == "CIFAR-10 (horse), 54 pictures of 32x32"
+    # the same number of others, under the same name
+    np.savez(data_dir / "cifar10_train.npz", images=horses[::-1], labels=labels)
+    with pytest.raises(TrainingError, match=r"has another .*pictures"):
+        CliRunner().invoke(
+            main, command(data_dir, run, "--resume", "--extra-classes", "cat", epochs=1)[5:], catch_exceptions=False
+        )
 
 
 def test_results_compares_runs(data_dir: Path, faces_dir: Path, tmp_path: Path) -> None:
@@ -170,6 +179,7 @@ def test_results_compares_runs(data_dir: Path, faces_dir: Path, tmp_path: Path) 
         assert found["parameters"] == f"{report['parameters']:,}"
         assert found["PSNR dB"] == f"{report['metrics']['validation_psnr']:.2f}"
     assert rows[3][rows[0].index("accuracy %")] == ""
+    (tmp_path / "metrics.json").write_text("[]")
     with pytest.raises(TrainingError, match="no folder of a finished run"):
         CliRunner().invoke(main, ["results", str(tmp_path)], catch_exceptions=False)
 
@@ -271,6 +281,9 @@ def test_only_the_same_unfinished_run_is_resumed(data_dir: Path, tmp_path: Path)
         (["fit", "unet", "--data-dir", "{folder}", "--run-dir", "{folder}/run", "--classes", "unicorn"], "unicorn.*horse"),
         (["fit", "regression-cnn", "--rebalance"], "does not classify"),
         (["fit", "gpt"], "gpt.*unet"),
+        (["fit", "chroma-tanh", "--classes", "cat"], "mean nothing"),
+        (["fit", "cnn", "--data-dir", "{data}", "--classifier-weights", "pyproject.toml"], "is for fusion"),
+        (["fit", "cnn", "--data-dir", "{data}", "--classes", ","], "names no class"),
         (["fit", "unet", "--palette", "nowhere.npy"], "nowhere.npy"),
         (["fit", "unet", "--data-dir", "{data}", "--run-dir", "{folder}/run", "--batch-size", "500"], "too few"),
         (["evaluate", "nowhere.pt"], "nowhere.pt"),
@@ -288,6 +301,24 @@ def test_errors_reach_the_shell_as_one_sentence() -> None:
     )
     assert done.returncode == 1
     assert done.stderr == "Error: nowhere.pt does not exist.\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["fit", "unet", "--seed", "-1"],
+        ["fit", "unet", "--learning-rate", "nan"],
+        ["fit", "unet", "--augment", "sideways"],
+        ["fit", "unet", "--colours", "5", "--palette", "x.npy"],
+        ["palette", "-o", "palette.png"],
+        ["describe", "unet", "--size", "100000"],
+        ["evaluate", "x.pt", "--grid", "grid.foo"],
+    ],
+)
+def test_wrong_usage_is_refused_before_any_work(arguments: list[str]) -> None:
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 2, done.output
+    assert done.exception is None or isinstance(done.exception, SystemExit)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA works here")

@@ -101,6 +101,6 @@ def test_activations_command(root: Path, tiny_checkpoint: Path, tmp_path: Path) 
     with Image.open(tmp_path / "sheets" / names[0]) as first:
         assert first.width > 300
     Image.new("RGB", (3, 3)).save(tmp_path / "small.png")
-    for bad, message in ((tiny_checkpoint, "no picture"), (tmp_path / "small.png", "smaller than 4 x 4")):
+    for bad, message in ((tiny_checkpoint, "no picture"), (tmp_path / "small.png", "4 x 4 at least")):
         with pytest.raises(TrainingError, match=message):
             CliRunner().invoke(main, ["activations", str(tiny_checkpoint), str(bad)], catch_exceptions=False)

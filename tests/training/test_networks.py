@@ -200,9 +200,13 @@ def test_pretrained_weights_from_a_file_of_another_library(tmp_path: Path) -> No
     torch.save(dict(reversed(state.items())), tmp_path / "wrong.pth")
     with pytest.raises(TrainingError, match="another order"):
         pretrain(network, tmp_path / "wrong.pth")
+    torch.save({"epoch": 3, "state_dict": state}, tmp_path / "wrapped.pth")
+    pretrain(network, tmp_path / "wrapped.pth")
+    torch.save({"epoch": 3, "model": state}, tmp_path / "odd.pth")
     (tmp_path / "bad.pth").write_bytes(b"garbage")
-    with pytest.raises(TrainingError, match="--classifier-weights"):
-        pretrain(network, tmp_path / "bad.pth")
+    for name in ("bad.pth", "odd.pth"):
+        with pytest.raises(TrainingError, match="--classifier-weights"):
+            pretrain(network, tmp_path / name)
 
 
 def test_weights_of_a_real_classifier(shared_data: Path) -> None:
@@ -254,7 +258,7 @@ def test_small_handout_weights_load_too(shared_data: Path) -> None:
 
 COMMITTED = sorted(path.stem for path in (Path(__file__).parents[2] / "artifacts" / "checkpoints").glob("*.pt"))
 # what each must reach on validation pictures, at the least
-GOALS = {"cnn": 0.455, "unet": 0.57, "dilated-unet": 0.57, "unet-large": 0.59}
+GOALS = {"cnn": 0.455, "unet": 0.57, "dilated-unet": 0.57, "unet-large": 0.64}
 
 
 @pytest.mark.parametrize("name", COMMITTED)
@@ -317,7 +321,8 @@ def test_missing_and_garbled_checkpoints(tmp_path: Path) -> None:
     (tmp_path / "x.pt").write_bytes(b"garbage")
     (tmp_path / "empty.pt").write_bytes(b"")
     torch.save({"format": "colorize-run checkpoint 1", "network": "unet"}, tmp_path / "half.pt")
-    for name in ("x.pt", "empty.pt", "half.pt", "nowhere.pt"):
+    torch.save({"format": "colorize-run checkpoint 1"}, tmp_path / "quarter.pt")
+    for name in ("x.pt", "empty.pt", "half.pt", "quarter.pt", "nowhere.pt"):
         with pytest.raises(TrainingError, match=name):
             load(tmp_path / name)
 

@@ -59,7 +59,9 @@ class PictureData(L.LightningDataModule):
     def __init__(self, train: Pictures, validation: Pictures, batch_size: int, seed: int) -> None:
         super().__init__()
         self.train, self.validation, self.batch_size, self.seed = train, validation, batch_size, seed
-        if len(train) < batch_size or not len(validation):
+        if not len(validation):
+            raise TrainingError(f"{len(train)} pictures are too few: a tenth of all is for validation, and that is none.")
+        if len(train) < batch_size:
             raise TrainingError(f"{len(train)} pictures are too few for batches of {batch_size}.")
 
     def _loader(self, dataset: Pictures, *, shuffle: bool) -> DataLoader[Batch]:

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from training.errors import TrainingError
 
 ARCHITECTURES = {1: (32, 64, 128, 256, 256, 512), 2: (8, 16, 32, 64, 128, 256)}  # feature maps of the six blocks
-STRIDE = 64  # of the whole encoder
 
 
 def _encoder(maps: Sequence[int]) -> nn.Sequential:
@@ -22,7 +21,11 @@ def _encoder(maps: Sequence[int]) -> nn.Sequential:
 
 
 def _decoder(maps: Sequence[int]) -> nn.Sequential:
-    """Five blocks ConvTranspose(k4, s2, p1) -> BatchNorm -> ReLU, and a sixth without either, to two channels."""
+    """Five blocks ConvTranspose(k4, s2, p1) -> BatchNorm -> ReLU, and a sixth to two channels.
+
+    The sixth ends in sigmoid or tanh instead: BatchNorm before it would take away each channel's mean, which is the
+    colour of the picture.
+    """
     up = maps[::-1]
     pairs = itertools.pairwise(up)
     blocks = [nn.Sequential(nn.ConvTranspose2d(i, o, 4, 2, 1, bias=False), nn.BatchNorm2d(o), nn.ReLU()) for i, o in pairs]
@@ -35,17 +38,16 @@ class ChromaRegressor(nn.Module):
     Input (N, 1, H, W), L*/100 in 0..1, H and W multiples of 64; output (N, 2), (ab + 128) / 256.
     """
 
-    def __init__(self, architecture: int = 1, dropout: float = 0.0) -> None:
+    def __init__(self, architecture: int = 1) -> None:
         super().__init__()
         maps = ARCHITECTURES[architecture]
         self.encoder = _encoder(maps)
-        self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(maps[-1], 2)
         nn.init.constant_(self.linear.bias, 0.5)  # grey: the first hundreds of steps would go into finding it
 
     def forward(self, lightness: Tensor) -> Tensor:
         features = self.encoder(lightness).mean(dim=(2, 3))  # (N, 512): any picture size
-        chroma: Tensor = self.linear(self.dropout(features))  # (N, 2)
+        chroma: Tensor = self.linear(features)  # (N, 2)
         return chroma
 
 
@@ -147,6 +149,8 @@ def pretrain(network: FusionColorizer, weights: Path | None = None) -> None:
             state = timm.create_model(name, pretrained=True, num_classes=0).state_dict()
         else:
             state = torch.load(weights, map_location="cpu", weights_only=True)
+            state = state.get("state_dict", state)
+            assert all(isinstance(value, Tensor) for value in state.values()), "it holds more than tensors"
     except Exception as error:  # the hub's client and PyTorch raise nearly anything
         source = weights or f"The weights of timm's {name}"
         reason = (str(error) or type(error).__name__).splitlines()[0]
