@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from training.datasets.pictures import Pictures
+from training.progress import track
 
 
 def measure_statistics(network: nn.Module, pictures: Pictures, batch_size: int = 200) -> None:
@@ -22,8 +23,9 @@ def measure_statistics(network: nn.Module, pictures: Pictures, batch_size: int =
         norm.momentum = None  # PyTorch's word for a cumulative mean
     order = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(0)).tolist()
     device = next(network.parameters()).device
+    starts = range(0, max(1, len(order) - batch_size + 1), batch_size)  # whole batches: each counts the same
     with torch.no_grad():
-        for start in range(0, max(1, len(order) - batch_size + 1), batch_size):  # whole batches: each counts the same
+        for start in track(starts, "Measuring BatchNorm statistics, by batches"):
             network(pictures.__getitems__(order[start : start + batch_size])["input"].to(device))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

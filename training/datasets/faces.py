@@ -14,6 +14,7 @@ from torch import Tensor
 from training.datasets.pictures import Pictures, split_indices
 from training.errors import TrainingError
 from training.networks.lab import from_ab
+from training.progress import track
 
 SIZE = 128
 GREY_WEIGHTS = (0.299, 0.587, 0.114)  # the runtime makes grey like this; what the networks see is the L* of that grey
@@ -81,7 +82,8 @@ def augmented(images: npt.NDArray[np.uint8], folds: int, seed: int) -> npt.NDArr
     h, w = images.shape[1:3]
     result = np.empty((folds * len(images), h, w, 3), np.uint8)
     result[: len(images)] = images
-    for i, picture in enumerate(result[len(images) :]):
+    for i in track(range(len(result) - len(images)), "Making variants of faces"):
+        picture = result[len(images) + i]
         image = Image.fromarray(images[i % len(images)])
         if rng.random() < 0.5:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -105,7 +107,7 @@ def chroma_dataset(images: npt.NDArray[np.uint8], output: str, *, mean: bool = F
     Kept in half precision: 0.06 of a* at the worst.
     """
     inputs, targets = [], []
-    for start in range(0, len(images), 500):
+    for start in track(range(0, len(images), 500), "Faces to lightness and chroma, by 500"):
         lightness, ab = lightness_and_chroma(images[start : start + 500])
         target = from_ab(ab, output)
         inputs.append(lightness.half())
