@@ -31,6 +31,7 @@ from export.specifications import SPECIFICATIONS, Specification
 from export.to_onnx import check, export, wrap
 from training.checkpoint import Checkpoint, load
 from training.networks import build
+from training.networks.lab import ChromaRegressor
 from training.recipes import MODELS as RECIPE_MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,7 +117,9 @@ def test_temperature_decides_how_sure_the_colours_are() -> None:
     spread = []
     for temperature in (0.1, 1.0):
         with torch.no_grad():
-            spread.append(wrap(TINY, Specification("t", "unet", SPECIFICATION.working_size, temperature))(grey)[0].abs().mean())
+            spread.append(
+                wrap(TINY, Specification("tiny", "unet", SPECIFICATION.working_size, temperature))(grey)[0].abs().mean()
+            )
     assert spread[0] > spread[1]
 
 
@@ -223,6 +226,8 @@ def untrained(name: str) -> Checkpoint:
     """A small checkpoint for a model of the list, with random weights."""
     torch.manual_seed(1)
     network = build(SPECIFICATIONS[name].network, SMALL[name])
+    if isinstance(network, ChromaRegressor):
+        network.linear.weight.data.mul_(100)  # or it would say the same of every picture, and its range be nothing
     return Checkpoint(
         name, SPECIFICATIONS[name].network, SMALL[name], network.state_dict(), TINY.colours, {}, {"a": 0.5}, "none"
     )
