@@ -48,7 +48,7 @@ DATA ?= data
 PALETTE ?=
 CLASSIFIER ?=
 MODELS := cnn regression-cnn unet dilated-unet unet-large unet-downsized \
-	chroma-regressor chroma-sigmoid chroma-tanh chroma-large fusion
+	chroma-regressor chroma-sigmoid chroma-tanh fusion
 FIT = --data-dir $(DATA) $(if $(filter chroma-% fusion,$(1)),,$(if $(PALETTE),--palette $(PALETTE))) \
 	$(if $(filter fusion,$(1)),$(if $(CLASSIFIER),--classifier-weights $(CLASSIFIER)))
 
