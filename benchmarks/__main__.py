@@ -115,7 +115,7 @@ def processes(model: str, rounds: int) -> None:
 
 
 @click.command(help=__doc__)
-@click.option("--model", default="unet", show_default=True)
+@click.option("--model", default="photo", show_default=True)
 @click.option("--rounds", type=click.IntRange(1), default=9, show_default=True)
 def main(model: str, rounds: int) -> None:
     """Measure, and print."""

@@ -93,6 +93,33 @@ def check(model: Path, checkpoint: Path, data_dir: Path | None, palette: Path | 
 
 
 @main.command()
+@click.argument("model", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path, exists=True), required=True, help="Photographs, as for `fit photo`."
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False, exists=True), default=Path("artifacts"),
+              show_default=True)  # fmt: skip
+@click.option("--first", type=click.IntRange(1), help="Judge on the first so many validation photographs only.")
+def variants(model: Path, data_dir: Path, output: Path, first: int | None) -> None:
+    """Make half-precision and 8-bit variants of MODEL, and keep those that are worth it.
+
+    Kept is what is faster here or at most half as large, and loses no more than half a point on validation photographs.
+    """
+    from export.variants import make
+    from training.datasets import photos
+
+    train, validation = photos.split(photos.load_photos(data_dir), 0)
+    for outcome in make(model, train, validation[:first], output):
+        click.echo(
+            f"{outcome.name}: size x{outcome.size:.2f}, time x{outcome.time:.2f}, error"
+            f" {outcome.figures['error_reduction']:.2%} below grey (original {outcome.original['error_reduction']:.2%}),"
+            f" colourfulness {outcome.figures['colourfulness_ratio']:.3f} ({outcome.original['colourfulness_ratio']:.3f}),"
+            f" golden vectors off by {outcome.error:.1e}: {'kept' if outcome.kept else 'not kept'}",
+            err=True,
+        )
+
+
+@main.command()
 @click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
 def card(models: tuple[Path, ...]) -> None:
     """Print the facts of MODELS (ONNX files) as Markdown tables, for their model cards."""

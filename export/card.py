@@ -8,7 +8,10 @@ _FORMATS = {
     "loss": "loss {:.4f}", "mse": "MSE {:.2e}", "accuracy": "pixel accuracy {:.2%}",
     "balanced_accuracy": "balanced accuracy {:.2%}", "ab_error": "mean distance in a*b* {:.2f}", "psnr": "PSNR {:.2f} dB",
     "expected_psnr": "PSNR of the mean colour {:.2f} dB", "colourfulness": "colourfulness {:.1f}",
-    "true_colourfulness": "of the truth {:.1f}",
+    "true_colourfulness": "of the truth {:.1f}", "ssim": "SSIM {:.3f}",
+    "error_reduction": "error {:.1%} below that of grey pictures", "colourfulness_ratio": "{:.2f} of the truth's colourfulness",
+    "saturated_error_reduction": "on the most saturated quarter {:.1%}", "saturated_colourfulness_ratio": "and {:.2f}",
+    "near_grey": "near-grey results {:.1%}",
 }  # fmt: skip
 _BACKENDS = ("onnxruntime", "onnxruntime-unoptimised", "onnx.reference")
 

@@ -98,14 +98,17 @@ def golden_inputs(channels: int = 1) -> list[FloatArray]:
     return [noise, *(_planes(photograph, channels, w, h) for w, h in sizes)]
 
 
-def cases(channels: int = 1, data_dir: Path | None = None) -> list[Case]:
-    """Noise, flat pictures and photographs, even and odd sizes, batches of 1 to 3; CIFAR horses too from ``data_dir``."""
+def cases(channels: int = 1, data_dir: Path | None = None, working_side: int = 32) -> list[Case]:
+    """Noise, flat pictures and photographs, even and odd sizes, batches of 1 to 3; CIFAR horses too from ``data_dir``.
+
+    The photographs also at ``working_side``, the short side at which the model sees them.
+    """
     rng = np.random.default_rng(0)
     sizes = ((1, 32, 32), (3, 32, 32), (1, 33, 35), (2, 61, 50), (3, 7, 9), (1, 1, 1), (1, 96, 128))
     found = [Case(f"noise {n}x{channels}x{h}x{w}", _noise(rng, n, channels, h, w)) for n, h, w in sizes]
     found += [Case(f"flat {value}", np.full((1, channels, 20, 24), value, np.float32)) for value in (0.0, 0.5, 1.0)]
     for i, photograph in enumerate(_photographs()):
-        sides = (86, 64), (43, 31), (191, 127)
+        sides = (86, 64), (43, 31), (191, 127), (working_side * 3 // 2, working_side)
         found += [Case(f"photograph {i} {w}x{h}", _planes(photograph, channels, w, h)) for w, h in sides]
     if data_dir is not None:
         horses = load_images(data_dir)[:3].astype(np.float32).transpose(0, 3, 1, 2) / np.float32(255)
@@ -123,6 +126,7 @@ def _backends(model: onnx.ModelProto) -> dict[str, object]:
     ):
         options = ort.SessionOptions()
         options.graph_optimization_level = level
+        options.log_severity_level = 3  # a temperature that can be set is no constant: it warns of that
         sessions[name] = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     sessions["onnx.reference"] = ReferenceEvaluator(model)
     return sessions

@@ -4,14 +4,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from colorize_run.colour import TO_XYZ
 from torch import Tensor, nn
 
 from training.networks.lab import to_ab
+from training.networks.photo import PhotoChroma
 from training.palette import annealed_mean, palette_to_ab
 
 _BYTE = 255 / 256  # the palette networks were trained on byte / 256
-# As in colorize_run.colour: linear sRGB -> XYZ, rows divided by the white
-_TO_XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
 _C = 6 / 29  # where f(t) of CIELAB turns from a cube root into a line
 
 
@@ -29,10 +29,10 @@ class Colorizer(nn.Module):
         self.network = network
         self.multiple = multiple
 
-    def _apply_padded(self, planes: Tensor) -> Tensor:
+    def _apply_padded(self, planes: Tensor, *settings: Tensor) -> Tensor:
         height, width = planes.shape[2], planes.shape[3]
         padded = F.pad(planes, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
-        output: Tensor = self.network(padded)[:, :, :height, :width]
+        output: Tensor = self.network(padded, *settings)[:, :, :height, :width]
         return output
 
 
@@ -59,6 +59,19 @@ class PaletteColorizer(Colorizer):
         ab = annealed_mean(logits, self.palette_ab, self.temperature)
         rgb = F.embedding(logits.argmax(dim=1), self.palette_rgb).permute(0, 3, 1, 2)  # (N, H, W, 3) -> (N, 3, H, W)
         return ab, rgb
+
+
+class PhotoColorizer(Colorizer):
+    """A photo colourizer: ``ab`` (N, 2, H, W), CIELAB, at a ``temperature`` that what runs the graph may set."""
+
+    temperature: Tensor
+
+    def __init__(self, network: PhotoChroma, multiple: int, temperature: float) -> None:
+        super().__init__(network, multiple)
+        self.register_buffer("temperature", torch.tensor(temperature, dtype=torch.float32))
+
+    def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
+        return (self._apply_padded(picture, self.temperature),)
 
 
 class RGBColorizer(Colorizer):
@@ -120,7 +133,6 @@ def lightness(grey: Tensor) -> Tensor:
 
 def rgb_to_ab(rgb: Tensor) -> Tensor:
     """CIELAB a*, b* of an sRGB-encoded picture: (N, 3, H, W), 0..1 -> (N, 2, H, W). As ``colorize_run.colour``."""
-    matrix = torch.tensor(_TO_XYZ, dtype=torch.float64)
-    matrix = (matrix / matrix.sum(dim=1, keepdim=True)).to(rgb.dtype)
+    matrix = torch.from_numpy(TO_XYZ).to(rgb.dtype)
     x, y, z = _f(torch.einsum("nchw,kc->nkhw", _linear(rgb), matrix)).unbind(dim=1)
     return torch.stack([500 * (x - y), 200 * (y - z)], dim=1)

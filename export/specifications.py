@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from colorize_run.contract import WorkingSize
 
+from training.networks.photo import TEMPERATURE, WORKING_SIDE
+
 
 @dataclass(frozen=True)
 class Specification:
@@ -37,5 +39,12 @@ SPECIFICATIONS = {
         Specification("chroma-tanh", "chroma-colorizer", _FACES),
         Specification("chroma-large", "chroma-colorizer", _FACES),
         Specification("fusion", "fusion-colorizer", _FACES),
+        Specification(
+            "photo",
+            "photo-colorizer",
+            WorkingSize(WORKING_SIDE, 32, 32, 1024),
+            temperature=TEMPERATURE,
+            licence="MIT; encoder begun from Apache-2.0 weights; photographs partly of research and non-commercial licences",
+        ),
     )
 }

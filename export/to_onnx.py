@@ -16,15 +16,24 @@ from torch import Tensor
 from export import parity
 from export.errors import ExportError
 from export.rewrite import has_spread_filters, unspread
-from export.signatures import ChromaColorizer, Colorizer, MeanChromaColorizer, PaletteColorizer, RGBColorizer
+from export.signatures import (
+    ChromaColorizer,
+    Colorizer,
+    MeanChromaColorizer,
+    PaletteColorizer,
+    PhotoColorizer,
+    RGBColorizer,
+)
 from export.specifications import SPECIFICATIONS, Specification
 from training.checkpoint import Checkpoint
-from training.datasets import faces
 from training.networks import STRIDES
+from training.networks.photo import PhotoChroma
+from training.networks.photo import PhotoColorizer as PhotoNetwork
 
 OPSET = 18  # the oldest with an antialiased Resize, and the one that most engines run whole
 IR_VERSION = 10  # newer ones are refused by onnxruntime releases that are still in the field
 CIFAR_GREY = (1 / 3, 1 / 3, 1 / 3)
+LUMA = (0.299, 0.587, 0.114)  # what faces and photographs were made grey with
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -43,6 +52,9 @@ def wrap(checkpoint: Checkpoint, specification: Specification) -> Colorizer:
         wrapped = PaletteColorizer(network, multiple, checkpoint.colours, specification.temperature)
     elif checkpoint.kind.target == "rgb":
         wrapped = RGBColorizer(network, multiple)
+    elif isinstance(network, PhotoNetwork):
+        chroma = PhotoChroma(network, torch.from_numpy(checkpoint.colours))
+        wrapped = PhotoColorizer(chroma, multiple, specification.temperature)
     else:
         kind = ChromaColorizer if checkpoint.kind.target == "chroma" else MeanChromaColorizer
         wrapped = kind(network, multiple, checkpoint.arguments.get("output", "sigmoid"))
@@ -84,6 +96,14 @@ def _finished(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
+def _expose_temperature(model: onnx.ModelProto) -> None:
+    """Make ``temperature``, where the graph has it, an input with a default: what runs the file may give another."""
+    name = "temperature"
+    constants = [tensor for tensor in model.graph.initializer if tensor.name == name]
+    if constants and all(value.name != name for value in model.graph.input):
+        model.graph.input.append(onnx.helper.make_tensor_value_info(name, constants[0].data_type, constants[0].dims))
+
+
 def _strip(model: onnx.ModelProto) -> None:
     """Drop the exporter's notes: stack traces with paths and source lines of the training machine among them."""
     for owner in (model, model.graph, *model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output,
@@ -118,7 +138,7 @@ def contract_of(checkpoint: Checkpoint, specification: Specification, figures: d
         network=f"{type(checkpoint.build()).__name__}({arguments})",
         working_size=specification.working_size,
         resize="pillow-bilinear",
-        grey_weights=faces.GREY_WEIGHTS if checkpoint.kind.on_faces else CIFAR_GREY,
+        grey_weights=LUMA if checkpoint.kind.on_faces or checkpoint.kind.on_photos else CIFAR_GREY,
         palette=tuple(tuple(int(v) for v in colour) for colour in (colours * 256).round().clip(0, 255)),
         licence=specification.licence,
         training_data=checkpoint.training_data,
@@ -150,12 +170,13 @@ def export(
     folder.mkdir(parents=True, exist_ok=True)  # rather fail now than after the proof
     module, source = wrap(checkpoint, specification), input_name(checkpoint)
     model = to_model_proto(module, specification.name, source)
-    cases = parity.cases(INPUTS[source], data_dir)
+    cases = parity.cases(INPUTS[source], data_dir, specification.working_size.short_side)
     rewritten = _finished(unspread(model)) if rewrite and has_spread_filters(model) else None
     if rewritten and has_spread_filters(rewritten):
         raise ExportError("A spread filter of the graph could not be given native dilation; --no-rewrite leaves it.")
     spread_error = parity.between(model, rewritten, cases) if rewritten else {}
     model = rewritten or model
+    _expose_temperature(model)
     if damage:
         damage_weight(model)
     report = parity.prove(module, model, cases)
@@ -190,5 +211,5 @@ def check(path: Path, checkpoint: Checkpoint, data_dir: Path | None = None) -> p
     if specification is None:
         raise ExportError(f"{path} is of the unknown model {contract.name!r}; known: {', '.join(SPECIFICATIONS)}.")
     _prove_file(path)
-    cases = parity.cases(INPUTS[input_name(checkpoint)], data_dir)
+    cases = parity.cases(INPUTS[input_name(checkpoint)], data_dir, contract.working_size.short_side)
     return parity.prove(wrap(checkpoint, specification), onnx.load(path), cases)

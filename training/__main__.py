@@ -5,6 +5,7 @@ import math
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -21,7 +22,7 @@ data_dir_option = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("data"),
     show_default=True,
-    help="Folder with CIFAR-10, or with cifar10_horses_train.npz; CIFAR-10 is downloaded there when missing.",
+    help="Folder with CIFAR-10 (downloaded there when missing), cifar10_horses_train.npz, face_images, or photographs.",
 )
 palette_option = click.option(
     "--palette",
@@ -83,20 +84,24 @@ def _augmentations(_context: click.Context, _parameter: click.Parameter, value: 
 @click.option("--colours", type=click.IntRange(2, 256), help="Size of the k-means palette, where no --palette is given.")
 @click.option("--classifier-weights", type=click.Path(path_type=Path, dir_okay=False, exists=True),
               help="Weights of the classifier in fusion, instead of downloading timm's.")  # fmt: skip
+@click.option("--encoder", help="Of photo, any of timm's with five scales.  [default: efficientnet_lite0]")
+@click.option("--encoder-weights", type=click.Path(path_type=Path, dir_okay=False, exists=True),
+              help="Weights of the encoder in photo, instead of its package's or timm's.")  # fmt: skip
 @click.option(
     "--run-dir", type=click.Path(path_type=Path, file_okay=False), help="Where results go [default: runs/MODEL-RECIPE]."
 )
 @click.option("--resume", is_flag=True, help="Go on from the last whole epoch of the run in --run-dir.")
 def fit(
     model: str, recipe_name: str, data_dir: Path, palette: Path | None, classes: str, extra_classes: str | None,
-    device: str, devices: int, colours: int | None, classifier_weights: Path | None, run_dir: Path | None, resume: bool,
-    **changes: object,
+    device: str, devices: int, colours: int | None, classifier_weights: Path | None, encoder: str | None,
+    encoder_weights: Path | None, run_dir: Path | None, resume: bool, **changes: object,
 ) -> None:  # fmt: skip
     """Train MODEL and leave a checkpoint, curves, picture grids and metrics in the run's folder.
 
     \b
     On CIFAR-10: cnn, regression-cnn, unet, dilated-unet, unet-large, unet-downsized.
     On faces:    chroma-regressor, chroma-sigmoid, chroma-tanh, chroma-large, fusion.
+    On photos:   photo.
     """
     from training import recipes
     from training.fit import Data, Machine, latest_state
@@ -105,11 +110,11 @@ def fit(
 
     if palette and colours:
         raise click.UsageError("--palette brings its own number of colours: leave --colours away.")
-    recipe = recipes.find(model, recipe_name).with_changes(**changes)
+    recipe = recipes.find(model, recipe_name).with_changes(**changes).with_encoder(encoder)
     folder = run_dir or Path("runs") / recipe.name
     given = load_palette(palette) if palette else None
     recipe = recipe.with_colours(colours if given is None else len(given), asked=colours is not None)
-    data = Data(data_dir, _class_names(classes), _class_names(extra_classes), given, classifier_weights)
+    data = Data(data_dir, _class_names(classes), _class_names(extra_classes), given, classifier_weights or encoder_weights)
     try:
         path = run_fit(recipe, data, folder, machine=Machine(device, devices), resume=resume)
     except KeyboardInterrupt:
@@ -131,33 +136,41 @@ def fit(
 @click.option("--split", type=click.Choice(["train", "validation", "test", "all"]), default="validation", show_default=True,
               help="train and validation divide the official training set, all is the whole of it.")  # fmt: skip
 @click.option("--first", type=click.IntRange(1), help="Only the first so many pictures of the split.")
+@click.option("--photos", "on_photos", is_flag=True, help="Judge a palette network of CIFAR-10 on photographs instead.")
 @click.option(
     "--grid", type=click.Path(path_type=Path, dir_okay=False), help="Write grey, truth and prediction of 12 pictures here."
 )
 def evaluate(
     checkpoint: Path, data_dir: Path, palette: Path | None, classes: str | None, device: str, split: str,
-    first: int | None, grid: Path | None,
+    first: int | None, on_photos: bool, grid: Path | None,
 ) -> None:  # fmt: skip
     """Print the figures of CHECKPOINT on pictures as JSON; reads the assignment's hand-out weights too."""
     import torch
 
     from training import plots
     from training.checkpoint import load
-    from training.evaluate import Judge, grid_rows, load_split
     from training.evaluate import evaluate as run_evaluate
-    from training.fit import GRID_PICTURES, Machine
+    from training.evaluate import evaluate_on_photos, judge_of, load_split, small_predictor
+    from training.fit import Machine
+    from training.networks import NETWORKS
 
     if grid and grid.suffix.lower() != ".png":
         raise click.UsageError(f"--grid writes PNG: {grid} should end in .png.")
     Machine(device).check()
     loaded = load(checkpoint, palette)
+    if grid and on_photos and not loaded.kind.on_photos:
+        raise click.UsageError("--photos draws no grid of a CIFAR-10 network: leave --grid away.")
     names = _class_names(classes) or tuple(loaded.recipe.get("classes", ())) or ("horse",)
-    images = load_split(loaded.kind, data_dir, split, names, loaded.recipe.get("split_seed", 0))[:first]
+    kind = NETWORKS["photo-colorizer"] if on_photos else loaded.kind
+    images: Any = load_split(kind, data_dir, split, names, loaded.recipe.get("split_seed", 0))[:first]
     chosen = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-    scores = run_evaluate(loaded, images, chosen)
+    if on_photos and not loaded.kind.on_photos:
+        scores = evaluate_on_photos(small_predictor(loaded), images)
+    else:
+        scores = run_evaluate(loaded, images, chosen)
     if grid:
-        judge = Judge.of(loaded.network, loaded.arguments, loaded.colours)
-        plots.save_grid(grid_rows(loaded.build(), judge, images[:GRID_PICTURES]), grid)
+        judge: Any = judge_of(loaded.network, loaded.arguments, loaded.colours)
+        plots.save_grid(judge.rows(loaded.build(), images[: judge.grid_pictures]), grid, judge.grid_scale)
     click.echo(json.dumps({"checkpoint": str(checkpoint), "split": split, **scores}))
 
 

@@ -15,8 +15,9 @@ from torch.utils.hooks import RemovableHandle
 from training import plots
 from training.checkpoint import Checkpoint
 from training.datasets import faces
+from training.datasets.photos import Photos
 from training.errors import TrainingError
-from training.evaluate import Judge, grid_rows
+from training.evaluate import judge_of
 from training.networks import STRIDES
 
 FloatArray = npt.NDArray[np.float32]
@@ -25,7 +26,7 @@ _MAX_SIDE = 1024
 
 def read_picture(path: Path, checkpoint: Checkpoint, short_side: int | None) -> npt.NDArray[np.uint8]:
     """The picture upright and reduced, (1, H, W, 3) uint8, cropped to whole strides and at most 1024. Errors: TrainingError."""
-    short_side = short_side or (faces.SIZE if checkpoint.kind.on_faces else 32)
+    short_side = short_side or (faces.SIZE if checkpoint.kind.on_faces else 224 if checkpoint.kind.on_photos else 32)
     try:
         with Image.open(path) as image:
             rgb = ImageOps.exif_transpose(image).convert("RGB")
@@ -90,11 +91,12 @@ def save(checkpoint: Checkpoint, image: npt.NDArray[np.uint8], folder: Path) -> 
     """
     folder.mkdir(parents=True, exist_ok=True)
     network = checkpoint.build()
-    judge = Judge.of(checkpoint.network, checkpoint.arguments, checkpoint.colours)
-    rows = grid_rows(network, judge, image)
+    judge: Any = judge_of(checkpoint.network, checkpoint.arguments, checkpoint.colours)
+    images = Photos([image[0]], [""]) if checkpoint.kind.on_photos else image
+    rows = judge.rows(network, images)
     paths = [folder / "00-input-truth-output.png"]
     plots.save_grid([np.concatenate(rows)], paths[0], scale=_scale(image.shape[2] * len(rows)))
-    inputs = judge.dataset(image).__getitems__([0])["input"]
+    inputs = judge.dataset(images).__getitems__([0])["input"]
     for i, (name, maps) in enumerate(activations(network, inputs).items(), start=1):
         paths.append(folder / f"{i:02}-{name}.png")
         picture = sheet(maps)

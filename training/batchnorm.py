@@ -11,9 +11,9 @@ def measure_statistics(network: nn.Module, pictures: Pictures, batch_size: int =
     """Replace the running statistics of BatchNorm by the mean over one pass of the training ``pictures``, in float32.
 
     Running and exponentially averaged statistics trail behind the weights and were taken in the precision of training.
-    Where few pixels are left (2 x 2 at the bottom of the Lab encoders) that is most of the error: on its own training
-    faces the mean-chroma regressor went from a mean squared error of 1.8e-4 to 6e-6. Layers that are never trained, such
-    as a frozen classifier's, keep theirs. Source: Wu and Johnson 2021, "Rethinking 'Batch' in BatchNorm", section 3.
+    Where few pixels are left (2 x 2 at the bottom of the Lab encoders) that is most of the error. Layers that are never
+    trained, such as a frozen classifier's, keep theirs.
+    Source: Wu and Johnson 2021, "Rethinking 'Batch' in BatchNorm", section 3.
     """
     network.train()
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d) and module.training]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +15,14 @@ from torchmetrics.classification import MulticlassAccuracy
 from torchmetrics.image import PeakSignalNoiseRatio
 
 from training.checkpoint import Checkpoint
-from training.datasets import cifar, faces
+from training.colourfulness import colourfulness
+from training.datasets import cifar, faces, photos
 from training.datasets.pictures import Batch, Pictures, to_tensor
+from training.errors import TrainingError
 from training.networks import NETWORKS, Network
 from training.networks.lab import to_ab
-from training.palette import nearest_colour
+from training.palette import annealed_mean, nearest_colour, palette_to_ab
+from training.photo_judge import PhotoJudge, Predict, by_source, figures, measure
 
 _BYTE = 256 / 255  # from the assignment's byte / 256 to 0..1
 FloatArray = npt.NDArray[np.float32]
@@ -37,10 +40,8 @@ class Judge:
     colours: FloatArray
     output: str = "sigmoid"
 
-    @classmethod
-    def of(cls, network: str, arguments: dict[str, Any], colours: FloatArray) -> "Judge":
-        """The judge of a network of this name, built with these arguments."""
-        return cls(NETWORKS[network], colours, arguments.get("output", "sigmoid"))
+    grid_pictures: ClassVar[int] = 12
+    grid_scale: ClassVar[int] = 3
 
     def dataset(self, images: npt.NDArray[np.uint8]) -> Pictures:
         """Inputs and targets of pictures (N, H, W, 3) uint8."""
@@ -87,6 +88,25 @@ class Judge:
                 output = network(batch["input"].to(device)).cpu()
                 figures.update(batch, output, images[start : start + batch_size])
         return figures.compute()
+
+    def rows(self, network: nn.Module, images: npt.NDArray[np.uint8]) -> list[FloatArray]:
+        """Rows of a grid: what the network sees, bilinear enlargement where it restores, the truth, and its picture.
+
+        ``network`` in evaluation mode, ``images`` (N, H, W, 3) uint8; each row (N, H, W, 3), 0..1.
+        """
+        batch = self.dataset(images).__getitems__(list(range(len(images))))
+        inputs = batch["input"]
+        with torch.no_grad():
+            output = network(inputs.to(next(network.parameters()).device)).cpu().float()
+        if self.kind.sees_colour:
+            pooled = F.interpolate(F.avg_pool2d(inputs, 4), scale_factor=4.0, mode="nearest") * _BYTE
+            shown = [pooled, enlarged(images)]
+        elif self.kind.on_faces:
+            shown = [self.pictures(inputs, torch.zeros_like(batch["target"]) + (0.5 if self.output == "sigmoid" else 0.0))]
+        else:
+            shown = [(inputs * _BYTE).expand(-1, 3, -1, -1)]
+        rows = [*shown, to_tensor(images) * _BYTE, self.pictures(inputs, output)]
+        return [row.permute(0, 2, 3, 1).numpy() for row in rows]
 
 
 def _batches(dataset: Pictures, size: int) -> Iterator[tuple[int, Batch]]:
@@ -151,54 +171,74 @@ class _Figures:
         return figures
 
 
-def colourfulness(rgb: Tensor) -> Tensor:
-    """Colourfulness of pictures (N, 3, H, W), 0..1, on the scale of bytes: (N,); 0 for grey, about 100 for garish.
-
-    Source: Hasler and Süsstrunk 2003, "Measuring colourfulness in natural images", M3.
-    """
-    red, green, blue = (255 * rgb).double().unbind(dim=1)
-    across = torch.stack([red - green, (red + green) / 2 - blue], dim=1).flatten(2)  # (N, 2, H·W)
-    spread, mean = across.std(dim=2, correction=0).norm(dim=1), across.mean(dim=2).norm(dim=1)
-    metric: Tensor = spread + 0.3 * mean
-    return metric
-
-
 def enlarged(images: npt.NDArray[np.uint8]) -> Tensor:
     """What a network restores, by plain means: pooled by 4 and enlarged bilinearly, (N, H, W, 3) -> (N, 3, H, W) 0..1."""
     small = F.avg_pool2d(to_tensor(images) * _BYTE, 4)
     return F.interpolate(small, scale_factor=4.0, mode="bilinear", align_corners=False)
 
 
-def load_split(kind: Network, data_dir: Path, split: str, classes: tuple[str, ...], seed: int) -> npt.NDArray[np.uint8]:
-    """Pictures of a split for a kind of network: faces or CIFAR-10 ``classes``."""
+def judge_of(network: str, arguments: dict[str, Any], colours: FloatArray) -> Judge | PhotoJudge:
+    """The judge of a network of this name, built with these arguments."""
+    if NETWORKS[network].on_photos:
+        return PhotoJudge(colours)
+    return Judge(NETWORKS[network], colours, arguments.get("output", "sigmoid"))
+
+
+def load_split(
+    kind: Network, data_dir: Path, split: str, classes: tuple[str, ...], seed: int
+) -> npt.NDArray[np.uint8] | photos.Photos:
+    """Pictures of a split for a kind of network: photographs, faces or CIFAR-10 ``classes``."""
+    if kind.on_photos:
+        return photos.load_split(data_dir, split, seed)
     return faces.load_split(data_dir, split, seed) if kind.on_faces else cifar.load_split(data_dir, split, classes, seed)
 
 
-def evaluate(checkpoint: Checkpoint, images: npt.NDArray[np.uint8], device: str = "cpu") -> dict[str, float]:
-    """`Judge.score` of a checkpoint on ``images`` (N, H, W, 3), and their number; with the PSNR to beat, where there is one."""
-    judge = Judge.of(checkpoint.network, checkpoint.arguments, checkpoint.colours)
-    scores = judge.score(checkpoint.build().to(device), images)
+def evaluate(checkpoint: Checkpoint, images: Any, device: str = "cpu") -> dict[str, Any]:
+    """`Judge.score` of a checkpoint on ``images`` (N, H, W, 3), and their number; with what there is to beat, if anything.
+
+    That is the PSNR of bilinear enlargement for a network that restores colour, and the variance of the faces' mean
+    chroma, which is the error of the best constant (``constant_mse``), for one that predicts it. Photographs are judged
+    by `PhotoJudge`, as a whole and by ``sources``, beside the constant colour that is best on average (``mean_colour``).
+    """
+    judge = judge_of(checkpoint.network, checkpoint.arguments, checkpoint.colours)
+    network = checkpoint.build().to(device)
+    if isinstance(judge, PhotoJudge):
+        return evaluate_on_photos(judge.predictor(network), images)
+    scores = judge.score(network, images)
     if judge.kind.sees_colour:
         psnr = PeakSignalNoiseRatio(data_range=1.0, dim=(1, 2, 3), sync_on_compute=False)
         scores["bilinear_psnr"] = float(psnr(enlarged(images), to_tensor(images) * _BYTE))
+    if judge.kind.target == "mean-chroma":
+        scores["constant_mse"] = float(judge.dataset(images).target.var(dim=0, correction=0).mean())
     return {**scores, "pictures": float(len(images))}
 
 
-def grid_rows(network: nn.Module, judge: Judge, images: npt.NDArray[np.uint8]) -> list[FloatArray]:
-    """Rows of a grid: what the network sees, bilinear enlargement where it restores, its picture, and the truth.
+def evaluate_on_photos(predict: Predict, found: photos.Photos) -> dict[str, Any]:
+    """Figures of ``predict``, grey (N, 1, H, W) -> a*, b*, on photographs: all, each source, and of one colour for all."""
+    measured = measure(predict, found)
+    mean = torch.from_numpy(photos.PhotoSamples(found, 64, 0, augment=False).chroma(len(found)).mean(axis=0))
+    constant = measure(lambda grey: mean[None, :, None, None].expand(len(grey), 2, *grey.shape[2:]), found)
+    return {
+        **figures(measured),
+        "photographs": len(found),
+        "sources": by_source(measured, found.sources),
+        "mean_colour": figures(constant),
+    }
 
-    ``network`` in evaluation mode, ``images`` (N, H, W, 3) uint8; each row (N, H, W, 3), 0..1.
+
+def small_predictor(checkpoint: Checkpoint) -> Predict:
+    """A palette network of CIFAR-10 as the runtime uses it on photographs: at 32 pixels, its chroma enlarged.
+
+    Errors: TrainingError for another kind of network.
     """
-    batch = judge.dataset(images).__getitems__(list(range(len(images))))
-    inputs = batch["input"]
-    with torch.no_grad():
-        output = network(inputs.to(next(network.parameters()).device)).cpu().float()
-    if judge.kind.sees_colour:
-        pooled = F.interpolate(F.avg_pool2d(inputs, 4), scale_factor=4.0, mode="nearest") * _BYTE
-        shown = [pooled, enlarged(images)]
-    elif judge.kind.on_faces:
-        shown = [judge.pictures(inputs, torch.zeros_like(batch["target"]) + (0.5 if judge.output == "sigmoid" else 0.0))]
-    else:
-        shown = [(inputs * _BYTE).expand(-1, 3, -1, -1)]
-    rows = [*shown, to_tensor(images) * _BYTE, judge.pictures(inputs, output)]
-    return [row.permute(0, 2, 3, 1).numpy() for row in rows]
+    if checkpoint.kind.target != "palette" or checkpoint.kind.sees_colour:
+        raise TrainingError(f"{checkpoint.model} colours no grey photographs by a palette; --photos is for those that do.")
+    network, palette = checkpoint.build(), torch.from_numpy(palette_to_ab(checkpoint.colours))
+
+    def predict(grey: Tensor) -> Tensor:
+        small = F.interpolate(grey, (32, 32), mode="bilinear", antialias=True)
+        with torch.no_grad():
+            ab = annealed_mean(network(small / _BYTE), palette, torch.tensor(1.0))
+        return F.interpolate(ab, grey.shape[2:], mode="bilinear", align_corners=False)
+
+    return predict

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import os
 import sys
 import time
 import warnings
@@ -19,17 +20,21 @@ from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheck
 from training import plots
 from training.batchnorm import measure_statistics
 from training.checkpoint import Checkpoint
-from training.datasets import cifar, faces
-from training.datasets.pictures import PictureData
+from training.datasets import cifar, faces, photos
+from training.datasets.photos import PhotoSamples
+from training.datasets.pictures import PictureData, Pictures
 from training.errors import TrainingError
-from training.evaluate import Judge, grid_rows, load_split
+from training.evaluate import Judge, judge_of, load_split
 from training.networks import build
 from training.networks.lab import FusionColorizer, pretrain
-from training.palette import kmeans_palette, rebalancing_weights
+from training.networks.photo import PhotoColorizer
+from training.networks.photo import pretrain as pretrain_encoder
+from training.palette import SoftLabels, kmeans_chroma, kmeans_palette, rebalancing_weights
+from training.photo_judge import PhotoJudge
 from training.recipes import Recipe
-from training.tasks import PaletteClassification, SquaredError, Task
+from training.tasks import ChromaClassification, PaletteClassification, SquaredError, Task
 
-GRID_PICTURES = 12
+CLUSTERED = 4000  # photographs whose chroma makes the palette and the frequency of its colours
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,11 @@ class Machine:
 
     device: str = "auto"
     devices: int = 1
+
+    def workers(self) -> int:
+        """Processes that make batches: none where the processors train, too."""
+        cuda = self.device != "cpu" and torch.cuda.is_available()
+        return min(16, len(os.sched_getaffinity(0))) // self.devices if cuda else 0
 
     def check(self) -> None:
         """TrainingError when CUDA is asked for and PyTorch finds none."""
@@ -52,7 +62,7 @@ class Machine:
 class Data:
     """What a run learns from: ``data_dir``, CIFAR-10 ``classes``, and ``extra_classes`` that join the training pictures.
 
-    ``colours`` (K, 3) is the palette in byte / 256, or None to cluster the training pictures. ``classifier_weights``:
+    ``colours`` (K, 3) is the palette in byte / 256, or None to cluster the training pictures. ``pretrained_weights``:
     file for a network with a classifier in it; None lets timm download them.
     """
 
@@ -60,7 +70,7 @@ class Data:
     classes: tuple[str, ...] = ("horse",)
     extra_classes: tuple[str, ...] = ()
     colours: npt.NDArray[np.float32] | None = None
-    classifier_weights: Path | None = None
+    pretrained_weights: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -68,26 +78,25 @@ class Prepared:
     """Data in memory: loaders, the judge of the network, the pictures that validate it, and what was learnt from."""
 
     pictures: PictureData
-    judge: Judge
-    validation: npt.NDArray[np.uint8]
+    judge: Judge | PhotoJudge
+    validation: Any  # (N, H, W, 3) uint8, or Photos
     description: str
     classes: tuple[str, ...]
 
     def fingerprint(self) -> str:
         """SHA-256 of all training and validation pictures with their targets."""
-        digest = hashlib.sha256()
-        for part in (self.pictures.train, self.pictures.validation):
-            for tensor in (part.input, part.target):
-                digest.update(tensor.numpy().tobytes())
-        return digest.hexdigest()
+        parts = (self.pictures.train, self.pictures.validation)
+        return hashlib.sha256("".join(part.fingerprint() for part in parts).encode()).hexdigest()
 
 
-def prepare(recipe: Recipe, data: Data) -> Prepared:
-    """Load the pictures that ``recipe`` needs. Errors: TrainingError."""
+def prepare(recipe: Recipe, data: Data, *, workers: int = 0) -> Prepared:
+    """Load the pictures that ``recipe`` needs; ``workers`` processes cut photographs. Errors: TrainingError."""
     kind = recipe.kind
     _refuse_what_means_nothing(recipe, data)
-    train = load_split(kind, data.data_dir, "train", data.classes, recipe.split_seed)
-    validation = load_split(kind, data.data_dir, "validation", data.classes, recipe.split_seed)
+    if kind.on_photos:
+        return _prepare_photos(recipe, data, workers)
+    train: Any = load_split(kind, data.data_dir, "train", data.classes, recipe.split_seed)
+    validation: Any = load_split(kind, data.data_dir, "validation", data.classes, recipe.split_seed)
     if kind.on_faces:
         colours = np.zeros((0, 3), np.float32)
         description = f"face_images, {len(train)} pictures of {faces.SIZE}x{faces.SIZE}"
@@ -103,32 +112,66 @@ def prepare(recipe: Recipe, data: Data) -> Prepared:
         colours = kmeans_palette(train, count, recipe.seed) if data.colours is None else data.colours
         names = "all classes" if set(data.classes) == set(cifar.CLASSES) else ", ".join(data.classes)
         description = f"CIFAR-10 ({names}{' and ' if extra else ''}{', '.join(extra)}), {len(train)} pictures of 32x32"
-    judge = Judge.of(recipe.network, recipe.arguments, colours)
+    judge = judge_of(recipe.network, recipe.arguments, colours)
+    assert isinstance(judge, Judge)
     pictures = PictureData(judge.dataset(train), judge.dataset(validation), recipe.batch_size, recipe.seed)
     return Prepared(pictures, judge, validation, description, () if kind.on_faces else data.classes)
 
 
+def _prepare_photos(recipe: Recipe, data: Data, workers: int) -> Prepared:
+    train, validation = photos.split(photos.load_photos(data.data_dir), recipe.split_seed)
+    count = recipe.arguments["num_colours"]
+    samples = PhotoSamples(train, recipe.side, recipe.seed, augment=True, final_side=recipe.final_side, epochs=recipe.epochs)
+    colours = np.zeros((0, 2), np.float32)
+    if count:
+        colours = kmeans_chroma(samples.chroma(CLUSTERED), count, recipe.seed)
+    judge = PhotoJudge(colours)
+    pictures = PictureData(samples, judge.dataset(validation, recipe.side), recipe.batch_size, recipe.seed, workers)
+    description = f"{len(train)} photographs: {', '.join(sorted(set(train.sources)))}"
+    return Prepared(pictures, judge, validation, description, ())
+
+
 def _refuse_what_means_nothing(recipe: Recipe, data: Data) -> None:
     """TrainingError for data that this kind of network would pass over in silence."""
-    if recipe.kind.on_faces and (data.classes != ("horse",) or data.extra_classes or data.colours is not None):
-        raise TrainingError(f"{recipe.model} learns from faces: --classes, --extra-classes and --palette mean nothing to it.")
-    if data.classifier_weights is not None and recipe.network != "fusion-colorizer":
-        raise TrainingError(f"{recipe.model} has no classifier in it: --classifier-weights is for fusion.")
+    if (recipe.kind.on_faces or recipe.kind.on_photos) and (
+        data.classes != ("horse",) or data.extra_classes or data.colours is not None
+    ):
+        kind = "faces" if recipe.kind.on_faces else "photographs"
+        raise TrainingError(f"{recipe.model} learns from {kind}: --classes, --extra-classes and --palette mean nothing to it.")
+    if data.pretrained_weights is not None and recipe.network not in ("fusion-colorizer", "photo-colorizer"):
+        raise TrainingError(
+            f"{recipe.model} has no pretrained part: --classifier-weights is for fusion, --encoder-weights for photo."
+        )
     if not recipe.kind.on_faces and not data.classes:
         raise TrainingError("--classes names no class of CIFAR-10.")
 
 
-def make_task(recipe: Recipe, prepared: Prepared, classifier_weights: Path | None = None, *, pretrained: bool = True) -> Task:
+def make_task(recipe: Recipe, prepared: Prepared, pretrained_weights: Path | None = None, *, pretrained: bool = True) -> Task:
     """The untrained network of ``recipe`` in the task that trains it; with a trained classifier if ``pretrained``."""
     network = build(recipe.network, recipe.arguments)
     if isinstance(network, FusionColorizer) and pretrained:
-        pretrain(network, classifier_weights)
+        pretrain(network, pretrained_weights)
+    if isinstance(network, PhotoColorizer):
+        if pretrained:
+            pretrain_encoder(network, pretrained_weights)
+        return _chroma_classification(network, recipe, prepared)
     if recipe.kind.target != "palette":
         return SquaredError(network, recipe)
     weights = None
     if recipe.rebalance:
+        assert isinstance(prepared.pictures.train, Pictures)
         weights = torch.from_numpy(rebalancing_weights(prepared.pictures.train.target, prepared.judge.colours))
     return PaletteClassification(network, recipe, weights)
+
+
+def _chroma_classification(network: PhotoColorizer, recipe: Recipe, prepared: Prepared) -> ChromaClassification:
+    colours, samples = prepared.judge.colours, prepared.pictures.train
+    assert isinstance(samples, PhotoSamples)
+    if recipe.rebalance and len(colours):
+        ab = torch.from_numpy(samples.chroma(CLUSTERED)).T[None, :, None]  # (1, 2, 1, M)
+        nearest = SoftLabels(colours)(ab)[0][:, 0]
+        network.class_weights.copy_(torch.from_numpy(rebalancing_weights(nearest, colours)))
+    return ChromaClassification(network, recipe, torch.from_numpy(colours))
 
 
 class RunFolder(Callback):
@@ -175,14 +218,15 @@ class RunFolder(Callback):
         network = module.network
         assert isinstance(network, torch.nn.Module)
         was_training = network.training
-        plots.save_grid(grid_rows(network.eval(), self.judge, self.validation[:GRID_PICTURES]), path)
+        rows = self.judge.rows(network.eval(), self.validation[: self.judge.grid_pictures])
+        plots.save_grid(rows, path, self.judge.grid_scale)
         network.train(was_training)
 
     def finish(self, trainer: L.Trainer, module: Task) -> Path:
         """Write curves, metrics and the checkpoint of the finished run; returns the checkpoint's path."""
         recipe = self.recipe
         network = module.network.eval().cpu()
-        if recipe.precise_batchnorm:
+        if recipe.precise_batchnorm and isinstance(self.train, Pictures):
             measure_statistics(network, self.train)
         # In float32, whatever the precision of training: what `python -m training evaluate` will say of the checkpoint
         metrics = {f"validation_{name}": value for name, value in self.judge.score(network, self.validation).items()}
@@ -288,10 +332,10 @@ def fit(recipe: Recipe, data: Data, folder: Path, *, machine: Machine = Machine(
         raise TrainingError(f"{folder} holds an earlier run; go on with --resume, or choose another --run-dir.")
     _quiet()
     L.seed_everything(recipe.seed, verbose=False)
-    prepared = prepare(recipe, data)
+    prepared = prepare(recipe, data, workers=machine.workers())
     run = RunFolder(folder, recipe, prepared, machine.devices)
     latest, state = _state_to_resume(folder, run) if resume else (None, None)
-    module = make_task(recipe, prepared, data.classifier_weights, pretrained=state is None)  # or the state holds it
+    module = make_task(recipe, prepared, data.pretrained_weights, pretrained=state is None)  # or the state holds it
     if recipe.precision != "32-true":
         module = module.to(memory_format=torch.channels_last)
     trainer = _trainer(recipe, machine, [run, *_callbacks(recipe, folder)])

@@ -102,10 +102,53 @@ def annealed_mean(logits: Tensor, palette_ab: Tensor, temperature: Tensor) -> Te
     return torch.einsum("nkhw,kc->nchw", probabilities, palette_ab)
 
 
+def kmeans_chroma(ab: npt.NDArray[np.float32], num_colours: int, seed: int) -> npt.NDArray[np.float32]:
+    """Cluster chroma (M, 2), a*, b*, into a palette (K, 2) float32.
+
+    Pixels count by the inverse square root of how many share their square of 5 x 5: photographs are mostly nearly
+    grey, and plain k-means would spend nearly all of its colours there.
+    """
+    _squares, inverse, counts = np.unique(np.floor(ab / 5), axis=0, return_inverse=True, return_counts=True)
+    kmeans = MiniBatchKMeans(num_colours, random_state=seed, batch_size=10_000, n_init=3)
+    kmeans.fit(ab, sample_weight=1 / np.sqrt(counts[inverse.reshape(-1)]))
+    colours: npt.NDArray[np.float32] = kmeans.cluster_centers_.astype(np.float32)
+    return colours[np.lexsort(colours.T)]
+
+
+class SoftLabels:
+    """Soft labels of chroma: its nearest palette colours, weighted by a Gaussian of their distance.
+
+    ``palette`` (K, 2) a*, b*. Looked up in a grid of steps of 2, so that a picture costs no distance to each colour.
+    Source: Zhang, Isola, Efros 2016, "Colorful Image Colorization": five neighbours, sigma 5.
+    """
+
+    _LIMIT, _STEP = 110, 2
+
+    def __init__(self, palette: npt.NDArray[np.float32], neighbours: int = 5, sigma: float = 5.0) -> None:
+        axis = np.arange(-self._LIMIT, self._LIMIT + 1, self._STEP, dtype=np.float64)
+        grid = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 1, 2)
+        square = ((grid - palette[None]) ** 2).sum(axis=2)
+        nearest = np.argsort(square, axis=1)[:, :neighbours]
+        square = np.take_along_axis(square, nearest, axis=1)
+        weights = np.exp(-(square - square[:, :1]) / (2 * sigma**2))
+        self._side = len(axis)
+        self._nearest = torch.from_numpy(nearest)
+        self._weights = torch.from_numpy((weights / weights.sum(axis=1, keepdims=True)).astype(np.float32))
+
+    def __call__(self, ab: Tensor) -> tuple[Tensor, Tensor]:
+        """Colours, nearest first, and their weights, which sum to 1: (N, 2, H, W) -> 2 x (N, neighbours, H, W)."""
+        steps = ((ab.clamp(-self._LIMIT, self._LIMIT) + self._LIMIT) / self._STEP).round().long()
+        cell = (steps[:, 0] * self._side + steps[:, 1]).cpu()
+        labels, weights = (table[cell].permute(0, 3, 1, 2).to(ab.device) for table in (self._nearest, self._weights))
+        return labels, weights
+
+
 def rebalancing_weights(
     target: Tensor, colours: npt.NDArray[np.float32], mix: float = 0.5, sigma: float = 5.0
 ) -> npt.NDArray[np.float32]:
-    """Weights (K,) that give rare colours of a palette (K, 3) their share of the loss; their mean over ``target`` is 1.
+    """Weights (K,) that give rare colours of a palette their share of the loss; their mean over ``target`` is 1.
+
+    ``colours`` are (K, 3) RGB in byte / 256, or (K, 2) a*, b*; ``target`` holds their numbers.
 
     The colours' frequency in ``target`` is smoothed over neighbours in a*, b* with a Gaussian of ``sigma``, mixed
     with ``mix`` of a uniform one, and inverted. Black, grey and white are one colour in a*, b* and get one weight.
@@ -114,7 +157,7 @@ def rebalancing_weights(
     """
     frequency = torch.bincount(target.flatten().int(), minlength=len(colours)).double().numpy()
     frequency /= frequency.sum()
-    ab = palette_to_ab(colours).astype(np.float64)
+    ab = (palette_to_ab(colours) if colours.shape[1] == 3 else colours).astype(np.float64)
     kernel = np.exp(-((ab[:, None] - ab[None]) ** 2).sum(axis=2) / (2 * sigma**2))
     smoothed = (kernel / kernel.sum(axis=0)) @ frequency  # each colour hands out its frequency to its neighbours
     weights = 1 / ((1 - mix) * smoothed + mix / len(colours))

@@ -17,10 +17,12 @@ class Recipe:
     ``schedule``: "constant", or "one-cycle" (Smith and Topin 2017) with ``learning_rate`` as its peak.
     ``augment``: some of AUGMENTATIONS, drawn anew for each batch; shifts go up to ``shift`` pixels. ``folds``: so many
     variants of each face are made beforehand (0: the faces as they are). ``precise_batchnorm``: measure BatchNorm's
-    statistics anew at the end (`training.batchnorm`). ``rebalance``: weigh rare palette colours
-    more. ``ema_decay``: 0 leaves averaging out, otherwise an exponential moving average of weights and BatchNorm
-    statistics is what is validated and kept. ``split_seed`` cuts validation off the training set and stays the same
-    when ``seed`` is varied.
+    statistics anew at the end (`training.batchnorm`). ``rebalance``: weigh rare palette colours more. ``ema_decay``: 0
+    leaves averaging out, otherwise an exponential moving average of weights and BatchNorm statistics is what is
+    validated and kept. ``side``: of the squares that are cut out of photographs, ``final_side`` in the last quarter of
+    the epochs; ``chroma_loss``: weight of the distance in a*, b* beside the cross-entropy; ``learn_encoder``: beginnings
+    of the names of the pretrained layers that learn on, "" for all. ``split_seed`` cuts validation off the training set
+    and stays the same when ``seed`` is varied.
     """
 
     name: str
@@ -41,6 +43,10 @@ class Recipe:
     precise_batchnorm: bool = False
     rebalance: bool = False
     ema_decay: float = 0.0
+    side: int = 128
+    final_side: int = 0
+    chroma_loss: float = 0.0
+    learn_encoder: tuple[str, ...] = ()
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
 
     @property
@@ -54,11 +60,19 @@ class Recipe:
 
     def with_colours(self, colours: int | None, *, asked: bool) -> "Recipe":
         """Copy for a palette of so many colours; TrainingError where only a classification could do what is ``asked``."""
-        if self.kind.target != "palette":
+        if self.kind.target not in ("palette", "chroma-palette"):
             if asked or self.rebalance:
                 raise TrainingError(f"{self.model} does not classify into a palette: --colours and --rebalance mean nothing.")
             return self
         return self if colours is None else replace(self, arguments={**self.arguments, "num_colours": colours})
+
+    def with_encoder(self, encoder: str | None) -> "Recipe":
+        """Copy with another pretrained encoder, all of which learns; TrainingError for a network that has none."""
+        if encoder is None:
+            return self
+        if "encoder" not in self.arguments:
+            raise TrainingError(f"{self.model} has no encoder to choose: leave --encoder away.")
+        return replace(self, arguments={**self.arguments, "encoder": encoder}, learn_encoder=("",))
 
     def as_dict(self) -> dict[str, Any]:
         """All fields as plain values."""
@@ -82,7 +96,7 @@ _TUNED: Any = {
 # CSC321 (2018), assignment 2, as handed out
 _ASSIGNMENT: Any = {"learning_rate": 0.001, "batch_size": 10, "epochs": 25}
 # On top of the ten variants every batch is mirrored and shifted anew: without, the mean-chroma regressor learns the ten by
-# heart (1.3e-4 on unseen faces; 6e-5 with).
+# heart.
 _FACES: Any = {
     "learning_rate": 0.003, "batch_size": 50, "epochs": 20, "optimizer": "adamw", "weight_decay": 0.05, "folds": 10,
     "schedule": "one-cycle", "precision": "bf16-mixed", "precise_batchnorm": True, **_MIRROR_AND_SHIFT, "shift": 8,
@@ -94,6 +108,22 @@ _FACES_CHANGES: dict[str, Any] = {
 }
 # The Lab project's own, by their number of epochs: (epochs, learning rate, weight decay)
 _PROJECT = ((100, 0.005, 1e-7), (400, 1e-4, 1e-5), (50, 0.005, 1e-7))
+
+_PHOTO: Any = {
+    "learning_rate": 0.0015, "batch_size": 32, "epochs": 20, "optimizer": "adamw", "weight_decay": 0.02,
+    "schedule": "one-cycle", "ema_decay": 0.998, "precision": "bf16-mixed", "rebalance": True, "chroma_loss": 0.05,
+    "side": 128, "final_side": 160, "learn_encoder": ("blocks.4", "blocks.5", "blocks.6"),
+}  # fmt: skip
+_PHOTO_ARGUMENTS = {"num_colours": 128, "encoder": "efficientnet_lite0", "width": 64, "fusion": True, "dilation": True}
+# One change each to a training of a few epochs, for the table of what helps
+_PHOTO_ABLATIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "short": ({}, {}),
+    "no-rebalancing": ({}, {"rebalance": False}),
+    "no-fusion": ({"fusion": False}, {}),
+    "no-dilation": ({"dilation": False}, {}),
+    "no-chroma-loss": ({}, {"chroma_loss": 0.0}),
+    "regression": ({"num_colours": 0}, {"rebalance": False}),
+}
 
 _PALETTE_MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "cnn": ("cnn", _PALETTE),
@@ -124,6 +154,12 @@ def _recipes() -> list[Recipe]:
     for model, (network, arguments) in {**_LAB_MODELS, "fusion": ("fusion-colorizer", _MOBILENET)}.items():
         changes = _FACES_CHANGES.get(model, {})
         found.append(Recipe(f"{model}-tuned", model, network, arguments, **{**_FACES, **changes}))
+    found.append(Recipe("photo-tuned", "photo", "photo-colorizer", _PHOTO_ARGUMENTS, **_PHOTO))
+    cuda = {"learning_rate": 0.002, "batch_size": 64, "epochs": 40, "side": 192, "final_side": 256, "learn_encoder": ("",)}
+    found.append(Recipe("photo-cuda", "photo", "photo-colorizer", _PHOTO_ARGUMENTS, **{**_PHOTO, **cuda}))
+    for name, (arguments, changes) in _PHOTO_ABLATIONS.items():
+        options = {**_PHOTO, "epochs": 3, "final_side": 0, **changes}
+        found.append(Recipe(f"photo-{name}", "photo", "photo-colorizer", {**_PHOTO_ARGUMENTS, **arguments}, **options))
     return found
 
 

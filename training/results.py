@@ -17,6 +17,12 @@ _COLUMNS = {
     "of mean": ("expected_psnr", 1, "{:.2f}"),
     "colourfulness": ("colourfulness", 1, "{:.1f}"),
     "of truth": ("true_colourfulness", 1, "{:.1f}"),
+    "error below grey %": ("error_reduction", 100, "{:.1f}"),
+    "of saturated": ("saturated_error_reduction", 100, "{:.1f}"),
+    "colourfulness ratio": ("colourfulness_ratio", 1, "{:.2f}"),
+    "of saturated ": ("saturated_colourfulness_ratio", 1, "{:.2f}"),
+    "SSIM": ("ssim", 1, "{:.3f}"),
+    "near-grey %": ("near_grey", 100, "{:.1f}"),
 }
 
 

@@ -1,5 +1,6 @@
 """Training tasks: one LightningModule for each kind of loss."""
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import lightning as L
@@ -10,6 +11,8 @@ from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 from training.datasets.pictures import Batch
+from training.networks.photo import PhotoColorizer
+from training.palette import SoftLabels
 from training.recipes import Recipe
 
 
@@ -36,7 +39,7 @@ def augment(inputs: Tensor, target: Tensor, recipe: Recipe, generator: torch.Gen
     return moved, target if target.ndim == 2 else planes[:, 0].round().long() if target.ndim == 3 else planes
 
 
-class Task(L.LightningModule):
+class Task(L.LightningModule, ABC):
     """What all tasks share: optimiser, schedule, augmentation, and metrics that are logged at the end of an epoch.
 
     Batches: ``input`` (N, C, H, W) float32 and ``target``. Logs ``train_loss`` and ``validation_loss``.
@@ -53,9 +56,13 @@ class Task(L.LightningModule):
     def add_metrics(self) -> None:
         """Add to ``metrics``."""
 
+    @abstractmethod
     def step(self, split: str, output: Tensor, target: Tensor) -> Tensor:
         """Loss of a batch; updates the metrics of ``split``."""
-        raise NotImplementedError
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """What the optimiser learns, in groups that may have a learning rate ``lr`` of their own."""
+        return [{"params": [parameter for parameter in self.network.parameters() if parameter.requires_grad]}]
 
     def _forward(self, inputs: Tensor) -> Tensor:
         if self.recipe.precision != "32-true":
@@ -83,12 +90,13 @@ class Task(L.LightningModule):
     def configure_optimizers(self) -> Any:
         recipe = self.recipe
         kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
-        learning = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        optimizer = kind(learning, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+        groups = self.parameter_groups()
+        optimizer = kind(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
         if recipe.schedule == "constant":
             return optimizer
         steps = max(10, int(self.trainer.estimated_stepping_batches))  # PyTorch divides by 0.2 · steps - 1
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps, pct_start=0.2)
+        peaks = [group.get("lr", recipe.learning_rate) for group in groups]
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peaks, total_steps=steps, pct_start=0.2)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
@@ -129,4 +137,52 @@ class SquaredError(Task):
     def step(self, split: str, output: Tensor, target: Tensor) -> Tensor:
         loss = F.mse_loss(output, target)
         self.metrics[f"{split}_loss"].update(loss.detach(), len(output))
+        return loss
+
+
+class ChromaClassification(Task):
+    """Cross-entropy with soft labels over a palette of chroma, and the distance of the mean colour from the truth.
+
+    Output (N, K, h, w) logits over ``palette`` (K, 2) a*, b*, target (N, 2, h, w). The network's ``class_weights``
+    rebalance both by the true colour; ``recipe.chroma_loss`` weighs the distance. Without a palette, output is ab / 110
+    and the distance is all. Validation logs the same without rebalancing, and ``validation_ab_error``, the distance.
+    """
+
+    network: PhotoColorizer
+    palette: Tensor
+
+    def __init__(self, network: PhotoColorizer, recipe: Recipe, palette: Tensor) -> None:
+        super().__init__(network, recipe)
+        self.register_buffer("palette", palette, persistent=False)
+        self.labels = SoftLabels(palette.numpy()) if len(palette) else None
+        for name, parameter in network.encoder.named_parameters():
+            if not name.startswith(recipe.learn_encoder):
+                parameter.requires_grad_(False)
+
+    def add_metrics(self) -> None:
+        for split in ("train", "validation"):
+            self.metrics[f"{split}_ab_error"] = MeanMetric()
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        encoder = {id(parameter) for parameter in self.network.encoder.parameters()}
+        learning = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        groups = [{"params": [parameter for parameter in learning if id(parameter) not in encoder]}]
+        tuned = [parameter for parameter in learning if id(parameter) in encoder]
+        return [*groups, {"params": tuned, "lr": self.recipe.learning_rate / 5}] if tuned else groups
+
+    def step(self, split: str, output: Tensor, target: Tensor) -> Tensor:
+        rebalance = split == "train" and self.recipe.rebalance
+        if self.labels is None:
+            distance = (output * 110 - target).norm(dim=1)
+            loss = distance.mean()
+        else:
+            labels, weights = self.labels(target)
+            entropy = output.logsumexp(dim=1) - (output.gather(1, labels) * weights).sum(dim=1)
+            mean = torch.einsum("nkhw,kc->nchw", output.softmax(dim=1), self.palette)
+            distance = (mean - target).norm(dim=1)
+            per_cell = entropy + self.recipe.chroma_loss * distance
+            loss = (per_cell * self.network.class_weights[labels[:, 0]]).mean() if rebalance else per_cell.mean()
+        self.metrics[f"{split}_loss"].update(loss.detach(), len(output))
+        assert isinstance(loss, Tensor)
+        self.metrics[f"{split}_ab_error"].update(distance.detach().mean(), len(output))
         return loss

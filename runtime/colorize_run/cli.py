@@ -109,7 +109,13 @@ def main() -> None:
     """
 
 
-model_option = click.option("-m", "--model", help="A model's name, or the path of an .onnx file.  [default: unet]")
+def _number(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:
+    if value is not None and value != value:  # nan, which no range excludes
+        raise click.BadParameter("nan is no number.")
+    return value
+
+
+model_option = click.option("-m", "--model", help="A model's name, or the path of an .onnx file.  [default: photo]")
 device_option = click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),
@@ -128,11 +134,23 @@ device_option = click.option(
 @model_option
 @device_option
 @click.option("--raw", is_flag=True, help="The network's own picture at its working size, not joined with the photograph.")
+@click.option(
+    "--working-size",
+    type=click.IntRange(1),
+    metavar="PIXELS",
+    help="Short side at which the network sees the picture: less is faster, more is finer.  [default: the model's]",
+)
+@click.option(
+    "--temperature",
+    type=click.FloatRange(0.01, 10),
+    callback=_number,
+    help="Of a palette model: lower is more colourful, and blotchier.  [default: the model's]",
+)
 @click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
 @click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger pictures before decoding.  [default: 125000000]")
 def colorize(
-    images: tuple[str, ...], output: str | None, model: str | None, device: str, raw: bool, overwrite: bool,
-    max_pixels: int | None,
+    images: tuple[str, ...], output: str | None, model: str | None, device: str, raw: bool, working_size: int | None,
+    temperature: float | None, overwrite: bool, max_pixels: int | None,
 ) -> None:  # fmt: skip
     """Colourize IMAGE…: JPEG, PNG, WebP, TIFF or BMP; - reads one from stdin."""
     import warnings
@@ -145,7 +163,7 @@ def colorize(
     Image.MAX_IMAGE_PIXELS = None  # --max-pixels decides instead, and its message names the way out
     jobs = _plan([_STANDARD if name == "-" else Path(name) for name in images], output)
     options = Options(raw, overwrite, max_pixels or MAX_PIXELS, frozenset(_identity(source) for source, _, _ in jobs) - {None})
-    colorizer = _open_colorizer(model, device)
+    colorizer = _open_colorizer(model, device, working_size, temperature)
     codes = [_process(colorizer, job, options) for job in jobs]
     failed = [code for code in codes if code]
     if failed:
@@ -175,11 +193,11 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _open_colorizer(model: str | None, device: str) -> "Colorizer":
+def _open_colorizer(model: str | None, device: str, working_size: int | None, temperature: float | None) -> "Colorizer":
     from colorize_run.colorize import Colorizer
     from colorize_run.models import DEFAULT_COLORIZE_MODEL
 
-    colorizer = Colorizer(model or DEFAULT_COLORIZE_MODEL, device)
+    colorizer = Colorizer(model or DEFAULT_COLORIZE_MODEL, device, working_size=working_size, temperature=temperature)
     if device == "auto":
         _say(f"device: {colorizer.model.device.name} ({colorizer.model.device.reason})")
     return colorizer

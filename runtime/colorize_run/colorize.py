@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from colorize_run import colour, image_file
-from colorize_run.errors import ContractError, ModelFileError
+from colorize_run import colour, guided, image_file
+from colorize_run.errors import ContractError, ModelFileError, OptionError
 from colorize_run.image_file import Picture
 from colorize_run.models import DEFAULT_COLORIZE_MODEL
 from colorize_run.session import Model
@@ -53,19 +53,28 @@ class Colorizer:
     """Colourizes pictures with one model on one device.
 
     ``model``: a model's name or the path of its file; ``device``: auto, cpu or cuda; ``threads``: all that this
-    process may use when None. One instance may be used from several threads.
-    Errors: ModelFileError, ContractError, DeviceError.
+    process may use when None. ``working_size``: short side at which the network sees a picture, instead of the
+    contract's; ``temperature`` of a palette's annealed mean, instead of the model's: lower is more colourful.
+    One instance may be used from several threads.
+    Errors: ModelFileError, ContractError, DeviceError, OptionError for what the model cannot do.
     """
 
-    def __init__(self, model: str | Path = DEFAULT_COLORIZE_MODEL, device: str = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self, model: str | Path = DEFAULT_COLORIZE_MODEL, device: str = "auto", threads: int | None = None, *,
+        working_size: int | None = None, temperature: float | None = None,
+    ) -> None:  # fmt: skip
         self.model = Model(str(model), device, threads)
         self.contract = self.model.contract
         if self.contract.task != "colorize":
             raise ContractError(f"{self.model.path} is a model for {self.contract.task}, not for colourizing.")
+        self.working_size = self.contract.working_size.with_short_side(working_size)
+        if temperature is not None and not self.model.has_temperature:
+            raise OptionError(f"{self.model.path} has no temperature that could be set: leave --temperature away.")
+        self._settings = {} if temperature is None else {"temperature": np.array(temperature, np.float32)}
 
     def predict(self, image: Image.Image | FloatArray) -> Prediction:
         """Run the network on a picture: a Pillow image of mode L or RGB, or float32 (H, W) grey, sRGB-encoded, 0..1."""
-        return self._run(self._working_planes(image))
+        return self._run(self._planes(self._reduced(image)))
 
     def colorize(self, image: Image.Image) -> Image.Image:
         """Colourize a Pillow image of any mode that has one meaning; returns RGB (RGBA where it has alpha).
@@ -102,11 +111,14 @@ class Colorizer:
         result.notes = picture.notes
         return data, result
 
-    def _working_planes(self, image: Image.Image | FloatArray) -> FloatArray:
-        """The picture as the network shall see it: (1, h, w) grey or (3, h, w) R, G, B, 0..1."""
+    def _reduced(self, image: Image.Image | FloatArray) -> npt.NDArray[Any]:
+        """The picture at the size at which the network shall see it: (h, w) or (h, w, 3), bytes or floats."""
         if not isinstance(image, Image.Image):
             image = Image.fromarray(image)  # mode F
-        small = np.asarray(colour.resize(image, self.contract.working_size.fit(*image.size)))
+        return np.asarray(colour.resize(image, self.working_size.fit(*image.size)))
+
+    def _planes(self, small: npt.NDArray[Any]) -> FloatArray:
+        """The reduced picture as the network's input: (1, h, w) grey or (3, h, w) R, G, B, 0..1."""
         if self.model.input == "grey":
             return colour.to_grey(small, self.contract.grey_weights)[None]
         if small.ndim == 2:
@@ -115,9 +127,9 @@ class Colorizer:
 
     def _run(self, planes: FloatArray) -> Prediction:
         h, w = planes.shape[1:]
-        size = self.contract.working_size
+        size = self.working_size
         padded = np.pad(planes, ((0, 0), (0, size.pad(h) - h), (0, size.pad(w) - w)), mode="edge")
-        outputs = self.model.run({self.model.input: padded[None]})
+        outputs = self.model.run({self.model.input: padded[None], **self._settings})
         if outputs["ab"].shape != (1, 2, *padded.shape[1:]) or not np.isfinite(outputs["ab"]).all():
             raise ModelFileError(f"{self.model.path} gave chroma that is no number, or of another size than its input.")
         rgb = outputs.get("rgb")
@@ -140,34 +152,37 @@ class Colorizer:
         with ThreadPoolExecutor(threads) as pool:
             copying = pool.submit(_to_array, picture.pixels)  # meanwhile, the network looks at the picture
             with result.stage("resize"):
-                planes = self._working_planes(picture.pixels)
+                small = self._reduced(picture.pixels)
             with result.stage("network"):
-                prediction = self._run(planes)
+                ab = self._run(self._planes(small)).ab
             with result.stage("join"):
+                radius = max(1, round(guided.RADIUS * min(small.shape[:2])))
+                chroma = guided.slopes_and_offsets(colour.perceived(small), ab, radius)
                 picture.pixels = copying.result()  # a large picture's Pillow image goes before its result comes
-                picture.pixels, moved = _join(picture.pixels, prediction.ab, pool, threads)
+                picture.pixels, moved = _join(picture.pixels, chroma, pool, threads)
         result.moved_share = moved / (width * height)
 
 
-def _join(source: npt.NDArray[Any], ab: FloatArray, pool: ThreadPoolExecutor, threads: int) -> tuple[Image.Image, int]:
+def _join(source: npt.NDArray[Any], planes: FloatArray, pool: ThreadPoolExecutor, threads: int) -> tuple[Image.Image, int]:
     """Join luminance and chroma tile by tile, so that no full-size float array ever exists.
 
+    ``planes`` (4, h, w) are those of `guided.slopes_and_offsets`.
     Returns the picture, of mode RGBX, and the number of pixels whose chroma had to give way.
     """
     height, width = source.shape[:2]
     target = np.empty((height, width, 4), np.uint8)
-    chroma = ChromaRows(ab, width, height)
+    chroma = ChromaRows(planes, width, height)
     tiles = _tiles(width, height)
 
     def share(first: int) -> int:
         """Every ``threads``-th tile, beginning with the ``first``."""
         top, bottom, left, right = tiles[0]  # none is larger
         joiner, moved = colour.Joiner((bottom - top) * (right - left)), 0
-        buffer = np.empty(2 * (bottom - top) * (right - left), np.float32)
+        buffer = np.empty(len(planes) * (bottom - top) * (right - left), np.float32)
         for top, bottom, left, right in tiles[first::threads]:
-            shape = 2, bottom - top, right - left
-            ab_tile = chroma.between(top, bottom, left, right, out=buffer[: np.prod(shape)].reshape(shape))
-            moved += joiner.join(source[top:bottom, left:right], ab_tile, target[top:bottom, left:right])
+            shape = len(planes), bottom - top, right - left
+            tile = chroma.between(top, bottom, left, right, out=buffer[: np.prod(shape)].reshape(shape))
+            moved += joiner.join(source[top:bottom, left:right], tile, target[top:bottom, left:right])
         return moved
 
     moved = sum(pool.map(share, range(threads)))
@@ -200,15 +215,15 @@ def _to_array(image: Image.Image | FloatArray) -> npt.NDArray[Any]:
 
 
 class ChromaRows:
-    """Chroma enlarged to a picture's width and height, bilinear, a few rows at a time."""
+    """Planes (n, h, w) enlarged to a picture's width and height, bilinear, a few rows at a time."""
 
-    def __init__(self, ab: FloatArray, width: int, height: int) -> None:
-        planes = [colour.resize(Image.fromarray(plane), (width, plane.shape[0])) for plane in np.ascontiguousarray(ab)]
-        self._wide = np.stack([np.asarray(plane) for plane in planes])  # (2, h, width)
+    def __init__(self, planes: FloatArray, width: int, height: int) -> None:
+        wide = [colour.resize(Image.fromarray(plane), (width, plane.shape[0])) for plane in np.ascontiguousarray(planes)]
+        self._wide = np.stack([np.asarray(plane) for plane in wide])  # (n, h, width)
         self._height = height
 
     def between(self, top: int, bottom: int, left: int, right: int, out: FloatArray) -> FloatArray:
-        """Rows top..bottom-1 of columns left..right-1, written into ``out`` (2, bottom - top, right - left)."""
+        """Rows top..bottom-1 of columns left..right-1, written into ``out`` (n, bottom - top, right - left)."""
         h = self._wide.shape[1]
         centre = ((np.arange(top, bottom) + 0.5) * (h / self._height) - 0.5).clip(0, h - 1)
         upper = centre.astype(np.intp)

@@ -20,8 +20,8 @@ _LINEAR_RGB_TO_XYZ = np.array(
     [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
 )
 # Rows divided by the white, so that X/Xn = Y/Yn = Z/Zn = 1 for white and every grey has a* = b* = 0 exactly.
-_TO_XYZ = _LINEAR_RGB_TO_XYZ / _LINEAR_RGB_TO_XYZ.sum(axis=1, keepdims=True)
-_FROM_XYZ = np.linalg.inv(_TO_XYZ)
+TO_XYZ = _LINEAR_RGB_TO_XYZ / _LINEAR_RGB_TO_XYZ.sum(axis=1, keepdims=True)
+_FROM_XYZ = np.linalg.inv(TO_XYZ)
 _C = 6 / 29  # where f(t) of CIELAB turns from a cube root into a line
 
 # Linear light in steps of 1/65535 -> sRGB byte. The steepest part of the sRGB curve is 12.92, so that one step
@@ -44,7 +44,7 @@ def linear_to_srgb(linear: FloatArray) -> FloatArray:
 # The half puts each entry in the middle of its step, so that a level may be cut off instead of rounded.
 _ENCODE = np.rint(linear_to_srgb((np.arange(_LEVELS + 1, dtype=np.float32) + 0.5) / _LEVELS) * 255).astype(np.uint8)
 _DECODE = srgb_to_linear(np.arange(256, dtype=np.float32) / 255)
-_Y_WEIGHTS = _TO_XYZ[1:2].astype(np.float32)
+_Y_WEIGHTS = TO_XYZ[1:2].astype(np.float32)
 _XYZ_TO_LEVELS = (_FROM_XYZ * _LEVELS).astype(np.float32)
 
 
@@ -60,7 +60,7 @@ def _f_inverse(u: FloatArray) -> FloatArray:
 
 def srgb_to_lab(encoded: FloatArray) -> FloatArray:
     """sRGB-encoded (..., 3), 0..1 -> CIELAB (..., 3): L* 0..100, a* and b* about -110..110."""
-    xyz = srgb_to_linear(encoded) @ _TO_XYZ.T.astype(np.float32)
+    xyz = srgb_to_linear(encoded) @ TO_XYZ.T.astype(np.float32)
     x, y, z = (_f(np.ascontiguousarray(xyz[..., i])) for i in range(3))
     lab: FloatArray = np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
     return lab
@@ -84,6 +84,11 @@ def luminance(pixels: Pixels) -> FloatArray:
 def lightness(pixels: Pixels) -> FloatArray:
     """CIELAB L*, 0..100, as (H, W): from grey or RGB, bytes or floats, as `luminance` takes them."""
     return 116 * _f(luminance(pixels)) - 16
+
+
+def perceived(pixels: Pixels) -> FloatArray:
+    """CIELAB's f(Y), (L* + 16) / 116, 0.138..1, as (H, W): from grey or RGB, bytes or floats, as `luminance` takes them."""
+    return _f(luminance(pixels))
 
 
 def to_grey(rgb: Pixels, weights: Sequence[float]) -> FloatArray:
@@ -126,7 +131,8 @@ class Joiner:
     def join(self, pixels: Pixels, ab: FloatArray, out: ByteArray) -> int:
         """Join a strip's own luminance with new chroma into ``out``.
 
-        ``pixels``: grey (H, W) or RGB (H, W, 3), bytes or floats 0..1, sRGB-encoded; ``ab``: (2, H, W) CIELAB a*, b*;
+        ``pixels``: grey (H, W) or RGB (H, W, 3), bytes or floats 0..1, sRGB-encoded; ``ab``: (2, H, W) CIELAB a*, b*, or
+        (4, H, W) slopes and offsets of a* and b* as straight lines over `perceived` luminance (`colorize_run.guided`);
         ``out``: (H, W, 4) bytes, R, G, B and a fourth that means nothing, as Pillow's mode RGBX has it.
         Returns the number of pixels whose chroma sRGB cannot show at their luminance: those are moved straight
         towards grey in linear light, which keeps their luminance, as clipping would not.
@@ -137,10 +143,13 @@ class Joiner:
         xyz = self._three[0][: 3 * n].reshape(3, h, w)
         self._luminance(pixels, xyz[1])
         self._f(xyz[1], fy, scratch)
-        cv2.scaleAdd(ab[0], 1 / 500, fy, dst=u)
-        self._f_inverse(u, scratch, out=xyz[0])
-        cv2.scaleAdd(ab[1], -1 / 200, fy, dst=u)
-        self._f_inverse(u, scratch, out=xyz[2])
+        for plane, (axis, scale) in enumerate(((0, 1 / 500), (2, -1 / 200))):
+            chroma = ab[plane]
+            if len(ab) == 4:
+                chroma = np.multiply(ab[plane], fy, out=scratch)
+                np.add(chroma, ab[plane + 2], out=scratch)
+            cv2.scaleAdd(chroma, scale, fy, dst=u)
+            self._f_inverse(u, scratch, out=xyz[axis])
         levels = np.matmul(_XYZ_TO_LEVELS, xyz.reshape(3, n), out=self._three[1][: 3 * n].reshape(3, n))
         np.multiply(xyz[1], np.float32(_LEVELS), out=fy)
         moved = self._move_into_gamut(levels, fy.ravel(), out=xyz.reshape(3, n))

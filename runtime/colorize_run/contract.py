@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from colorize_run.errors import ContractError
+from colorize_run.errors import ContractError, OptionError
 
 VERSION = 1
 CONTRACT_KEY = "colorize_run.contract"
@@ -44,6 +44,16 @@ class WorkingSize:
             self.multiple > 0 and 0 < self.minimum <= self.maximum and 0 < self.short_side <= self.maximum
         ):
             raise ContractError(f"The contract's working size is impossible: {dataclasses.asdict(self)}.")
+
+    def with_short_side(self, short_side: int | None) -> "WorkingSize":
+        """Copy for another short side, as far as the largest size allows; OptionError above that."""
+        if short_side is None:
+            return self
+        if not self.minimum <= short_side <= self.maximum:
+            raise OptionError(
+                f"A working size of {short_side} is not possible with this model: {self.minimum} to {self.maximum} pixels."
+            )
+        return dataclasses.replace(self, short_side=short_side)
 
     def fit(self, width: int, height: int) -> tuple[int, int]:
         """(width, height) of a picture as the network shall see it, before padding."""

@@ -17,6 +17,12 @@ class ContractError(ModelFileError):
     """A model file without a contract, or with one that this version cannot honour."""
 
 
+class OptionError(ColorizeRunError):
+    """An option that the model cannot honour."""
+
+    exit_code = 2
+
+
 class DeviceError(ColorizeRunError):
     """The device that was asked for is not available, or was lost."""
 

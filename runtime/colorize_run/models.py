@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from colorize_run.errors import ModelFileError
 if TYPE_CHECKING:
     from colorize_run.contract import Contract
 
-DEFAULT_COLORIZE_MODEL = "unet"
+DEFAULT_COLORIZE_MODEL = "photo"
 
 _FOLDERS = (Path(__file__).parent / "models", Path(__file__).parents[2] / "artifacts")
 
@@ -54,7 +55,8 @@ class Entry:
         """Name, task, size, score and training data, for a person."""
         contract = self.contract
         size = f"{self.size / 1e6:.1f} MB"
-        return self.path.stem, contract.task, size, _score(contract.metrics), contract.training_data
+        learnt = textwrap.shorten(contract.training_data, 80, placeholder=" …")
+        return self.path.stem, contract.task, size, _score(contract.metrics), learnt
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, as plain values."""
@@ -75,6 +77,8 @@ def _score(metrics: Mapping[str, float]) -> str:
     figures = {name.removeprefix("validation_"): value for name, value in metrics.items()}
     if "accuracy" in figures:
         return f"accuracy {figures['accuracy']:.1%}"
+    if "error_reduction" in figures:
+        return f"a*b* error {figures['error_reduction']:.1%} below grey"
     if "mse" in figures:
         return f"MSE {figures['mse']:.2e}"
     return ", ".join(f"{name} {value:.3g}" for name, value in list(figures.items())[:1])

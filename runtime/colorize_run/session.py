@@ -210,6 +210,11 @@ class Model:
         return str(self._session.get_inputs()[0].name)
 
     @property
+    def has_temperature(self) -> bool:
+        """Whether ``temperature``, a number, may be given to `run` beside the input."""
+        return any(node.name == "temperature" for node in self._session.get_overridable_initializers())
+
+    @property
     def outputs(self) -> tuple[str, ...]:
         """Names of the network's outputs."""
         return tuple(str(node.name) for node in self._session.get_outputs())

@@ -30,8 +30,9 @@ from export.signatures import lightness as in_graph_lightness
 from export.specifications import SPECIFICATIONS, Specification
 from export.to_onnx import check, export, wrap
 from training.checkpoint import Checkpoint, load
-from training.networks import build
+from training.networks import NETWORKS, build
 from training.networks.lab import ChromaRegressor
+from training.palette import palette_to_ab
 from training.recipes import MODELS as RECIPE_MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,7 +57,7 @@ def test_one_file_that_old_runtimes_read(exported: Path) -> None:
     assert model.ir_version <= 10
     assert {entry.domain: entry.version for entry in model.opset_import} == {"": 18}
     assert not any(tensor.external_data for tensor in model.graph.initializer)
-    assert [node.name for node in model.graph.input] == ["grey"]
+    assert [node.name for node in model.graph.input] == ["grey", "temperature"]
     assert [node.name for node in model.graph.output] == ["ab", "rgb"]
     shape = [dim.dim_param for dim in model.graph.input[0].type.tensor_type.shape.dim]
     assert shape[0]
@@ -167,7 +168,8 @@ def test_committed_models_prove_themselves(name: str) -> None:
     parity = model.contract.parity
     allowed = Finding("", "", "ab", 0, 0, parity["float64"]).allowed
     assert all(parity[backend] <= allowed for backend in ("onnxruntime", "onnxruntime-unoptimised", "onnx.reference"))
-    assert not has_spread_filters(onnx.load(ROOT / "artifacts" / f"{name}.onnx"))
+    if not name.endswith("-int8"):  # whose filters are computed from bytes
+        assert not has_spread_filters(onnx.load(ROOT / "artifacts" / f"{name}.onnx"))
 
 
 def test_rounding_of_float32_itself_is_no_drift_but_nothing_else_is_excused() -> None:
@@ -198,7 +200,8 @@ def test_model_card_tells_the_files_figures(name: str) -> None:
     cards = (ROOT / "artifacts" / "README.md").read_text().split("\n## ")
     (card,) = [card for card in cards if card.startswith(f"`{name}.onnx`")]
     contract = Model(str(ROOT / "artifacts" / f"{name}.onnx"), "cpu").contract
-    formats = {"validation_loss": "{:.4f}", "validation_accuracy": "{:.2%}", "validation_mse": "{:.2e}"}
+    formats = {"validation_loss": "{:.4f}", "validation_accuracy": "{:.2%}", "validation_mse": "{:.2e}",
+               "validation_error_reduction": "{:.1%}"}  # fmt: skip
     told = {metric: form.format(contract.metrics[metric]) for metric, form in formats.items() if metric in contract.metrics}
     assert told
     for figure in told.values():
@@ -219,6 +222,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "chroma-tanh": {"architecture": 2, "output": "tanh"},
     "chroma-large": {"architecture": 2, "output": "tanh"},
     "fusion": {"architecture": 2, "classifier": "test_efficientnet", "classifier_size": 32},
+    "photo": {"num_colours": 6, "encoder": "test_efficientnet", "width": 8},
 }
 
 
@@ -228,9 +232,8 @@ def untrained(name: str) -> Checkpoint:
     network = build(SPECIFICATIONS[name].network, SMALL[name])
     if isinstance(network, ChromaRegressor):
         network.linear.weight.data.mul_(100)  # or it would say the same of every picture, and its range be nothing
-    return Checkpoint(
-        name, SPECIFICATIONS[name].network, SMALL[name], network.state_dict(), TINY.colours, {}, {"a": 0.5}, "none"
-    )
+    colours = palette_to_ab(TINY.colours) if NETWORKS[SPECIFICATIONS[name].network].on_photos else TINY.colours
+    return Checkpoint(name, SPECIFICATIONS[name].network, SMALL[name], network.state_dict(), colours, {}, {"a": 0.5}, "none")
 
 
 @pytest.mark.parametrize("name", SMALL)

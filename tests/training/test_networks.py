@@ -107,6 +107,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "chroma-regressor": {"architecture": 2},
     "chroma-colorizer": {"architecture": 2, "output": "tanh"},
     "fusion-colorizer": {"architecture": 2, "classifier": "test_efficientnet", "classifier_size": 32},
+    "photo-colorizer": {"num_colours": 5, "encoder": "test_efficientnet", "width": 8},
 }
 
 
@@ -122,10 +123,11 @@ def test_every_network_is_tested() -> None:
 @pytest.mark.parametrize("network", SMALL)
 def test_output_has_the_shape_of_the_target(network: str) -> None:
     built = build(network, SMALL[network]).eval()
-    channels = {"palette": 5, "rgb": 3, "chroma": 2, "mean-chroma": 2}[NETWORKS[network].target]
+    channels = {"palette": 5, "rgb": 3, "chroma": 2, "mean-chroma": 2, "chroma-palette": 5}[NETWORKS[network].target]
     for n, h, w in ((1, 1, 1), (3, 2, 1), (2, 1, 3)):
         x = small_input(network, n, h, w)
-        spatial = () if network == "chroma-regressor" else tuple(x.shape[2:])
+        cell = 4 if network == "photo-colorizer" else 1
+        spatial = () if network == "chroma-regressor" else tuple(side // cell for side in x.shape[2:])
         assert built(x).shape == (n, channels, *spatial)
 
 

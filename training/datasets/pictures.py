@@ -1,6 +1,8 @@
 """What all data sets share: pictures in memory, seeded splits, and loaders whose order can be resumed."""
 
-from typing import Any
+import hashlib
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 import lightning as L
 import numpy as np
@@ -36,6 +38,13 @@ class Pictures(Dataset[Batch]):
     def __init__(self, inputs: Tensor, target: Tensor) -> None:
         self.input, self.target = inputs, target
 
+    def fingerprint(self) -> str:
+        """SHA-256 of all inputs and targets."""
+        digest = hashlib.sha256()
+        for tensor in (self.input, self.target):
+            digest.update(tensor.contiguous().numpy().reshape(-1).view(np.uint8).data)
+        return digest.hexdigest()
+
     def __len__(self) -> int:
         return len(self.input)
 
@@ -44,6 +53,7 @@ class Pictures(Dataset[Batch]):
 
     def __getitems__(self, indices: list[int]) -> Batch:
         """A whole batch at once: DataLoader calls this instead of one ``__getitem__`` a picture."""
+        indices = [index % len(self) for index in indices]
         target = self.target[indices]
         return {"input": self.input[indices].float(), "target": target.float() if target.is_floating_point() else target.long()}
 
@@ -53,24 +63,49 @@ def _as_is(batch: Any) -> Any:
     return batch
 
 
-class PictureData(L.LightningDataModule):
-    """Training and validation loaders over two data sets."""
+class Samples(Protocol):
+    """A data set in memory that makes whole batches."""
 
-    def __init__(self, train: Pictures, validation: Pictures, batch_size: int, seed: int) -> None:
+    def __len__(self) -> int: ...
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        """A batch; index k·len + i is the k-th time that sample i is asked for, where that makes a difference."""
+        ...
+
+    def fingerprint(self) -> str:
+        """SHA-256 of what the samples are made of."""
+        ...
+
+
+class EpochSampler(DistributedSampler[Any]):
+    """Indices that tell the epoch: k·len + i is sample i in epoch k."""
+
+    def __iter__(self) -> Iterator[int]:
+        return (self.epoch * len(self.dataset) + index for index in super().__iter__())  # type: ignore[arg-type]
+
+
+class PictureData(L.LightningDataModule):
+    """Training and validation loaders over two data sets; ``workers`` processes make the batches (0: this one)."""
+
+    def __init__(self, train: Samples, validation: Samples, batch_size: int, seed: int, workers: int = 0) -> None:
         super().__init__()
         self.train, self.validation, self.batch_size, self.seed = train, validation, batch_size, seed
+        self.workers = workers
         if not len(validation):
             raise TrainingError(f"{len(train)} pictures are too few: a tenth of all is for validation, and that is none.")
         if len(train) < batch_size:
             raise TrainingError(f"{len(train)} pictures are too few for batches of {batch_size}.")
 
-    def _loader(self, dataset: Pictures, *, shuffle: bool) -> DataLoader[Batch]:
+    def _loader(self, dataset: Samples, *, shuffle: bool) -> DataLoader[Batch]:
         trainer = self.trainer
         replicas, rank = (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
         # The order depends on seed and epoch alone (Lightning tells the sampler its epoch), never on how many
         # random numbers were drawn before: a resumed run sees the batches that an uninterrupted one sees.
-        sampler: DistributedSampler[Batch] = DistributedSampler(dataset, replicas, rank, shuffle=shuffle, seed=self.seed)
-        return DataLoader(dataset, self.batch_size, sampler=sampler, collate_fn=_as_is, drop_last=shuffle)
+        sampler = EpochSampler(dataset, replicas, rank, shuffle=shuffle, seed=self.seed)  # type: ignore[arg-type]
+        return DataLoader(
+            dataset, self.batch_size, sampler=sampler, collate_fn=_as_is, drop_last=shuffle,  # type: ignore[arg-type]
+            num_workers=self.workers, persistent_workers=self.workers > 0,
+        )  # fmt: skip
 
     def train_dataloader(self) -> DataLoader[Batch]:
         return self._loader(self.train, shuffle=True)

@@ -8,9 +8,10 @@ from torch import nn
 
 from training.networks.colour_cnn import CNN, RegressionCNN
 from training.networks.lab import ChromaColorizer, ChromaRegressor, FusionColorizer
+from training.networks.photo import PhotoColorizer
 from training.networks.unet import DeepUNet, DilatedUNet, DownsizedUNet, UNet
 
-Target = Literal["palette", "rgb", "chroma", "mean-chroma"]
+Target = Literal["palette", "rgb", "chroma", "mean-chroma", "chroma-palette"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,8 @@ class Network:
     """A kind of network: its class, and what it predicts.
 
     ``target``: "palette" logits over palette colours, "rgb" the picture itself, "chroma" scaled a*, b* of each
-    pixel, "mean-chroma" of the picture. ``sees_colour``: the input is R, G, B instead of grey.
+    pixel, "mean-chroma" of the picture, "chroma-palette" logits over a palette of a*, b*, or a*, b* themselves, of each cell
+    of 4 x 4 pixels. ``sees_colour``: the input is R, G, B instead of grey.
     """
 
     build: Callable[..., nn.Module]
@@ -27,8 +29,13 @@ class Network:
 
     @property
     def on_faces(self) -> bool:
-        """Whether the network is of the Lab family, which learns from faces; the others learn from CIFAR-10."""
+        """Whether the network is of the Lab family, which learns from faces."""
         return self.target in ("chroma", "mean-chroma")
+
+    @property
+    def on_photos(self) -> bool:
+        """Whether the network learns from photographs; those that learn neither from them nor from faces do from CIFAR-10."""
+        return self.target == "chroma-palette"
 
 
 NETWORKS: dict[str, Network] = {
@@ -41,13 +48,14 @@ NETWORKS: dict[str, Network] = {
     "chroma-regressor": Network(ChromaRegressor, "mean-chroma"),
     "chroma-colorizer": Network(ChromaColorizer, "chroma"),
     "fusion-colorizer": Network(FusionColorizer, "chroma"),
+    "photo-colorizer": Network(PhotoColorizer, "chroma-palette"),
 }
 
 
 # Sides of a picture must be multiples of these.
 STRIDES = {
     "cnn": 4, "regression-cnn": 4, "unet": 4, "dilated-unet": 4, "downsized-unet": 4, "deep-unet": 8,
-    "chroma-regressor": 64, "chroma-colorizer": 64, "fusion-colorizer": 64,
+    "chroma-regressor": 64, "chroma-colorizer": 64, "fusion-colorizer": 64, "photo-colorizer": 32,
 }  # fmt: skip
 
 

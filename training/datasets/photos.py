@@ -1,0 +1,241 @@
+"""Colour photographs of any size, from folders and zip archives, for the photo colourizer."""
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from colorize_run import colour
+from PIL import Image
+from torch.utils.data import Dataset
+
+from training.datasets.ageing import LUMA, aged
+from training.datasets.pictures import Batch
+from training.errors import TrainingError
+from training.progress import track
+
+CELL = 4  # pixels of the picture along one side of a cell whose chroma is predicted
+STORED_SIDE = 192  # short side in memory; crops are cut out of this
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+_OTHERS = ("face_images", "trimaps", "__macosx")  # what lies beside photographs and is none, or not for this
+_NEAR_GREY = 6.0  # mean chroma; below, a picture teaches that things are grey
+_NEAR_DUPLICATE = 4  # bits of 64 in which the hashes of one picture's copies may differ
+ByteArray = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Photographs in memory: ``images`` (H, W, 3) uint8 each, and the archive or folder that each is from."""
+
+    images: list[ByteArray]
+    sources: list[str]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, chosen: slice) -> "Photos":
+        return Photos(self.images[chosen], self.sources[chosen])
+
+    def subset(self, indices: npt.NDArray[np.int64]) -> "Photos":
+        """Those at ``indices``, in that order."""
+        return Photos([self.images[i] for i in indices], [self.sources[i] for i in indices])
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all pixels."""
+        digest = hashlib.sha256()
+        for image in self.images:
+            digest.update(str(image.shape).encode() + image.tobytes())
+        return digest.hexdigest()
+
+
+def load_photos(data_dir: Path) -> Photos:
+    """Load every colour photograph under ``data_dir``, a folder or a zip archive, archives in folders included.
+
+    They are reduced to a short side of STORED_SIDE. Near-grey ones are left out, and so are faces and masks of other
+    data sets that lie beside them. Files that cannot be read are an error. Errors: TrainingError.
+    """
+    images, sources = [], []
+    for name, source, data in _files(data_dir):
+        image = _read(data, name)
+        if mean_chroma(image) >= _NEAR_GREY:
+            images.append(image)
+            sources.append(source)
+    if not images:
+        raise TrainingError(f"There are no colour photographs ({', '.join(_SUFFIXES)}) in {data_dir}.")
+    return Photos(images, sources)
+
+
+def _wanted(name: str) -> bool:
+    lower = name.lower()
+    return lower.endswith(_SUFFIXES) and not Path(name).name.startswith(".") and not any(part in lower for part in _OTHERS)
+
+
+def _files(data_dir: Path) -> Iterator[tuple[str, str, bytes | Path]]:
+    """(name, source, contents or path) of each picture file, in an order that does not depend on the file system."""
+    if not data_dir.exists():
+        raise TrainingError(f"{data_dir} does not exist.")
+    paths = [data_dir] if data_dir.is_file() else sorted(path for path in data_dir.rglob("*") if path.is_file())
+    for path in paths:
+        if path.suffix.lower() == ".zip" and not any(part in path.name.lower() for part in _OTHERS):
+            try:
+                with zipfile.ZipFile(path) as archive:
+                    names = sorted(name for name in archive.namelist() if _wanted(name))
+                    for name in track(names, f"Reading {path.name}"):
+                        yield f"{path}/{name}", _source(path.stem, name), archive.read(name)
+            except (OSError, RuntimeError, zipfile.BadZipFile) as error:  # RuntimeError: an encrypted member
+                raise TrainingError(f"{path} cannot be read: {error}") from error
+        elif _wanted(str(path.relative_to(data_dir))):
+            yield str(path), path.parent.name, path
+
+
+def _source(archive: str, name: str) -> str:
+    """The archive, with the set that a file's name begins with where it holds several: ``weather_cloudy10.jpg``."""
+    first, _, rest = Path(name).stem.partition("_")
+    return f"{archive}/{first}" if archive.startswith("general") and rest else archive
+
+
+def _read(data: bytes | Path, name: str) -> ByteArray:
+    try:
+        with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as image:
+            rgb = image.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise TrainingError(f"The photograph {name} cannot be read: {type(error).__name__}.") from error
+    scale = min(1.0, STORED_SIDE / min(rgb.size))
+    size = max(1, round(rgb.width * scale)), max(1, round(rgb.height * scale))
+    return np.array(colour.resize(rgb, size))
+
+
+def mean_chroma(image: ByteArray) -> float:
+    """Mean distance from grey in a*, b* of a picture (H, W, 3)."""
+    small = cv2.resize(image, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32) / np.float32(255)
+    return float(np.hypot(*colour.srgb_to_lab(small)[..., 1:].transpose(2, 0, 1)).mean())
+
+
+def near_duplicates(images: list[ByteArray]) -> npt.NDArray[np.int64]:
+    """Group of each picture: the smallest index among the pictures that it is linked to by near-duplicates.
+
+    Two pictures are near-duplicates when their difference hashes (8 x 8 bits) differ in at most four bits.
+    """
+    hashes = np.array([_difference_hash(image) for image in images], np.uint64)
+    group = np.arange(len(images))
+    for i in range(1, len(images)):
+        near = np.flatnonzero(np.bitwise_count(hashes[:i] ^ hashes[i]) <= _NEAR_DUPLICATE)
+        for other in dict.fromkeys(group[near].tolist()):
+            low, high = min(group[i], other), max(group[i], other)
+            group[: i + 1][group[: i + 1] == high] = low
+    return group
+
+
+def _difference_hash(image: ByteArray) -> int:
+    grey = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (9, 8), interpolation=cv2.INTER_AREA).astype(np.int16)
+    return int.from_bytes(np.packbits(grey[:, 1:] > grey[:, :-1]).tobytes(), "big")
+
+
+def split(photos: Photos, seed: int, fraction: float = 0.1) -> tuple[Photos, Photos]:
+    """Training and validation photographs (1 - fraction, fraction), every group of near-duplicates on one side."""
+    group = near_duplicates(photos.images)
+    names = np.unique(group)
+    held_out = np.random.default_rng(seed).permutation(names)[: round(len(names) * fraction)]
+    validation = np.isin(group, held_out)
+    order = np.random.default_rng(seed).permutation(len(photos))  # so that any first few are a mixture of sources
+    return photos.subset(order[~validation[order]]), photos.subset(order[validation[order]])
+
+
+def load_split(data_dir: Path, name: str, seed: int) -> Photos:
+    """Load the split ``name`` of the photographs: train, validation, or all. Errors: TrainingError."""
+    if name == "test":
+        raise TrainingError("The photographs have no official test split; take train, validation or all.")
+    photos = load_photos(data_dir)
+    if name == "all":
+        return photos
+    return split(photos, seed)[name == "validation"]
+
+
+def square(image: ByteArray, side: int) -> ByteArray:
+    """The middle square of a picture at ``side`` x ``side``."""
+    h, w = image.shape[:2]
+    short = min(h, w)
+    top, left = (h - short) // 2, (w - short) // 2
+    return np.asarray(colour.resize(Image.fromarray(image[top : top + short, left : left + short]), (side, side)))
+
+
+class PhotoSamples(Dataset[Batch]):
+    """Square samples of photographs: ``input`` (N, 1, S, S) grey 0..1, ``target`` (N, 2, S/4, S/4) mean a*, b* of cells.
+
+    With ``augment``, sample k·len + i is the k-th variant of picture i: a random crop, mirrored or not, made grey as
+    history might have (`training.datasets.ageing`), now and then in a scan's border. What is drawn depends on
+    ``seed`` and k·len + i alone. Without, it is the middle square and its luma. The last quarter of ``epochs`` is of
+    ``final_side``, if that is given.
+    """
+
+    def __init__(self, photos: Photos, side: int, seed: int, *, augment: bool, final_side: int = 0, epochs: int = 0) -> None:
+        self.photos, self.side, self.seed, self.augment = photos, side, seed, augment
+        self.final_side, self.final_epoch = final_side or side, epochs - epochs // 4
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the photographs."""
+        return self.photos.fingerprint()
+
+    def __getitem__(self, index: int) -> Batch:
+        return {name: value[0] for name, value in self.__getitems__([index]).items()}
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        """A whole batch at once: DataLoader calls this instead of one ``__getitem__`` a picture."""
+        samples = [self._sample(index) for index in indices]
+        grey, ab = (np.stack(part) for part in zip(*samples, strict=True))
+        return {"input": torch.from_numpy(grey[:, None]), "target": torch.from_numpy(ab).permute(0, 3, 1, 2).contiguous()}
+
+    def chroma(self, limit: int) -> npt.NDArray[np.float32]:
+        """Chroma of the cells of the first ``limit`` photographs as they are: (M, 2)."""
+        cells = [self._chroma(square(image, 64).astype(np.float32) / np.float32(255)) for image in self.photos.images[:limit]]
+        return np.concatenate(cells).reshape(-1, 2)
+
+    def _sample(self, index: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        image = self.photos.images[index % len(self)]
+        side = self.side if index // len(self) < self.final_epoch else self.final_side
+        if not self.augment:
+            middle: npt.NDArray[np.float32] = square(image, self.side).astype(np.float32) / np.float32(255)
+            return middle @ LUMA, self._chroma(middle)
+        rng = np.random.default_rng((self.seed, index))
+        rgb: npt.NDArray[np.float32] = _random_crop(image, side, rng).astype(np.float32) / np.float32(255)
+        grey, ab = aged(rgb, rng), self._chroma(rgb)
+        if rng.random() < 0.05:
+            _add_border(grey, ab, rng)
+        return grey, ab
+
+    def _chroma(self, rgb: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        cells = rgb.shape[0] // CELL
+        small = cv2.resize(rgb, (cells, cells), interpolation=cv2.INTER_AREA)
+        return colour.srgb_to_lab(small)[..., 1:].astype(np.float32)  # type: ignore[arg-type]
+
+
+def _random_crop(image: ByteArray, side: int, rng: np.random.Generator) -> ByteArray:
+    """A part of the picture, 30 % of its area or more, squeezed by up to a quarter, mirrored half the time."""
+    h, w = image.shape[:2]
+    area, aspect = rng.uniform(0.3, 1), np.exp(rng.uniform(-0.25, 0.25))
+    longest = np.sqrt(area) * min(h, w)
+    crop_h, crop_w = min(h, round(longest / np.sqrt(aspect))), min(w, round(longest * np.sqrt(aspect)))
+    top, left = rng.integers(0, h - crop_h + 1), rng.integers(0, w - crop_w + 1)
+    crop = image[top : top + crop_h, left : left + crop_w]
+    shrinks = min(crop_h, crop_w) > side
+    resized = cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return np.ascontiguousarray(resized[:, ::-1] if rng.random() < 0.5 else resized)
+
+
+def _add_border(grey: npt.NDArray[np.float32], ab: npt.NDArray[np.float32], rng: np.random.Generator) -> None:
+    """Set one to four sides of a sample, in place, into the colourless border of a print or a scan."""
+    tone = rng.uniform(0, 0.15) if rng.random() < 0.4 else rng.uniform(0.75, 1)
+    for axis in rng.permutation(4)[: rng.integers(1, 5)]:
+        cells = int(rng.integers(1, max(2, ab.shape[0] // 8)))
+        for plane, width, value in ((grey, cells * CELL, tone), (ab, cells, 0)):
+            turned = plane.swapaxes(0, 1) if axis % 2 else plane
+            turned[slice(None, width) if axis < 2 else slice(-width, None)] = value
