@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -83,6 +84,16 @@ def end_to_end(model: str, rounds: int) -> None:
     click.echo(f"  stages of one run, ms: {stages}; chroma moved into gamut in {result.moved_share:.2%} of the pixels")
 
 
+def network(model: str, rounds: int) -> None:
+    """The network alone, on a square of 256 pixels and at its own working size."""
+    colorizer = Colorizer(model, "cpu")
+    for side in (256, colorizer.contract.working_size.short_side):
+        grey: npt.NDArray[np.float32] = np.random.default_rng(0).random((1, 1, side, side), dtype=np.float32)
+        found = [seconds(partial(colorizer.model.run, {"grey": grey}, ["ab"])) for _ in range(rounds + 1)][1:]
+        click.echo(f"network alone, {side} x {side}: median {1e3 * statistics.median(found):.1f} ms"
+                   f" (from {1e3 * min(found):.1f} to {1e3 * max(found):.1f})")  # fmt: skip
+
+
 def process(*arguments: str) -> tuple[float, int]:
     """Wall-clock seconds and peak memory in MB of one ``colorize-run`` process."""
     # VmHWM, unlike ru_maxrss, does not count what this process held when it forked.
@@ -119,6 +130,7 @@ def processes(model: str, rounds: int) -> None:
 @click.option("--rounds", type=click.IntRange(1), default=9, show_default=True)
 def main(model: str, rounds: int) -> None:
     """Measure, and print."""
+    network(model, rounds)
     end_to_end(model, rounds)
     processes(model, rounds)
 

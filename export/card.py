@@ -24,6 +24,8 @@ def facts(path: Path) -> str:
     parity = ", ".join(f"{name} {contract.parity[name]:.1e}" for name in _BACKENDS if name in contract.parity)
     if "rewrite" in contract.parity:
         parity += f"; native dilation against the spread filter {contract.parity['rewrite']:.1e}"
+    if "original" in contract.parity:
+        parity = f"of the original: {parity}; this variant is {contract.parity['original']:.1e} from it on its golden vectors"
     planes = "`grey` (N, 1, H, W)" if model.input == "grey" else "`image` (N, 3, H, W), R, G, B"
     scores = ", ".join(form.format(figures[name]) for name, form in _FORMATS.items() if name in figures)
     outputs = "`ab`, `rgb`" if "rgb" in model.outputs else "`ab`"
