@@ -105,9 +105,12 @@ def variants(model: Path, data_dir: Path, output: Path, first: int | None) -> No
 
     Kept is what is faster here or at most half as large, and loses no more than half a point on validation photographs.
     """
+    from colorize_run.session import Model
+
     from export.variants import make
     from training.datasets import photos
 
+    Model(str(model.resolve()), "cpu")  # rather fail now than after the photographs
     train, validation = photos.split(photos.load_photos(data_dir), 0)
     for outcome in make(model, train, validation[:first], output):
         click.echo(

@@ -3,6 +3,8 @@
 import os
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
@@ -32,6 +34,7 @@ from training.networks.photo import PhotoColorizer as PhotoNetwork
 
 OPSET = 18  # the oldest with an antialiased Resize, and the one that most engines run whole
 IR_VERSION = 10  # newer ones are refused by onnxruntime releases that are still in the field
+_UNSETTLED = 0.737
 CIFAR_GREY = (1 / 3, 1 / 3, 1 / 3)
 LUMA = (0.299, 0.587, 0.114)  # what faces and photographs were made grey with
 ROOT = Path(__file__).resolve().parents[1]
@@ -73,13 +76,14 @@ def to_model_proto(module: Colorizer, name: str, source: str = "grey") -> onnx.M
     """Export ``module`` with dynamic batch, height and width, its input called ``source``, one of `contract.INPUTS`."""
     example = torch.rand(2, INPUTS[source], 64, 68)
     batch, height, width = (torch.export.Dim.DYNAMIC,) * 3
-    program = torch.onnx.export(
-        module, (example,), dynamo=True, opset_version=OPSET, external_data=False, verbose=False,
-        input_names=[source], output_names=list(module.outputs), dynamic_shapes=({0: batch, 2: height, 3: width},),
-    )  # fmt: skip
-    if program is None:
-        raise ExportError("torch.onnx.export gave no program.")
-    model = program.model_proto
+    with _unsettled(module):
+        program = torch.onnx.export(
+            module, (example,), dynamo=True, opset_version=OPSET, external_data=False, verbose=False,
+            input_names=[source], output_names=list(module.outputs), dynamic_shapes=({0: batch, 2: height, 3: width},),
+        )  # fmt: skip
+        if program is None:
+            raise ExportError("torch.onnx.export gave no program.")
+        model = program.model_proto  # reads the weights only now
     model.graph.name = name
     return _finished(model)
 
@@ -96,12 +100,29 @@ def _finished(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def _expose_temperature(model: onnx.ModelProto) -> None:
-    """Make ``temperature``, where the graph has it, an input with a default: what runs the file may give another."""
-    name = "temperature"
-    constants = [tensor for tensor in model.graph.initializer if tensor.name == name]
-    if constants and all(value.name != name for value in model.graph.input):
-        model.graph.input.append(onnx.helper.make_tensor_value_info(name, constants[0].data_type, constants[0].dims))
+@contextmanager
+def _unsettled(module: Colorizer) -> Iterator[None]:
+    """While a graph is made, a temperature that no optimiser can do without: dividing by 1 would be left out."""
+    temperature = getattr(module, "temperature", None)
+    if temperature is None:
+        yield
+        return
+    value = temperature.clone()
+    temperature.fill_(_UNSETTLED)
+    try:
+        yield
+    finally:
+        temperature.copy_(value)
+
+
+def _settle_temperature(model: onnx.ModelProto, module: Colorizer) -> None:
+    """Give ``temperature``, where the module has one, its value, as an input with a default that a caller may override."""
+    temperature = getattr(module, "temperature", None)
+    if temperature is None:
+        return
+    constant = next(tensor for tensor in model.graph.initializer if tensor.name == "temperature")
+    constant.CopyFrom(onnx.numpy_helper.from_array(temperature.numpy(), "temperature"))
+    model.graph.input.append(onnx.helper.make_tensor_value_info("temperature", constant.data_type, constant.dims))
 
 
 def _strip(model: onnx.ModelProto) -> None:
@@ -176,7 +197,7 @@ def export(
         raise ExportError("A spread filter of the graph could not be given native dilation; --no-rewrite leaves it.")
     spread_error = parity.between(model, rewritten, cases) if rewritten else {}
     model = rewritten or model
-    _expose_temperature(model)
+    _settle_temperature(model, module)
     if damage:
         damage_weight(model)
     report = parity.prove(module, model, cases)

@@ -16,14 +16,15 @@ import torch
 import torch.nn.functional as F
 from colorize_run.contract import CONTRACT_KEY, GOLDEN_KEY, Contract
 from colorize_run.session import Model
-from colorize_run.verify import compare, spans
+from colorize_run.verify import compare, spans, verify
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import Tensor
 
 from export.errors import ExportError
 from training.datasets.photos import Photos, PhotoSamples
-from training.photo_judge import SIDE, figures, measure
+from training.networks.photo import WORKING_SIDE
+from training.photo_judge import figures, measure
 
 QUALITY = 0.005  # a variant may lose half a point of the error reduction, and as much of the colourfulness
 FASTER = 0.95  # of the original's time, in the median of rounds taken in turn
@@ -78,7 +79,7 @@ def _drop_repeated(model: onnx.ModelProto) -> None:
 
 class _Greys(CalibrationDataReader):  # type: ignore[misc]
     def __init__(self, photos: Photos, source: str) -> None:
-        samples = PhotoSamples(photos, SIDE, 0, augment=True)
+        samples = PhotoSamples(photos, WORKING_SIDE, 0, augment=True)
         self._inputs = iter({source: samples.__getitems__([i])["input"].numpy()} for i in range(min(CALIBRATION, len(photos))))
 
     def get_next(self) -> dict[str, FloatArray] | None:
@@ -180,7 +181,8 @@ def make(path: Path, train: Photos, validation: Photos, folder: Path) -> Iterato
 
     A variant's golden vectors are the original's, its tolerance is half again what it is off here.
     """
-    original, opened = onnx.load(path), Model(str(path), "cpu")
+    opened = Model(str(path), "cpu")
+    original = onnx.load(path)
     before = figures(measure(_predictor(opened), validation))
     for kind, convert in VARIANTS.items():
         name = f"{path.stem}-{kind}"
@@ -200,7 +202,11 @@ def make(path: Path, train: Photos, validation: Photos, folder: Path) -> Iterato
                 parity = {**opened.contract.parity, "original": error}
                 contract = dataclasses.replace(contract, tolerance=tolerance, metrics=metrics, parity=parity)
                 onnx.save(_stamped(variant, contract, original), partial)
+                if not verify(Model(str(partial), "cpu")).ok:
+                    raise ExportError(f"{name} does not keep its own tolerance from one run to the next.")
                 partial.replace(folder / f"{name}.onnx")
+            else:
+                (folder / f"{name}.onnx").unlink(missing_ok=True)  # of an earlier original
         finally:
             partial.unlink(missing_ok=True)
         yield outcome

@@ -110,6 +110,8 @@ def fit(
 
     if palette and colours:
         raise click.UsageError("--palette brings its own number of colours: leave --colours away.")
+    if (classifier_weights and model != "fusion") or (encoder_weights and model != "photo"):
+        raise click.UsageError("--classifier-weights is for fusion, --encoder-weights for photo.")
     recipe = recipes.find(model, recipe_name).with_changes(**changes).with_encoder(encoder)
     folder = run_dir or Path("runs") / recipe.name
     given = load_palette(palette) if palette else None

@@ -142,6 +142,8 @@ def _refuse_what_means_nothing(recipe: Recipe, data: Data) -> None:
         raise TrainingError(
             f"{recipe.model} has no pretrained part: --classifier-weights is for fusion, --encoder-weights for photo."
         )
+    if recipe.kind.on_photos and (recipe.augment or recipe.shift != 1):
+        raise TrainingError("photo cuts, mirrors and ages its pictures itself: --augment and --shift mean nothing to it.")
     if not recipe.kind.on_faces and not data.classes:
         raise TrainingError("--classes names no class of CIFAR-10.")
 

@@ -60,7 +60,7 @@ class Recipe:
 
     def with_colours(self, colours: int | None, *, asked: bool) -> "Recipe":
         """Copy for a palette of so many colours; TrainingError where only a classification could do what is ``asked``."""
-        if self.kind.target not in ("palette", "chroma-palette"):
+        if self.kind.target not in ("palette", "chroma-palette") or self.arguments.get("num_colours") == 0:
             if asked or self.rebalance:
                 raise TrainingError(f"{self.model} does not classify into a palette: --colours and --rebalance mean nothing.")
             return self

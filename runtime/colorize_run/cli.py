@@ -138,7 +138,7 @@ device_option = click.option(
     "--working-size",
     type=click.IntRange(1),
     metavar="PIXELS",
-    help="Short side at which the network sees the picture: less is faster, more is finer.  [default: the model's]",
+    help="Short side at which the network sees the picture, while its long side allows it.  [default: the model's]",
 )
 @click.option(
     "--temperature",

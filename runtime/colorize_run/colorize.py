@@ -20,6 +20,7 @@ from colorize_run.session import Model
 
 FloatArray = npt.NDArray[np.float32]
 
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 10.0
 _STRIP_PIXELS = 160_000  # fits the cache; smaller strips make threads wait for one another more than they work
 _COPY_PIXELS = 1 << 16
 _PARALLEL_FROM = 1 << 20  # pixels; below, starting threads costs more than it saves
@@ -70,6 +71,8 @@ class Colorizer:
         self.working_size = self.contract.working_size.with_short_side(working_size)
         if temperature is not None and not self.model.has_temperature:
             raise OptionError(f"{self.model.path} has no temperature that could be set: leave --temperature away.")
+        if temperature is not None and not MIN_TEMPERATURE <= temperature <= MAX_TEMPERATURE:
+            raise OptionError(f"A temperature of {temperature} is not possible: {MIN_TEMPERATURE} to {MAX_TEMPERATURE}.")
         self._settings = {} if temperature is None else {"temperature": np.array(temperature, np.float32)}
 
     def predict(self, image: Image.Image | FloatArray) -> Prediction:
@@ -218,8 +221,9 @@ class ChromaRows:
     """Planes (n, h, w) enlarged to a picture's width and height, bilinear, a few rows at a time."""
 
     def __init__(self, planes: FloatArray, width: int, height: int) -> None:
-        wide = [colour.resize(Image.fromarray(plane), (width, plane.shape[0])) for plane in np.ascontiguousarray(planes)]
-        self._wide = np.stack([np.asarray(plane) for plane in wide])  # (n, h, width)
+        self._wide = np.empty((*planes.shape[:2], width), np.float32)  # (n, h, width)
+        for wide, plane in zip(self._wide, np.ascontiguousarray(planes), strict=True):
+            wide[...] = colour.resize(Image.fromarray(plane), (width, plane.shape[0]))
         self._height = height
 
     def between(self, top: int, bottom: int, left: int, right: int, out: FloatArray) -> FloatArray:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from colorize_run import Colorizer
+from colorize_run.errors import ModelFileError
 from colorize_run.session import Model
 from colorize_run.verify import verify
 from PIL import Image
@@ -44,19 +45,23 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export(checkpoint, SPECIFICATIONS["photo"], tmp_path_factory.mktemp("variants"))[0]
 
 
-def test_variants_run_and_say_what_they_are(model: Path, tmp_path: Path) -> None:
+def test_variants_run_and_say_what_they_are(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(variants, "QUALITY", 9.0)  # whatever they lose
+    monkeypatch.setattr(variants, "SMALLER", 9.0)
     outcomes = list(variants.make(model, photos(8), photos(4), tmp_path))
     assert [outcome.name for outcome in outcomes] == ["photo-fp16", "photo-int8"]
     assert outcomes[0].size < 0.75
     assert outcomes[0].error < 1e-2
-    assert sorted(path.stem for path in tmp_path.iterdir()) == sorted(o.name for o in outcomes if o.kept)
+    assert sorted(path.stem for path in tmp_path.iterdir()) == ["photo-fp16", "photo-int8"]
     for outcome in outcomes:
-        if outcome.kept:
-            kept = Model(str(tmp_path / f"{outcome.name}.onnx"), "cpu")
-            assert kept.contract.name == outcome.name
-            assert kept.has_temperature
-            assert verify(kept).ok
-            assert Colorizer(str(kept.path), "cpu").colorize(Image.new("L", (50, 40), 99)).size == (50, 40)
+        kept = Model(str(tmp_path / f"{outcome.name}.onnx"), "cpu")
+        assert kept.contract.name == outcome.name
+        assert kept.has_temperature
+        assert verify(kept).ok
+        assert Colorizer(str(kept.path), "cpu").colorize(Image.new("L", (50, 40), 99)).size == (50, 40)
+    monkeypatch.setattr(variants, "QUALITY", -9.0)  # none is good enough: what was there goes
+    assert not any(outcome.kept for outcome in variants.make(model, photos(8), photos(4), tmp_path))
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_is_converted_is_the_network_and_not_the_decoding(model: Path) -> None:
@@ -96,4 +101,7 @@ def test_variants_command(model: Path, tmp_path: Path) -> None:
         Image.fromarray(image).save(folder / f"{i:02}.png")
     done = CliRunner().invoke(main, ["variants", str(model), "--data-dir", str(folder), "-o", str(tmp_path), "--first", "2"])
     assert done.exit_code == 0, done.output
-    assert done.stderr.count("kept") == 2
+    assert [name in done.stderr for name in ("photo-fp16: size", "photo-int8: size")] == [True, True]
+    (tmp_path / "bad.onnx").write_bytes(b"no model")
+    with pytest.raises(ModelFileError, match="no model that onnxruntime can run"):
+        CliRunner().invoke(main, ["variants", str(tmp_path / "bad.onnx"), "--data-dir", str(folder)], catch_exceptions=False)

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from colorize_run import Colorizer, colour, guided
 from colorize_run.cli import main
 from colorize_run.errors import OptionError
+from colorize_run.session import Model
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -103,6 +104,17 @@ def test_a_larger_working_size_is_what_the_network_sees(tiny_model: Path) -> Non
     colorizer = Colorizer(tiny_model, "cpu", working_size=96)
     assert colorizer.predict(Image.new("L", (300, 200))).ab.shape == (2, 96, 144)
     assert Colorizer(tiny_model, "cpu").predict(Image.new("L", (300, 200))).ab.shape == (2, 32, 48)
+
+
+def test_every_palette_model_takes_a_temperature(root: Path) -> None:
+    for name in ("cnn", "unet", "dilated-unet", "unet-large", "unet-downsized", "photo", "photo-int8"):
+        assert Model(str(root / "artifacts" / f"{name}.onnx"), "cpu").has_temperature, name
+
+
+@pytest.mark.parametrize("temperature", [0.0, -0.5, float("nan"), float("inf")])
+def test_impossible_temperatures_are_refused(tiny_model: Path, temperature: float) -> None:
+    with pytest.raises(OptionError, match="not possible"):
+        Colorizer(tiny_model, "cpu", temperature=temperature)
 
 
 @pytest.mark.parametrize(

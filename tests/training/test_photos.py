@@ -94,6 +94,30 @@ def test_photographs_that_cannot_be_had_are_one_sentence(tmp_path: Path, name: s
         load_photos(tmp_path / "nowhere")
 
 
+def test_a_damaged_member_of_an_archive_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "set.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.png", encoded(scene(0), "BMP"))
+    data = bytearray(path.read_bytes())
+    data[100:140] = bytes(40)
+    path.write_bytes(data)
+    with pytest.raises(TrainingError, match=r"set\.zip cannot be read"):
+        load_photos(tmp_path)
+
+
+def test_pictures_of_one_pixel_width_are_cut_too() -> None:
+    samples = PhotoSamples(Photos([np.full((50, 1, 3), (200, 10, 10), np.uint8)], [""]), 32, 0, augment=True)
+    assert all(sample["input"].shape == (1, 32, 32) for sample in map(samples.__getitem__, range(60)))
+
+
+def test_photographs_are_turned_upright(tmp_path: Path) -> None:
+    image = scene(0, (60, 40))
+    exif = image.getexif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "a.jpg", exif=exif)
+    assert load_photos(tmp_path).images[0].shape == (60, 40, 3)
+
+
 def test_copies_of_a_photograph_stay_on_one_side() -> None:
     images, sources = [], []
     for i in range(60):
@@ -294,6 +318,8 @@ def test_photo_learns_resumes_to_the_same_weights_and_is_judged(photo_dir: Path,
     [
         (["--encoder", "no_such_network"], "no_such_network"),
         (["--classes", "dog"], "learns from photographs"),
+        (["--augment", "flip-up-down"], "mean nothing to it"),
+        (["--recipe", "regression"], "does not classify into a palette"),
     ],
 )
 def test_wrong_options_for_photographs_are_one_sentence(

@@ -77,7 +77,7 @@ def _grain(grey: FloatArray, rng: np.random.Generator) -> FloatArray:
 
 
 def _sepia(grey: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """A toned print, photographed in colour and made grey again."""
+    """A toned print, photographed in colour and made grey again: another range of greys."""
     dark, light = rng.uniform((0.05, 0.02, 0.0), (0.3, 0.2, 0.1)), rng.uniform((0.85, 0.75, 0.55), (1.0, 0.95, 0.85))
     toned = dark + grey[..., None] * (light - dark)
     return toned.astype(np.float32) @ LUMA

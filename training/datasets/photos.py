@@ -2,7 +2,9 @@
 
 import hashlib
 import io
+import lzma
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from colorize_run import colour
-from PIL import Image
+from PIL import Image, ImageOps
 from torch.utils.data import Dataset
 
 from training.datasets.ageing import LUMA, aged
@@ -24,6 +26,8 @@ CELL = 4  # pixels of the picture along one side of a cell whose chroma is predi
 STORED_SIDE = 192  # short side in memory; crops are cut out of this
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 _OTHERS = ("face_images", "trimaps", "__macosx")  # what lies beside photographs and is none, or not for this
+# What zipfile raises on damaged archives and members; RuntimeError: an encrypted one
+_DAMAGED = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 _NEAR_GREY = 6.0  # mean chroma; below, a picture teaches that things are grey
 _NEAR_DUPLICATE = 4  # bits of 64 in which the hashes of one picture's copies may differ
 ByteArray = npt.NDArray[np.uint8]
@@ -88,7 +92,7 @@ def _files(data_dir: Path) -> Iterator[tuple[str, str, bytes | Path]]:
                     names = sorted(name for name in archive.namelist() if _wanted(name))
                     for name in track(names, f"Reading {path.name}"):
                         yield f"{path}/{name}", _source(path.stem, name), archive.read(name)
-            except (OSError, RuntimeError, zipfile.BadZipFile) as error:  # RuntimeError: an encrypted member
+            except _DAMAGED as error:
                 raise TrainingError(f"{path} cannot be read: {error}") from error
         elif _wanted(str(path.relative_to(data_dir))):
             yield str(path), path.parent.name, path
@@ -103,7 +107,7 @@ def _source(archive: str, name: str) -> str:
 def _read(data: bytes | Path, name: str) -> ByteArray:
     try:
         with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as image:
-            rgb = image.convert("RGB")
+            rgb = ImageOps.exif_transpose(image).convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise TrainingError(f"The photograph {name} cannot be read: {type(error).__name__}.") from error
     scale = min(1.0, STORED_SIDE / min(rgb.size))
@@ -223,7 +227,8 @@ def _random_crop(image: ByteArray, side: int, rng: np.random.Generator) -> ByteA
     h, w = image.shape[:2]
     area, aspect = rng.uniform(0.3, 1), np.exp(rng.uniform(-0.25, 0.25))
     longest = np.sqrt(area) * min(h, w)
-    crop_h, crop_w = min(h, round(longest / np.sqrt(aspect))), min(w, round(longest * np.sqrt(aspect)))
+    crop_h = min(h, max(1, round(longest / np.sqrt(aspect))))
+    crop_w = min(w, max(1, round(longest * np.sqrt(aspect))))
     top, left = rng.integers(0, h - crop_h + 1), rng.integers(0, w - crop_w + 1)
     crop = image[top : top + crop_h, left : left + crop_w]
     shrinks = min(crop_h, crop_w) > side
