@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,3 +34,21 @@ def tiny_model() -> Path:
 @pytest.fixture
 def tiny_checkpoint() -> Path:
     return ROOT / "tests" / "data" / "tiny.pt"
+
+
+@pytest.fixture
+def interrupted() -> Callable[[list[str]], str]:
+    """Runs a training command, presses Ctrl-C after its second epoch, and returns what it then says."""
+
+    def run(command: list[str]) -> str:
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+            assert process.stderr is not None
+            for line in process.stderr:
+                if line.startswith("epoch 2/"):
+                    process.send_signal(signal.SIGINT)
+                    break
+            rest = process.stderr.read()
+            assert process.wait(timeout=60) == 130, rest
+        return rest
+
+    return run

@@ -1,10 +1,10 @@
 """Training runs through the command line, on synthetic pictures small enough to train in seconds."""
 
 import json
-import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -115,22 +115,15 @@ def test_every_palette_model_trains_and_is_evaluated(data_dir: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("model", ["chroma-regressor", "chroma-tanh"])
-def test_lab_models_learn_and_resume_to_the_same_weights(faces_dir: Path, tmp_path: Path, model: str) -> None:
+def test_lab_models_learn_and_resume_to_the_same_weights(
+    faces_dir: Path, tmp_path: Path, model: str, interrupted: Callable[[list[str]], str]
+) -> None:
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     assert fit(faces_dir, straight, epochs=4, model=model).exit_code == 0
     history = json.loads((straight / "metrics.json").read_text())["history"]
     assert history[-1]["train_loss"] < history[0]["train_loss"]
     assert "mse" in str(json.loads((straight / "metrics.json").read_text())["metrics"])
-    with subprocess.Popen(
-        command(faces_dir, broken, epochs=4, model=model), stderr=subprocess.PIPE, text=True, cwd=ROOT
-    ) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if line.startswith("epoch 2/"):
-                process.send_signal(signal.SIGINT)
-                break
-        rest = process.stderr.read()
-        assert process.wait(timeout=60) == 130, rest
+    interrupted(command(faces_dir, broken, epochs=4, model=model))
     assert fit(faces_dir, broken, "--resume", epochs=4, model=model).exit_code == 0
     expected = load(straight / f"{model}.pt").state
     for name, value in load(broken / f"{model}.pt").state.items():
@@ -195,16 +188,11 @@ def test_palette_command_writes_what_fit_reads(data_dir: Path, tmp_path: Path) -
     assert load(tmp_path / "run" / "unet.pt").arguments["num_colours"] == 5
 
 
-def test_resumed_after_an_interrupt_gives_the_same_weights(data_dir: Path, tmp_path: Path) -> None:
+def test_resumed_after_an_interrupt_gives_the_same_weights(
+    data_dir: Path, tmp_path: Path, interrupted: Callable[[list[str]], str]
+) -> None:
     straight, broken = tmp_path / "straight", tmp_path / "broken"
-    with subprocess.Popen(command(data_dir, broken, epochs=6), stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if line.startswith("epoch 2/"):
-                process.send_signal(signal.SIGINT)
-                break
-        rest = process.stderr.read()
-        assert process.wait(timeout=60) == 130, rest
+    rest = interrupted(command(data_dir, broken, epochs=6))
     assert "--resume" in rest
     assert "Traceback" not in rest
     assert not (broken / "unet.pt").exists()
