@@ -138,10 +138,6 @@ def _refuse_what_means_nothing(recipe: Recipe, data: Data) -> None:
     ):
         kind = "faces" if recipe.kind.on_faces else "photographs"
         raise TrainingError(f"{recipe.model} learns from {kind}: --classes, --extra-classes and --palette mean nothing to it.")
-    if data.pretrained_weights is not None and recipe.network not in ("fusion-colorizer", "photo-colorizer"):
-        raise TrainingError(
-            f"{recipe.model} has no pretrained part: --classifier-weights is for fusion, --encoder-weights for photo."
-        )
     if recipe.kind.on_photos and (recipe.augment or recipe.shift != 1):
         raise TrainingError("photo cuts, mirrors and ages its pictures itself: --augment and --shift mean nothing to it.")
     if not recipe.kind.on_faces and not data.classes:
