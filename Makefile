@@ -50,7 +50,7 @@ CLASSIFIER ?=
 MODELS := cnn regression-cnn unet dilated-unet unet-large unet-downsized \
 	chroma-regressor chroma-sigmoid chroma-tanh fusion photo
 FIT = --data-dir $(DATA) $(if $(filter chroma-% fusion photo,$(1)),,$(if $(PALETTE),--palette $(PALETTE))) \
-	$(if $(filter fusion,$(1)),$(if $(CLASSIFIER),--classifier-weights $(CLASSIFIER)))
+	$(if $(filter fusion,$(1)),$(if $(CLASSIFIER),--weights $(CLASSIFIER)))
 
 models: $(MODELS:%=model-%)  ## Train and export every model anew (hours on a CPU; goes on where it was interrupted)
 

@@ -26,8 +26,14 @@ def main() -> None:
 
 
 data_dir_option = click.option(
-    "--data-dir", type=click.Path(path_type=Path, file_okay=False, exists=True), help="Prove on CIFAR-10 horses from here too."
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Prove on real data from here too: CIFAR-10 horses, or for a segmenter flowers.",
 )
+weights_option = click.option(
+    "--weights", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="File of pretrained weights that CHECKPOINT, a last layer, was trained upon.  [default: the library's download]",
+)  # fmt: skip
 palette_option = click.option("--palette", type=click.Path(path_type=Path), help="Palette of a hand-out checkpoint.")
 
 
@@ -60,18 +66,20 @@ def _model_command(name: str) -> click.Command:
     )
     @data_dir_option
     @palette_option
+    @weights_option
     @click.option("--rewrite/--no-rewrite", default=True, show_default=True,
                   help="Give filters that were spread by hand native dilation.")  # fmt: skip
     @click.option("--damage-weight", is_flag=True,
                   help="Change one weight of the graph by 1 % first: the export must then refuse.")  # fmt: skip
     def command(
-        checkpoint: Path, output: Path, data_dir: Path | None, palette: Path | None, rewrite: bool, damage_weight: bool
-    ) -> None:
+        checkpoint: Path, output: Path, data_dir: Path | None, palette: Path | None, weights: Path | None, rewrite: bool,
+        damage_weight: bool,
+    ) -> None:  # fmt: skip
         from export.to_onnx import export
         from training.checkpoint import load
 
         path, report = export(
-            load(checkpoint, palette), SPECIFICATIONS[name], output, data_dir, damage=damage_weight, rewrite=rewrite
+            load(checkpoint, palette, weights), SPECIFICATIONS[name], output, data_dir, damage=damage_weight, rewrite=rewrite
         )
         _report(report)
         click.echo(f"{path}: {path.stat().st_size / 1e3:.0f} kB", err=True)
@@ -84,12 +92,13 @@ def _model_command(name: str) -> click.Command:
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @data_dir_option
 @palette_option
-def check(model: Path, checkpoint: Path, data_dir: Path | None, palette: Path | None) -> None:
+@weights_option
+def check(model: Path, checkpoint: Path, data_dir: Path | None, palette: Path | None, weights: Path | None) -> None:
     """Prove that the ONNX file MODEL still computes what CHECKPOINT computes; exit 1 when it does not."""
     from export.to_onnx import check as run_check
     from training.checkpoint import load
 
-    _report(run_check(model, load(checkpoint, palette), data_dir))
+    _report(run_check(model, load(checkpoint, palette, weights), data_dir))
 
 
 @main.command()
