@@ -45,11 +45,6 @@ def _class_names(classes: str | None) -> tuple[str, ...]:
     return CLASSES if classes == "all" else tuple(name.strip() for name in (classes or "").split(",") if name.strip())
 
 
-def _weights(value: str | None) -> tuple[Path | None, bool]:
-    """``--weights`` as the file, if one is named, and whether to begin at random."""
-    return (None, value == "none") if value in (None, "none") else (Path(value), False)
-
-
 def _number(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:
     if value is not None and math.isnan(value):  # which no range excludes
         raise click.BadParameter("nan is no number.")
@@ -125,10 +120,17 @@ def fit(
         raise click.UsageError(f"{model} begins with no pretrained weights: leave --weights away.")
     if weights not in (None, "none") and not Path(weights).is_file():
         raise click.UsageError(f"There is no file {weights} for --weights.")
+    recipe = recipe.with_changes(from_scratch=weights == "none")
     folder = run_dir or Path("runs") / recipe.name
     given = load_palette(palette) if palette else None
     recipe = recipe.with_colours(colours if given is None else len(given), asked=colours is not None)
-    data = Data(data_dir, _class_names(classes), _class_names(extra_classes), given, *_weights(weights))
+    data = Data(
+        data_dir,
+        _class_names(classes),
+        _class_names(extra_classes),
+        given,
+        None if weights in (None, "none") else Path(weights),
+    )
     try:
         path = run_fit(recipe, data, folder, machine=Machine(device, devices), resume=resume)
     except KeyboardInterrupt:

@@ -66,8 +66,7 @@ class Data:
     """What a run learns from: ``data_dir``, CIFAR-10 ``classes``, and ``extra_classes`` that join the training pictures.
 
     ``colours`` (K, 3) is the palette in byte / 256, or None to cluster the training pictures. ``weights``: file of
-    pretrained ones for a network that begins with some; None lets the library that has them download them, and
-    ``from_scratch`` leaves them at random.
+    pretrained ones for a network that begins with some; None lets the library that has them download them.
     """
 
     data_dir: Path
@@ -75,7 +74,6 @@ class Data:
     extra_classes: tuple[str, ...] = ()
     colours: npt.NDArray[np.float32] | None = None
     weights: Path | None = None
-    from_scratch: bool = False
 
 
 @dataclass(frozen=True)
@@ -167,6 +165,8 @@ def _refuse_what_means_nothing(recipe: Recipe, data: Data) -> None:
 def make_task(recipe: Recipe, prepared: Prepared, weights: Path | None = None, *, pretrained: bool = True) -> Task:
     """The untrained network of ``recipe`` in the task that trains it; begun with trained ``weights`` if ``pretrained``."""
     network = build(recipe.network, recipe.arguments)
+    if isinstance(network, DeepLab | EncoderDecoder):
+        network.keeps_statistics = not recipe.from_scratch
     base = None
     if pretrained and isinstance(network, FusionColorizer):
         lab.pretrain(network, weights)
@@ -394,7 +394,7 @@ def fit(recipe: Recipe, data: Data, folder: Path, *, machine: Machine = Machine(
     prepared = prepare(recipe, data, workers=machine.workers())
     run = RunFolder(folder, recipe, prepared, machine.devices)
     latest, state = _state_to_resume(folder, run) if resume else (None, None)
-    pretrained = state is None and not data.from_scratch  # or the state holds it
+    pretrained = state is None and not recipe.from_scratch  # or the state holds it
     module = make_task(recipe, prepared, data.weights, pretrained=pretrained)
     if recipe.precision != "32-true":
         module = module.to(memory_format=torch.channels_last)

@@ -22,8 +22,8 @@ class Recipe:
     validated and kept. ``side``: of the squares that are cut out of photographs and flowers, ``final_side`` in the
     last quarter of the epochs; ``augmented``: flowers are moved and lit anew in every batch; ``chroma_loss``: weight of the
     distance in a*, b* beside the cross-entropy; ``learn_encoder``: beginnings of the names of the pretrained layers that
-    learn on, "" for all. ``split_seed`` cuts validation off the training set
-    and stays the same when ``seed`` is varied.
+    learn on, "" for all; ``from_scratch``: begin at random what others have trained. ``split_seed``
+    cuts validation off the training set and stays the same when ``seed`` is varied.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Recipe:
     chroma_loss: float = 0.0
     learn_encoder: tuple[str, ...] = ()
     augmented: bool = False
+    from_scratch: bool = False
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
 
     @property

@@ -43,6 +43,7 @@ class EncoderDecoder(nn.Module):
 
     mean: Tensor
     std: Tensor
+    keeps_statistics = True  # of the encoder's BatchNorm: not for one that is trained from scratch
 
     def __init__(
         self, outputs: int, in_channels: int, encoder: str = PACKAGED, width: int = 64, *, fusion: bool, dilation: bool
@@ -76,7 +77,8 @@ class EncoderDecoder(nn.Module):
     def train(self, mode: bool = True) -> "EncoderDecoder":
         """As for every module, but the encoder's BatchNorm layers keep the statistics of ImageNet."""
         super().train(mode)
-        self.encoder.eval()
+        if self.keeps_statistics:
+            self.encoder.eval()
         return self
 
     def decode(self, picture: Tensor) -> Tensor:
