@@ -163,7 +163,7 @@ _SEGMENTERS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "deeplab-resnet101": (
         "deeplab",
         {"backbone": "resnet101", "kernel": 3, "padding": 1},
-        {"epochs": 4, "side": 192, "final_side": 0},
+        {"epochs": 3, "side": 128, "final_side": 0},
     ),
 }
 
