@@ -43,21 +43,24 @@ bench: $(VENV)/.installed  ## Measure this machine against decode + encode + net
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.dilation
 
-# Where the training data lies, and options for those who have them: the hand-out's palette, a classifier's weights
+# Where the training data lies, and options for those who have them: the hand-out's palette, a classifier's weights,
+# DeepLabV3's weights (a file, or none to train from scratch; downloaded when empty)
 DATA ?= data
 PALETTE ?=
 CLASSIFIER ?=
+DEEPLAB ?=
 MODELS := cnn regression-cnn unet dilated-unet unet-large unet-downsized \
-	chroma-regressor chroma-sigmoid chroma-tanh fusion photo
-FIT = --data-dir $(DATA) $(if $(filter chroma-% fusion photo,$(1)),,$(if $(PALETTE),--palette $(PALETTE))) \
-	$(if $(filter fusion,$(1)),$(if $(CLASSIFIER),--weights $(CLASSIFIER)))
+	chroma-regressor chroma-sigmoid chroma-tanh fusion photo flowers deeplab-resnet101
+FIT = --data-dir $(DATA) $(if $(filter chroma-% fusion photo flowers deeplab-%,$(1)),,$(if $(PALETTE),--palette $(PALETTE))) \
+	$(if $(filter fusion,$(1)),$(if $(CLASSIFIER),--weights $(CLASSIFIER))) \
+	$(if $(filter deeplab-%,$(1)),$(if $(DEEPLAB),--weights $(DEEPLAB)))
 
 models: $(MODELS:%=model-%)  ## Train and export every model anew (hours on a CPU; goes on where it was interrupted)
 
 model-%: $(VENV)/.installed
 	test -f runs/$*-tuned/$*.pt || $(BIN)/python -m training fit $* $(call FIT,$*) \
 		$(if $(wildcard runs/$*-tuned/resume-*.ckpt),--resume)
-	$(BIN)/python -m export $* runs/$*-tuned/$*.pt -o artifacts
+	$(BIN)/python -m export $* runs/$*-tuned/$*.pt -o $(if $(filter deeplab-%,$*),runs/$*-tuned,artifacts)
 
 clean:  ## Remove everything that the other targets made
 	rm -rf $(VENV) .demo-venv .wheel-venv demo dist build runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -43,10 +43,10 @@ def main(data_dir: Path, model: str, first: int, sweep: bool) -> None:
             cases.append((Image.fromarray((picture * 255).astype(np.uint8)), truth))
         segmenter = Segmenter(model, "cpu")
         _report(f"x{scale}, enlarged", partial(enlarged, segmenter), cases)
-        settings = [(r, e) for r in (2, 4, 8, 16) for e in (1e-4, 1e-3, 1e-2)] if sweep else []
+        settings = [(r, e) for r in (1 / 48, 1 / 24, 1 / 16) for e in (1e-4, 3e-4, 1e-3)] if sweep else []
         for radius, epsilon in settings or [(segment._RADIUS, segment._EPSILON)]:
             segment._RADIUS, segment._EPSILON = radius, epsilon
-            _report(f"x{scale}, refined, radius {radius}, epsilon {epsilon:g}", segmenter.segment, cases)
+            _report(f"x{scale}, refined, radius 1/{1 / radius:.0f}, epsilon {epsilon:g}", segmenter.segment, cases)
 
 
 def _report(name: str, apply: Callable[[Image.Image], ByteArray], cases: list[tuple[Image.Image, ByteArray]]) -> None:

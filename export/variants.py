@@ -16,14 +16,14 @@ import torch
 import torch.nn.functional as F
 from colorize_run.contract import CONTRACT_KEY, GOLDEN_KEY, INPUTS, Contract
 from colorize_run.session import Model
-from colorize_run.verify import compare, spans, verify
+from colorize_run.verify import Difference, compare, spans, verify
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import Tensor
 
 from export.errors import ExportError
 from training import mask_judge
-from training.datasets.flowers import WORKING_SIZE, Flowers, FlowerSamples
+from training.datasets.flowers import Flowers, FlowerSamples
 from training.datasets.photos import Photos, PhotoSamples
 from training.networks.photo import WORKING_SIDE
 from training.photo_judge import figures, measure
@@ -31,7 +31,7 @@ from training.photo_judge import figures, measure
 QUALITY = 0.005  # a variant may lose half a point of the error reduction and of the colourfulness, or of the IoU
 FASTER = 0.95  # of the original's time, in the median of rounds taken in turn
 SMALLER = 0.5  # of the original's bytes
-CALIBRATION = 64  # pictures
+CALIBRATION, CALIBRATION_SIDE = 64, 256  # pictures, and for segmenters their side
 ROUNDS = 15
 FloatArray = npt.NDArray[np.float32]
 
@@ -63,7 +63,7 @@ def photo_trial(train: Photos, validation: Photos) -> Trial:
 
 def flower_trial(train: Flowers, validation: Flowers) -> Trial:
     """Flowers, for a segmenter."""
-    samples = FlowerSamples(train, WORKING_SIZE.short_side, 0, augment=True)
+    samples = FlowerSamples(train, CALIBRATION_SIDE, 0, augment=True)
 
     def judged(model: Model) -> dict[str, float]:
         def segment(picture: FloatArray) -> npt.NDArray[np.uint8]:
@@ -200,15 +200,16 @@ def _times(first: Model, second: Model) -> float:
     return statistics.median(ratios[2:])  # the first two warm up
 
 
-def _golden_error(original: Model, variant: Model) -> float:
-    """Largest error of the variant on the original's golden vectors, as a share of their range."""
+def _golden_difference(original: Model, variant: Model) -> Difference:
+    """How far the variant is off on the original's golden vectors, at the worst."""
     cases = original.golden()
     span = spans([case.outputs for case in cases])
-    return max(
-        compare(name, variant.run(case.inputs, [name])[name], wanted, span[name]).error
+    found = [
+        compare(name, variant.run(case.inputs, [name])[name], wanted, span[name])
         for case in cases
         for name, wanted in case.outputs.items()
-    )
+    ]
+    return Difference(max(difference.error for difference in found), max(difference.flips for difference in found))
 
 
 def _stamped(model: onnx.ModelProto, contract: Contract, original: onnx.ModelProto) -> onnx.ModelProto:
@@ -235,15 +236,16 @@ def make(path: Path, trial: Trial, folder: Path) -> Iterator[Outcome]:
             contract = dataclasses.replace(opened.contract, name=name)
             onnx.save(_stamped(variant, contract, original), partial)
             candidate = Model(str(partial), "cpu")
-            error = _golden_error(opened, candidate)
+            off = _golden_difference(opened, candidate)
             size = partial.stat().st_size / path.stat().st_size
             after = trial.figures(candidate)
-            outcome = Outcome(name, size, _times(opened, candidate), after, before, error, trial.counted)
+            outcome = Outcome(name, size, _times(opened, candidate), after, before, off.error, trial.counted)
             if outcome.kept:
-                tolerance = dict.fromkeys(contract.tolerance, 1.5 * error)
+                tolerance = dict.fromkeys(contract.tolerance, 1.5 * off.error)
+                flips = {device: max(allowed, 1.5 * off.flips) for device, allowed in contract.flips.items()}
                 metrics = {f"validation_{figure}": value for figure, value in after.items()}
-                parity = {**opened.contract.parity, "original": error}
-                contract = dataclasses.replace(contract, tolerance=tolerance, metrics=metrics, parity=parity)
+                parity = {**opened.contract.parity, "original": off.error}
+                contract = dataclasses.replace(contract, tolerance=tolerance, flips=flips, metrics=metrics, parity=parity)
                 onnx.save(_stamped(variant, contract, original), partial)
                 if not verify(Model(str(partial), "cpu")).ok:
                     raise ExportError(f"{name} does not keep its own tolerance from one run to the next.")

@@ -197,8 +197,8 @@ def evaluate(
 def describe(models: tuple[str, ...], size: int | None) -> None:
     """Describe MODELS layer by layer; without any, sum all of them up and answer the assignment's questions.
 
-    MACs are multiply-accumulates on one picture of 32 x 32 (palette networks) or 128 x 128 (Lab networks). Filters
-    that are spread by hand are counted with their zeros, as PyTorch computes them, and without, as the export does.
+    MACs are multiply-accumulates on one picture of 32 x 32 (palette networks), 128 x 128 (Lab networks) or 256 x 256.
+    Filters that are spread by hand are counted with their zeros, as PyTorch computes them, and without, as the export does.
     """
     from training.tables import describe_all, describe_one
 
@@ -215,7 +215,7 @@ def describe(models: tuple[str, ...], size: int | None) -> None:
 @weights_option
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), default=Path("activations"),
               show_default=True, help="Folder for the sheets.")  # fmt: skip
-@click.option("--short-side", type=click.IntRange(4, 1024), help="Reduce IMAGE to this first.  [default: 32, faces 128]")
+@click.option("--short-side", type=click.IntRange(4, 1024), help="Reduce IMAGE to this first.  [default: 32, 128 or 224]")
 def activations(
     checkpoint: Path, image: Path, palette: Path | None, weights: Path | None, output: Path, short_side: int | None
 ) -> None:

@@ -24,9 +24,9 @@ FORMS: tuple[Form, ...] = get_args(Form)
 
 # How outlines are drawn anew on the picture's own edges; chosen on flowers: `python -m benchmarks.outlines`.
 _GUIDE_SIDE = 512  # short side at which colour is compared with the network's answer
-_RADIUS = 8  # pixels of that
-_EPSILON = 1e-3  # variance of R, G or B below which a window counts as flat
-_GAIN = 2.0  # slope of opacity over the refined probability: what is nearly sure becomes opaque, or goes
+_RADIUS = 1 / 24  # of the window, as a share of that
+_EPSILON = 3e-4  # variance of R, G or B below which a window counts as flat
+_GAIN = 3.0  # slope of opacity over the refined probability: what is nearly sure becomes opaque, or goes
 _OVERLAY = 0.5  # share of the class's colour
 _STRIP_PIXELS = 160_000
 _PARALLEL_FROM = 1 << 20
@@ -106,7 +106,8 @@ class Segmenter:
                 np.asarray(cv2.resize(plane, guide.shape[:0:-1], interpolation=cv2.INTER_LINEAR), np.float32)
                 for plane in small[1:]
             )
-            lines = [guided.colour_lines(guide, plane, _RADIUS, _EPSILON) for plane in enlarged]
+            radius = max(1, round(_RADIUS * min(guide.shape[1:])))
+            lines = [guided.colour_lines(guide, plane, radius, _EPSILON) for plane in enlarged]
             threads = self.model.threads if width * height >= _PARALLEL_FROM else 1
             return Refined(_apply(picture.pixels, lines, threads), self.contract.class_colours)
 

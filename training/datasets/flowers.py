@@ -26,7 +26,7 @@ from training.progress import track
 CLASSES = ("background", "flower")
 CLASS_COLOURS = ((0, 0, 0), (128, 0, 0))
 UNLABELLED = 255  # in masks; neither loss nor metrics look there
-WORKING_SIZE = WorkingSize(short_side=256, multiple=1, minimum=32, maximum=1024)  # at which the networks see a picture
+WORKING_SIZE = WorkingSize(short_side=320, multiple=1, minimum=32, maximum=1024)  # at which the networks see a picture
 
 SHARED_ARCHIVE = "oxford17_flowers.zip"
 URL = "https://www.robots.ox.ac.uk/~vgg/data/flowers/17/"
