@@ -6,19 +6,22 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from colorize_run import colour, guided, image_file
+from colorize_run import __version__, colour, guided, image_file, moving
 from colorize_run.errors import ContractError, ModelFileError, OptionError
-from colorize_run.image_file import Picture
+from colorize_run.metadata import Metadata, Provenance
 from colorize_run.models import DEFAULT_COLORIZE_MODEL
+from colorize_run.picture import FORMATS, Picture
 from colorize_run.session import Model
+from colorize_run.space import SpaceJoiner
 
 FloatArray = npt.NDArray[np.float32]
+T = TypeVar("T")
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 10.0
 _STRIP_PIXELS = 160_000  # fits the cache; smaller strips make threads wait for one another more than they work
@@ -48,6 +51,15 @@ class Result:
         start = time.perf_counter()
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+    def timed(self, name: str, items: Iterator[T]) -> Iterator[T]:
+        """The same items; the time that each takes to come is added to stage ``name``."""
+        while True:
+            with self.stage(name):
+                item = next(items, None)
+            if item is None:
+                return
+            yield item
 
 
 class Colorizer:
@@ -80,39 +92,74 @@ class Colorizer:
         return self._run(self._planes(self._reduced(image)))
 
     def colorize(self, image: Image.Image) -> Image.Image:
-        """Colourize a Pillow image of any mode that has one meaning; returns RGB (RGBA where it has alpha).
+        """Colourize a Pillow image of any mode that has one meaning; returns RGB (RGBA where it has alpha), 8 bits.
 
         CIELAB lightness is that of ``image``; its colours, if any, are looked at only by a model whose input is
-        ``image``. Errors: ImageFileError for modes I and F.
+        ``image``. A colour profile in ``image.info`` holds for the result, too. Errors: ImageFileError for modes I and F.
         """
         picture = image_file.from_image(image)
-        self._colorize(picture, Result())
-        assert isinstance(picture.pixels, Image.Image)
-        if picture.alpha is None:
-            return picture.pixels.convert("RGB")
-        coloured = picture.pixels.convert("RGB").convert("RGBA")
-        coloured.putalpha(picture.alpha)
+        self._colorize(picture, Result(), 8)
+        coloured = picture.in_bytes().convert("RGB")
+        if (alpha := picture.alpha_in_bytes()) is not None:
+            coloured = coloured.convert("RGBA")
+            coloured.putalpha(alpha)
+        if picture.profile is not None and not picture.convert_back:
+            coloured.info["icc_profile"] = picture.profile
         return coloured
 
     def colorize_file(
-        self, source: Path | BinaryIO, kind: str | None = None, *, raw: bool = False, max_pixels: int = image_file.MAX_PIXELS
-    ) -> tuple[bytes, Result]:
-        """Colourize a picture file; returns the new file's bytes, in format ``kind`` or the source's own.
+        self, source: Path | BinaryIO, kind: str | None = None, *, raw: bool = False,
+        max_pixels: int = image_file.MAX_PIXELS, keep_metadata: bool = True,
+    ) -> tuple[bytes, Result]:  # fmt: skip
+        """Colourize a picture file, each of its frames; returns the new file's bytes, in format ``kind`` or the source's own.
 
-        ``raw`` gives the network's own picture at its working size instead.
+        ``raw`` gives the network's own picture at its working size instead. Unless ``keep_metadata``, the file says nothing
+        of the picture's origin, nor that its colours came from a model; colour profile and resolution stay.
         Errors: ImageFileError, ModelFileError, DeviceError.
         """
-        result = Result()
-        with result.stage("decode"):
-            picture = image_file.read(source, max_pixels)
-        if raw:
-            self._raw(picture, result)
-        else:
-            self._colorize(picture, result)
-        with result.stage("encode"):
-            data = image_file.encode(picture, kind)
-        result.notes = picture.notes
+        result, noted = Result(), []
+        with image_file.opened(source, max_pixels) as file:
+            kind = kind or file.format
+            writer = file.writer(kind)
+            steady = moving.Steady() if FORMATS[file.format].moving else None
+            for picture in result.timed("decode", file.pictures(None if file.several_in(kind) else 1)):
+                if raw:
+                    self._raw(picture, result)
+                else:
+                    self._colorize(picture, result, picture.depth if FORMATS[kind].deep else 8, steady)
+                picture.metadata = picture.metadata.signed(self._provenance) if keep_metadata else Metadata()
+                with result.stage("encode"):
+                    writer.add(picture)
+                noted.append(picture.notes)
+            with result.stage("encode"):
+                data = writer.finish()
+        result.notes = list(dict.fromkeys(note for notes in noted for note in notes))
         return data, result
+
+    @property
+    def _provenance(self) -> Provenance:
+        return Provenance(self.contract.name, self.model.sha256, __version__)
+
+    def _seen(self, picture: Picture) -> tuple[npt.NDArray[Any], FloatArray]:
+        """The picture as the network shall see it, (h, w) or (h, w, 3), and (h, w) its `colour.perceived` luminance."""
+        if picture.space is None:
+            assert isinstance(picture.pixels, Image.Image)
+            small = self._reduced(picture.pixels)
+            return small, colour.perceived(small)
+        return picture.space.seen(self._reduced_deep(picture))
+
+    def _reduced_deep(self, picture: Picture) -> FloatArray:
+        """The same size of a picture that is no 8-bit sRGB: floats 0..1, encoded in its own space."""
+        if isinstance(picture.pixels, Image.Image):
+            return self._reduced(picture.pixels).astype(np.float32) / np.float32(255)
+        size = self.working_size.fit(*picture.size)
+        values = picture.pixels if picture.pixels.ndim == 3 else picture.pixels[..., None]
+        planes = [
+            np.asarray(colour.resize(Image.fromarray(np.ascontiguousarray(values[..., i])), size))
+            for i in range(values.shape[2])
+        ]
+        small = np.stack(planes, axis=-1).astype(np.float32) / np.float32(65535)
+        return small if len(planes) == 3 else small[..., 0]
 
     def _reduced(self, image: Image.Image | FloatArray) -> npt.NDArray[Any]:
         """The picture at the size at which the network shall see it: (h, w) or (h, w, 3), bytes or floats."""
@@ -126,7 +173,8 @@ class Colorizer:
             return colour.to_grey(small, self.contract.grey_weights)[None]
         if small.ndim == 2:
             return np.repeat(colour.to_grey(small, ())[None], 3, axis=0)
-        return small.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
+        planes = small.transpose(2, 0, 1).astype(np.float32)
+        return planes / np.float32(255) if small.dtype == np.uint8 else planes
 
     def _run(self, planes: FloatArray) -> Prediction:
         h, w = planes.shape[1:]
@@ -140,30 +188,37 @@ class Colorizer:
 
     def _raw(self, picture: Picture, result: Result) -> None:
         with result.stage("network"):
-            rgb = self.predict(picture.pixels).rgb
+            rgb = self._run(self._planes(self._seen(picture)[0])).rgb
         if rgb is None:
             raise ContractError(f"{self.model.path} makes no picture of its own, so --raw has nothing to show.")
         picture.pixels = Image.fromarray(np.rint(rgb.transpose(1, 2, 0) * 255).clip(0, 255).astype(np.uint8))
-        picture.convert_back, picture.profile = False, None
-        if picture.alpha is not None:
-            picture.alpha = colour.resize(picture.alpha, picture.pixels.size)
+        picture.convert_back, picture.profile, picture.space, picture.depth = False, None, None, 8
+        if (alpha := picture.alpha_in_bytes()) is not None:
+            picture.alpha = colour.resize(alpha, picture.pixels.size)
 
-    def _colorize(self, picture: Picture, result: Result) -> None:
-        """Replace the picture's pixels by coloured ones, of mode RGBX."""
+    def _colorize(self, picture: Picture, result: Result, depth: int, steady: moving.Steady | None = None) -> None:
+        """Replace the picture's pixels by coloured ones: of mode RGBX, or 16 bits where ``depth`` says so."""
         width, height = picture.size
         threads = self.model.threads if width * height >= _PARALLEL_FROM else 1
         with ThreadPoolExecutor(threads) as pool:
             copying = pool.submit(_to_array, picture.pixels)  # meanwhile, the network looks at the picture
             with result.stage("resize"):
-                small = self._reduced(picture.pixels)
+                small, luminance = self._seen(picture)
             with result.stage("network"):
                 ab = self._run(self._planes(small)).ab
+            if steady is not None:
+                ab = steady.settle(luminance, ab)
             with result.stage("join"):
                 radius = max(1, round(guided.RADIUS * min(small.shape[:2])))
-                chroma = guided.slopes_and_offsets(colour.perceived(small), ab, radius)
-                picture.pixels = copying.result()  # a large picture's Pillow image goes before its result comes
-                picture.pixels, moved = _join(picture.pixels, chroma, pool, threads)
-        result.moved_share = moved / (width * height)
+                chroma = guided.slopes_and_offsets(luminance, ab, radius)
+                source = copying.result()
+                picture.pixels = source  # a large picture's Pillow image goes before its result comes
+                if picture.space is None:
+                    picture.pixels, moved = _join(source, chroma, pool, threads)
+                else:
+                    joiner = SpaceJoiner(picture.space, depth)
+                    picture.pixels, moved = _join_in_space(source, chroma, joiner, pool, threads)
+        result.moved_share = max(result.moved_share, moved / (width * height))
 
 
 def _join(source: npt.NDArray[Any], planes: FloatArray, pool: ThreadPoolExecutor, threads: int) -> tuple[Image.Image, int]:
@@ -193,6 +248,29 @@ def _join(source: npt.NDArray[Any], planes: FloatArray, pool: ThreadPoolExecutor
     return Image.frombuffer("RGBX", (width, height), target, "raw", "RGBX", 0, 1), moved
 
 
+def _join_in_space(
+    source: npt.NDArray[Any], planes: FloatArray, joiner: SpaceJoiner, pool: ThreadPoolExecutor, threads: int
+) -> tuple[Image.Image | npt.NDArray[np.uint16], int]:
+    """The same for a picture that is no 8-bit sRGB, or stays partly as it is: an RGBX image, or (H, W, 3) uint16."""
+    height, width = source.shape[:2]
+    target = np.empty((height, width, 4), np.uint8) if joiner.depth == 8 else np.empty((height, width, 3), np.uint16)
+    chroma = ChromaRows(planes, width, height)
+    tiles = _tiles(width, height)
+
+    def share(first: int) -> int:
+        moved = 0
+        for top, bottom, left, right in tiles[first::threads]:
+            shape = len(planes), bottom - top, right - left
+            tile = chroma.between(top, bottom, left, right, out=np.empty(shape, np.float32))
+            moved += joiner.join(source[top:bottom, left:right], tile, target[top:bottom, left:right])
+        return moved
+
+    moved = sum(pool.map(share, range(threads)))
+    if joiner.depth == 16:
+        return target.view(np.uint16), moved
+    return Image.frombuffer("RGBX", (width, height), target, "raw", "RGBX", 0, 1), moved
+
+
 def _tiles(width: int, height: int) -> list[tuple[int, int, int, int]]:
     """(top, bottom, left, right) of strips of at most _STRIP_PIXELS pixels; very wide rows are cut, too."""
     columns = min(width, _STRIP_PIXELS)
@@ -204,7 +282,7 @@ def _tiles(width: int, height: int) -> list[tuple[int, int, int, int]]:
     ]
 
 
-def _to_array(image: Image.Image | FloatArray) -> npt.NDArray[Any]:
+def _to_array(image: Image.Image | npt.NDArray[Any]) -> npt.NDArray[Any]:
     """The pixels of a mode L or RGB image, (H, W) or (H, W, 3); by strips three times as fast as ``np.asarray``."""
     if not isinstance(image, Image.Image):
         return image

@@ -214,7 +214,7 @@ def test_two_pictures_never_become_one_file(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["photo.jpg", "-o", "x.gif"],
+        ["photo.jpg", "-o", "x.pcx"],
         ["photo.jpg", "other.jpg", "-o", "x.png"],
         ["-", "-o", "folder/"],
         ["photo.jpg", "--nonsense"],

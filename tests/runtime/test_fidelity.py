@@ -1,0 +1,292 @@
+"""Depth, colour space, metadata and frames: what a file is, besides its colours, comes out as it went in."""
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from colorize_run import Colorizer, colour
+from colorize_run.errors import ImageFileError
+from colorize_run.image_file import opened
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import ExifTags, Image, ImageCms
+
+ROOT = Path(__file__).resolve().parents[2]
+COLORIZER = Colorizer(ROOT / "tests" / "data" / "tiny.onnx", "cpu")
+Array = np.ndarray
+
+
+def photograph(width: int = 90, height: int = 60) -> Image.Image:
+    return Image.open(ROOT / "docs" / "samples" / "chelsea.jpg").convert("RGB").resize((width, height))
+
+
+def deep_photograph() -> Array:
+    """The same with 16 bits, the lower of them noise."""
+    upper = np.asarray(photograph()).astype(np.uint16) << 8
+    return upper | np.random.default_rng(0).integers(0, 256, upper.shape, dtype=np.uint16)
+
+
+def file_of(image: Image.Image, kind: str, **options: object) -> io.BytesIO:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    file.seek(0)
+    return file
+
+
+def png16(values: Array, chunks: bytes = b"") -> io.BytesIO:
+    """A 16-bit PNG, unfiltered: grey, grey and alpha, RGB, RGBA by the number of channels."""
+    values = values if values.ndim == 3 else values[..., None]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, (0, 4, 2, 6)[values.shape[2] - 1], 0, 0, 0)
+    parts = [chunk(b"IHDR", header), chunks, chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")]
+    return io.BytesIO(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def tiff16(values: Array, **options: object) -> io.BytesIO:
+    file = io.BytesIO()
+    channels = values.shape[2] if values.ndim == 3 else 1
+    extra = {} if channels != 4 else {"extrasamples": [options.pop("alpha", "unassalpha")]}
+    tifffile.imwrite(file, values, photometric="rgb" if channels > 1 else "minisblack", metadata=None, **extra, **options)
+    file.seek(0)
+    return file
+
+
+def pixels_of(data: bytes) -> Array:
+    """The pixels of a PNG or TIFF file by a reader that is not ours, as R, G, B and alpha in the file's own depth."""
+    if data[:2] == b"II":
+        return tifffile.imread(io.BytesIO(data))
+    values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    return values[..., [2, 1, 0, 3][: values.shape[2]]]
+
+
+def lightness(values: Array) -> Array:
+    """L* of sRGB-encoded values of any depth."""
+    colours = values[..., :3] if values.ndim == 3 and values.shape[2] > 2 else values
+    return colour.lightness(colours.astype(np.float32) / np.iinfo(values.dtype).max)
+
+
+def colourfulness(values: Array) -> float:
+    return float(np.ptp(values[..., :3].astype(float), axis=2).mean() / np.iinfo(values.dtype).max)
+
+
+# -- sixteen bits ----------------------------------------------------------------------------------------------
+
+DEEP_FILES = {
+    "png": png16,
+    "tiff raw": tiff16,
+    "tiff deflate": lambda values: tiff16(values, compression="zlib"),
+    "tiff predictor": lambda values: tiff16(values, compression="zlib", predictor=True),
+    "tiff big-endian": lambda values: tiff16(values, byteorder=">"),
+    "tiff tiles": lambda values: tiff16(values, tile=(16, 16)),
+}
+
+
+@pytest.mark.parametrize("kind", DEEP_FILES)
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_sixteen_bits_stay_sixteen(kind: str, channels: int) -> None:
+    before = deep_photograph()
+    before = before[..., 1] if channels == 1 else before
+    alpha = np.arange(90 * 60, dtype=np.uint16).reshape(60, 90) * 12
+    source = np.dstack([before, alpha]) if channels == 4 else before
+    data, result = COLORIZER.colorize_file(DEEP_FILES[kind](source))
+    after = pixels_of(data)
+    assert after.dtype == np.uint16
+    assert not result.notes
+    assert colourfulness(after) > 0.01
+    assert np.abs(lightness(after) - lightness(before)).max() < 0.02
+    if channels == 4:
+        assert (after[..., 3] == alpha).all()
+
+
+def test_sixteen_bit_grey_with_alpha() -> None:
+    grey, alpha = deep_photograph()[..., 0], deep_photograph()[..., 2]
+    after = pixels_of(COLORIZER.colorize_file(png16(np.dstack([grey, alpha])))[0])
+    assert (after[..., 3] == alpha).all()
+    assert np.abs(lightness(after) - lightness(grey)).max() < 0.02
+
+
+def test_sixteen_bit_colour_key_becomes_alpha() -> None:
+    values = deep_photograph()
+    values[:9] = (1, 2, 300)
+    values[9] = (1, 2, 301)  # its upper bytes are the same
+    after = pixels_of(COLORIZER.colorize_file(png16(values, chunk(b"tRNS", struct.pack(">3H", 1, 2, 300))))[0])
+    assert (after[:9, :, 3] == 0).all()
+    assert (after[9:, :, 3] == 65535).all()
+
+
+def test_multiplied_alpha_is_divided_out() -> None:
+    colours, alpha = deep_photograph(), np.full((60, 90), 40_000, np.uint16)
+    stored = np.rint(colours * (alpha[..., None] / 65535)).astype(np.uint16)
+    after = pixels_of(COLORIZER.colorize_file(tiff16(np.dstack([stored, alpha]), alpha="assocalpha"))[0])
+    assert np.abs(lightness(after) - lightness(colours)).max() < 0.05
+    assert (after[..., 3] == alpha).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 70), st.integers(1, 70), st.sampled_from([1, 3]), st.integers(0, 2**32 - 1))
+def test_any_sixteen_bit_picture_keeps_its_lightness(width: int, height: int, channels: int, seed: int) -> None:
+    values = np.random.default_rng(seed).integers(0, 65536, (height, width, channels), dtype=np.uint16)
+    data, _ = COLORIZER.colorize_file(png16(values))
+    after = pixels_of(data)
+    assert after.dtype == np.uint16
+    assert np.abs(lightness(after) - lightness(values[..., 0] if channels == 1 else values)).max() < 0.05
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 40), st.booleans(), st.integers(0, 2**32 - 1))
+def test_files_of_sixteen_bits_are_what_other_readers_understand(width: int, height: int, alpha: bool, seed: int) -> None:
+    """PNG and TIFF of the same picture hold the same values, whoever reads them."""
+    values = np.random.default_rng(seed).integers(0, 65536, (height, width, 3 + alpha), dtype=np.uint16)
+    as_png, as_tiff = (COLORIZER.colorize_file(png16(values), kind)[0] for kind in ("PNG", "TIFF"))
+    assert (pixels_of(as_png).ravel() == pixels_of(as_tiff).ravel()).all()
+    with Image.open(io.BytesIO(as_png)) as image:
+        image.load()
+        assert image.size == (width, height)
+
+
+def test_what_cannot_hold_sixteen_bits_says_so() -> None:
+    data, result = COLORIZER.colorize_file(png16(deep_photograph()), "WEBP")
+    assert any("16 bits" in note for note in result.notes)
+    assert Image.open(io.BytesIO(data)).format == "WEBP"
+
+
+def test_separate_planes_of_sixteen_bits_are_refused_with_the_way_out() -> None:
+    planes = np.ascontiguousarray(deep_photograph().transpose(2, 0, 1))
+    file = io.BytesIO()
+    tifffile.imwrite(file, planes, photometric="rgb", planarconfig="separate", compression="zlib", metadata=None)
+    file.seek(0)
+    with pytest.raises(ImageFileError, match="separate planes"):
+        COLORIZER.colorize_file(file)
+
+
+# -- colour spaces ---------------------------------------------------------------------------------------------
+
+# D50 X, Y, Z of R, G, B as columns: Display P3 (SMPTE EG 432-1), Adobe RGB (1998), ProPhoto (ROMM), sRGB
+PRIMARIES = {
+    "Display P3": ((0.5151, 0.2412, -0.0011), (0.2919, 0.6922, 0.0419), (0.1572, 0.0666, 0.7841)),
+    "Adobe RGB": ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457)),
+    "ProPhoto": ((0.79767, 0.28804, 0.0), (0.13519, 0.71188, 0.0), (0.03134, 0.00009, 0.82491)),
+    "linear sRGB": ((0.4361, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 0.0606, 0.7141)),
+}
+SRGB_CURVE = b"para\0\0\0\0\0\3\0\0" + b"".join(struct.pack(">i", round(v * 65536)) for v in (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045))  # fmt: skip
+CURVES = {
+    "Display P3": SRGB_CURVE,
+    "Adobe RGB": b"curv\0\0\0\0" + struct.pack(">IH", 1, round(2.19921875 * 256)),
+    "ProPhoto": b"curv\0\0\0\0" + struct.pack(">IH", 1, round(1.8 * 256)),
+    "linear sRGB": b"curv\0\0\0\0" + struct.pack(">I", 0),
+}
+SPACES = list(PRIMARIES)
+
+
+def profile_of(name: str) -> bytes:
+    """An ICC profile (version 2) of curves and primaries."""
+    fixed = lambda values: b"".join(struct.pack(">i", round(value * 65536)) for value in values)  # noqa: E731
+    text = name.encode() + b"\0"
+    tags = {b"desc": b"desc\0\0\0\0" + struct.pack(">I", len(text)) + text + bytes(78), b"cprt": b"text\0\0\0\0none\0"}
+    tags[b"wtpt"] = b"XYZ \0\0\0\0" + fixed((0.9642, 1, 0.8249))
+    for letter, primary in zip(b"rgb", PRIMARIES[name], strict=True):
+        tags[bytes([letter]) + b"XYZ"] = b"XYZ \0\0\0\0" + fixed(primary)
+        tags[bytes([letter]) + b"TRC"] = CURVES[name]
+    table, body, start = b"", b"", 128 + 4 + 12 * len(tags)
+    for signature, data in tags.items():
+        table += signature + struct.pack(">II", start + len(body), len(data))
+        body += data + bytes(-len(data) % 4)
+    head = struct.pack(">I4sI4s4s4s", start + len(body), b"test", 0x02400000, b"mntr", b"RGB ", b"XYZ ") + bytes(12) + b"acsp"
+    return (head.ljust(68, b"\0") + fixed((0.9642, 1, 0.8249))).ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
+
+
+def lightness_in(values: Array, name: str) -> Array:
+    """L* of encoded values by the space's published formula."""
+    encoded = values[..., :3].astype(np.float64) / np.iinfo(values.dtype).max
+    if name == "Display P3":
+        linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+    else:
+        linear = encoded ** {"Adobe RGB": 563 / 256, "ProPhoto": 1.8, "linear sRGB": 1.0}[name]
+    y = linear @ np.array([primary[1] for primary in PRIMARIES[name]])
+    return np.where(y > (6 / 29) ** 3, 116 * np.cbrt(y) - 16, y * (29 / 3) ** 3)
+
+
+def saturated() -> Array:
+    """Colours of which many lie outside sRGB in any larger space."""
+    values = np.random.default_rng(1).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+    values[:20] = (255, 0, 0)
+    values[20:40] = (0, 255, 0)
+    return values
+
+
+@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG"])
+def test_lightness_by_the_files_own_profile_is_kept(name: str, kind: str) -> None:
+    source = file_of(Image.fromarray(saturated()), kind, icc_profile=profile_of(name), **({"quality": 98} if kind == "JPEG" else {}))
+    before = np.asarray(Image.open(source))
+    data, result = COLORIZER.colorize_file(source)
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.info["icc_profile"] == profile_of(name)
+        difference = np.abs(lightness_in(np.asarray(image), name) - lightness_in(before, name))
+    if kind == "JPEG":
+        assert difference.mean() < 2  # of noise, by JPEG's own rounding
+    else:  # rounding to bytes: of a larger space it is more, and linear light has few bytes for the dark half
+        assert difference.max() < {"ProPhoto": 0.4, "linear sRGB": 2}.get(name, 0.3)
+    assert not result.notes
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_lightness_by_little_cms_is_kept(name: str) -> None:
+    """An independent reader of profiles gives the same L* before and after, to within its 8 bits."""
+    data, _ = COLORIZER.colorize_file(file_of(photograph(), "PNG", icc_profile=profile_of(name)))
+    planes = []
+    for image in (photograph(), Image.open(io.BytesIO(data))):
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(profile_of(name)))
+        lab = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("LAB"), outputMode="LAB")
+        planes.append(np.asarray(lab)[..., 0].astype(float) * 100 / 255)
+    assert np.abs(planes[0] - planes[1]).max() <= (0.8 if name != "linear sRGB" else 2.5)
+
+
+@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("maker", [png16, tiff16])
+def test_sixteen_bits_in_a_wide_space(name: str, maker) -> None:
+    before = np.random.default_rng(2).integers(0, 65536, (40, 50, 3), dtype=np.uint16)
+    profile = profile_of(name)
+    if maker is png16:
+        source = png16(before, chunk(b"iCCP", b"x\0\0" + zlib.compress(profile)))
+    else:
+        source = tiff16(before, iccprofile=profile)
+    data, result = COLORIZER.colorize_file(source)
+    after = pixels_of(data)
+    assert after.dtype == np.uint16
+    assert Image.open(io.BytesIO(data)).info["icc_profile"] == profile
+    assert np.abs(lightness_in(after, name) - lightness_in(before, name)).max() < 0.05
+    assert not result.notes
+
+
+def test_wide_colours_written_without_a_profile_become_srgb() -> None:
+    source = file_of(photograph(), "PNG", icc_profile=profile_of("Display P3"))
+    data, _ = COLORIZER.colorize_file(source, "BMP")
+    in_srgb = COLORIZER.colorize_file(file_of(photograph(), "PNG"), "BMP")[0]
+    assert data != in_srgb  # converted, not relabelled
+
+
+def test_the_python_api_keeps_the_profile() -> None:
+    image = photograph()
+    image.info["icc_profile"] = profile_of("Adobe RGB")
+    after = COLORIZER.colorize(image)
+    assert after.info["icc_profile"] == profile_of("Adobe RGB")
+    difference = lightness_in(np.asarray(after), "Adobe RGB") - lightness_in(np.asarray(image), "Adobe RGB")
+    assert np.abs(difference).max() < 0.3
+
+
+def test_grey_with_an_rgb_profile_is_read_by_it() -> None:
+    grey = np.asarray(photograph().convert("L"))
+    data, result = COLORIZER.colorize_file(file_of(Image.fromarray(grey), "TIFF", icc_profile=profile_of("Adobe RGB")))
+    after = np.asarray(Image.open(io.BytesIO(data)))
+    assert np.abs(lightness_in(after, "Adobe RGB") - lightness_in(np.dstack([grey] * 3), "Adobe RGB")).max() < 0.3
+    assert not result.notes
