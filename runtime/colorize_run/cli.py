@@ -146,13 +146,18 @@ device_option = click.option(
     callback=_number,
     help="Of a palette model: lower is more colourful, and blotchier.  [default: the model's]",
 )
+@click.option(
+    "--strip-metadata",
+    is_flag=True,
+    help="Leave out EXIF, XMP, IPTC, comments, and that a model made the colours; profile and resolution stay.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
 @click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger pictures before decoding.  [default: 125000000]")
 def colorize(
     images: tuple[str, ...], output: str | None, model: str | None, device: str, raw: bool, working_size: int | None,
-    temperature: float | None, overwrite: bool, max_pixels: int | None,
+    temperature: float | None, strip_metadata: bool, overwrite: bool, max_pixels: int | None,
 ) -> None:  # fmt: skip
-    """Colourize IMAGE…: JPEG, PNG, WebP, TIFF or BMP; - reads one from stdin."""
+    """Colourize IMAGE…: JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF or HEIC, every frame; - reads one from stdin."""
     import warnings
 
     from PIL import Image
@@ -162,7 +167,8 @@ def colorize(
     warnings.simplefilter("ignore")  # Pillow warns of oddities in metadata; ours are notes
     Image.MAX_IMAGE_PIXELS = None  # --max-pixels decides instead, and its message names the way out
     jobs = _plan([_STANDARD if name == "-" else Path(name) for name in images], output)
-    options = Options(raw, overwrite, max_pixels or MAX_PIXELS, frozenset(_identity(source) for source, _, _ in jobs) - {None})
+    inputs = frozenset(_identity(source) for source, _, _ in jobs) - {None}
+    options = Options(raw, overwrite, max_pixels or MAX_PIXELS, inputs, strip_metadata)
     colorizer = _open_colorizer(model, device, working_size, temperature)
     codes = [_process(colorizer, job, options) for job in jobs]
     failed = [code for code in codes if code]
@@ -180,6 +186,7 @@ class Options:
     overwrite: bool
     max_pixels: int
     inputs: frozenset[tuple[int, int] | None]
+    strip_metadata: bool = False
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -289,8 +296,9 @@ def _colorize_one(colorizer: "Colorizer", job: Job, options: Options) -> "Result
         if not options.overwrite and os.path.lexists(target):  # before the work; write_atomically checks again
             raise OutputError(f"{shown(target)} exists; --overwrite replaces it.")
     data, result = colorizer.colorize_file(
-        _standard_input() if source is _STANDARD else source, kind, raw=options.raw, max_pixels=options.max_pixels
-    )
+        _standard_input() if source is _STANDARD else source, kind, raw=options.raw, max_pixels=options.max_pixels,
+        keep_metadata=not options.strip_metadata,
+    )  # fmt: skip
     if target is _STANDARD:
         _write_standard_output(data)
         return result

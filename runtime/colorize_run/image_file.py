@@ -177,7 +177,8 @@ def _damage_told() -> Iterator[None]:
 
 # How files of each kind begin, to say more of one that Pillow does not know.
 _MAGIC = {
-    b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"RIFF": "WEBP", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"BM": "BMP", b"GIF8": "GIF",
+    b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"RIFF": "WEBP", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"BM": "BMP",
+    b"GIF8": "GIF",
 }  # fmt: skip
 
 

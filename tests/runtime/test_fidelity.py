@@ -177,7 +177,8 @@ PRIMARIES = {
     "ProPhoto": ((0.79767, 0.28804, 0.0), (0.13519, 0.71188, 0.0), (0.03134, 0.00009, 0.82491)),
     "linear sRGB": ((0.4361, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 0.0606, 0.7141)),
 }
-SRGB_CURVE = b"para\0\0\0\0\0\3\0\0" + b"".join(struct.pack(">i", round(v * 65536)) for v in (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045))  # fmt: skip
+SRGB_PARAMETERS = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
+SRGB_CURVE = b"para\0\0\0\0\0\3\0\0" + b"".join(struct.pack(">i", round(v * 65536)) for v in SRGB_PARAMETERS)
 CURVES = {
     "Display P3": SRGB_CURVE,
     "Adobe RGB": b"curv\0\0\0\0" + struct.pack(">IH", 1, round(2.19921875 * 256)),
@@ -226,7 +227,9 @@ def saturated() -> Array:
 @pytest.mark.parametrize("name", SPACES)
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG"])
 def test_lightness_by_the_files_own_profile_is_kept(name: str, kind: str) -> None:
-    source = file_of(Image.fromarray(saturated()), kind, icc_profile=profile_of(name), **({"quality": 98} if kind == "JPEG" else {}))
+    source = file_of(
+        Image.fromarray(saturated()), kind, icc_profile=profile_of(name), **({"quality": 98} if kind == "JPEG" else {})
+    )
     before = np.asarray(Image.open(source))
     data, result = COLORIZER.colorize_file(source)
     with Image.open(io.BytesIO(data)) as image:
@@ -290,3 +293,340 @@ def test_grey_with_an_rgb_profile_is_read_by_it() -> None:
     after = np.asarray(Image.open(io.BytesIO(data)))
     assert np.abs(lightness_in(after, "Adobe RGB") - lightness_in(np.dstack([grey] * 3), "Adobe RGB")).max() < 0.3
     assert not result.notes
+
+
+# -- metadata --------------------------------------------------------------------------------------------------
+
+XMP = (
+    '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF'
+    ' xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about=""'
+    ' xmlns:dc="http://purl.org/dc/elements/1.1/"'
+    ' xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6" xmlns:xmp="http://ns.adobe.com/xap/1.0/">'
+    "<xmp:Thumbnails><rdf:Alt/></xmp:Thumbnails>"
+    "<dc:creator><rdf:Seq><rdf:li>José Müller</rdf:li></rdf:Seq></dc:creator></rdf:Description></rdf:RDF></x:xmpmeta>"
+    '<?xpacket end="w"?>'
+).encode()
+IPTC = b"\x1c\x02\x78\x00\x0ba man, a dog"
+XMP_KINDS = ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"]
+
+
+def with_xmp(kind: str, xmp: bytes = XMP) -> io.BytesIO:
+    if kind == "PNG":
+        from PIL.PngImagePlugin import PngInfo
+
+        info = PngInfo()
+        info.add_itxt("XML:com.adobe.xmp", xmp.decode())
+        return file_of(photograph(), kind, pnginfo=info)
+    if kind == "TIFF":
+        return file_of(photograph(), kind, tiffinfo={700: xmp})
+    return file_of(photograph(), kind, xmp=xmp)
+
+
+def xmp_of(data: bytes) -> str:
+    with Image.open(io.BytesIO(data)) as image:
+        image.load()
+        found = image.info.get("xmp", b"")
+    return found.decode() if isinstance(found, bytes) else found
+
+
+@pytest.mark.parametrize("kind", XMP_KINDS)
+def test_xmp_is_kept_upright_and_says_who_made_the_colours(kind: str) -> None:
+    found = xmp_of(COLORIZER.colorize_file(with_xmp(kind))[0])
+    assert "José Müller" in found
+    assert 'tiff:Orientation="6"' not in found
+    assert "Thumbnails" not in found
+    for said in ("AI-colourised", "compositeWithTrainedAlgorithmicMedia", "tiny", COLORIZER.model.sha256):
+        assert said in found
+
+
+@pytest.mark.parametrize("kind", [*XMP_KINDS, "GIF"])
+def test_every_format_that_can_says_who_made_the_colours(kind: str) -> None:
+    data, result = COLORIZER.colorize_file(file_of(photograph(), kind))
+    assert b"AI-colourised" in data
+    assert not any("metadata" in note for note in result.notes)
+    again = COLORIZER.colorize_file(io.BytesIO(data))[0]
+    assert again.count(b"AI-colourised") == 1
+
+
+def test_bmp_says_that_it_cannot() -> None:
+    _, result = COLORIZER.colorize_file(file_of(photograph(), "BMP"))
+    assert any("no metadata" in note for note in result.notes)
+
+
+@pytest.mark.parametrize("xmp", [b"<not xml", b"<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>", b"<a/>"])
+def test_damaged_xmp_costs_the_xmp_alone(xmp: bytes) -> None:
+    data, result = COLORIZER.colorize_file(with_xmp("PNG", xmp))
+    assert any("XMP" in note for note in result.notes)
+    assert b"AI-colourised" in data
+
+
+def photoshop_block(*resources: tuple[int, bytes]) -> bytes:
+    return b"".join(b"8BIM" + struct.pack(">HHI", n, 0, len(d)) + d + bytes(len(d) % 2) for n, d in resources)
+
+
+def with_iptc(kind: str) -> io.BytesIO:
+    thumbnail = (0x040C, b"the picture of before")
+    if kind == "TIFF":
+        return file_of(photograph(), kind, tiffinfo={33723: IPTC})
+    body = b"Photoshop 3.0\0" + photoshop_block((0x0404, IPTC), thumbnail)
+    return file_of(photograph(), kind, extra=b"\xff\xed" + struct.pack(">H", len(body) + 2) + body)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
+@pytest.mark.parametrize("target", ["JPEG", "TIFF", "PNG"])
+def test_iptc_is_kept_without_the_thumbnail_beside_it(kind: str, target: str) -> None:
+    data, _ = COLORIZER.colorize_file(with_iptc(kind), target)
+    with Image.open(io.BytesIO(data)) as image:
+        image.load()
+        if target == "JPEG":
+            assert image.info["photoshop"][0x0404] == IPTC
+        elif target == "TIFF":
+            assert image.tag_v2[33723] == IPTC
+        else:
+            assert IPTC.hex() in image.info["Raw profile type iptc"].replace("\n", "")
+    assert b"the picture of before" not in data
+
+
+def camera_exif() -> bytes:
+    """EXIF as a camera writes it: big-endian, umlauts, a maker's note with offsets of its own, and a thumbnail."""
+    note = b"MAKER\0" + bytes(range(40))
+    inner = [(37500, 7, len(note), note), (40962, 4, 1, struct.pack(">I", 90)), (40963, 4, 1, struct.pack(">I", 60))]
+    outer = [(271, 2, 7, "Müller".encode("latin-1") + b"\0"), (274, 3, 1, struct.pack(">HH", 6, 0))]
+    thumbnail = file_of(photograph(16, 10), "JPEG").getvalue()
+
+    def directory(entries: list, start: int, following: int) -> bytes:
+        body, extra = struct.pack(">H", len(entries)), b""
+        room = start + 6 + 12 * len(entries)
+        for tag, kind, count, value in entries:
+            body += struct.pack(">HHI", tag, kind, count)
+            if len(value) <= 4:
+                body += value.ljust(4, b"\0")
+            else:
+                body += struct.pack(">I", room + len(extra))
+                extra += value + bytes(len(value) % 2)
+        return body + struct.pack(">I", following) + extra
+
+    size = len(directory([*outer, (34665, 4, 1, bytes(4))], 8, 0))
+    exif = directory(inner, 8 + size, 0)
+    first = directory([*outer, (34665, 4, 1, struct.pack(">I", 8 + size))], 8, 8 + size + len(exif))
+    start = 8 + size + len(exif)
+    at = start + 6 + 12 * 2
+    second = directory([(513, 4, 1, struct.pack(">I", at)), (514, 4, 1, struct.pack(">I", len(thumbnail)))], start, 0)
+    return b"Exif\0\0MM\0*" + struct.pack(">I", 8) + first + exif + second + thumbnail
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF"])
+def test_exif_is_corrected_in_place(kind: str) -> None:
+    before = camera_exif()
+    data, result = COLORIZER.colorize_file(file_of(photograph(), kind, exif=before))
+    with Image.open(io.BytesIO(data)) as image:
+        after = image.info["exif"].removeprefix(b"Exif\0\0")
+        found = image.getexif()
+        assert image.size == (60, 90)
+    before = before.removeprefix(b"Exif\0\0")
+    assert not result.notes
+    if kind != "AVIF":  # where Pillow writes EXIF anew
+        assert after.index(b"MAKER") == before.index(b"MAKER")  # makers' notes stay where their own offsets point
+        assert "Müller".encode("latin-1") in after
+    assert b"\xff\xd8" not in after
+    assert found.get(ExifTags.Base.Orientation, 1) == 1
+    inner = found.get_ifd(ExifTags.IFD.Exif)
+    assert (inner[40962], inner[40963]) == (60, 90)
+
+
+def test_tiff_keeps_letters_beyond_ascii() -> None:
+    data, _ = COLORIZER.colorize_file(file_of(photograph(), "JPEG", exif=camera_exif()), "TIFF")
+    assert Image.open(io.BytesIO(data)).getexif()[ExifTags.Base.Make] == "Müller"
+
+
+def test_comments_and_texts_are_kept() -> None:
+    from PIL.PngImagePlugin import PngInfo
+
+    data, _ = COLORIZER.colorize_file(file_of(photograph(), "JPEG", comment=b"found in the attic"))
+    assert Image.open(io.BytesIO(data)).info["comment"] == b"found in the attic"
+    info = PngInfo()
+    info.add_text("Title", "attic")
+    info.add_text("Author", "Žižek")
+    data, _ = COLORIZER.colorize_file(file_of(photograph(), "PNG", pnginfo=info))
+    with Image.open(io.BytesIO(data)) as image:
+        image.load()
+        assert (image.text["Title"], image.text["Author"]) == ("attic", "Žižek")
+
+
+@pytest.mark.parametrize("kind", [*XMP_KINDS, "GIF"])
+def test_metadata_is_stripped_when_asked(kind: str) -> None:
+    exif = {} if kind == "GIF" else {"exif": camera_exif()}
+    profile = {} if kind == "GIF" else {"icc_profile": profile_of("Display P3")}
+    comment = {"comment": b"secret place"} if kind in ("GIF", "JPEG") else {}
+    source = file_of(photograph(), kind, **exif, **profile, **comment)
+    data, _ = COLORIZER.colorize_file(source, keep_metadata=False)
+    assert not any(word in data for word in (b"MAKER", b"AI-colourised", b"secret", b"xmpmeta"))
+    with Image.open(io.BytesIO(data)) as image:
+        assert bool(image.info.get("icc_profile")) == bool(profile)  # without it, colours would change
+
+
+# -- frames ----------------------------------------------------------------------------------------------------
+
+
+def film(frames: int = 5, size: tuple[int, int] = (96, 64), alpha: bool = False) -> list[Image.Image]:
+    """A still photograph with a bright square that wanders over it."""
+    result = []
+    for number in range(frames):
+        image = photograph(*size).convert("L").convert("RGBA" if alpha else "RGB")
+        image.paste((250, 250, 250), (4 + 9 * number, 10, 16 + 9 * number, 22))
+        if alpha:
+            image.paste((0, 0, 0, 0), (0, 50, 96, 64))
+        result.append(image)
+    return result
+
+
+def film_of(kind: str, alpha: bool = False, **options: object) -> io.BytesIO:
+    frames = film(alpha=alpha)
+    durations = [100, 200, 300, 400, 500]
+    lossless = {"lossless": True} if kind == "WEBP" else {"quality": 100} if kind == "AVIF" else {}
+    return file_of(frames[0], kind, save_all=True, append_images=frames[1:], duration=durations, **lossless, **options)
+
+
+def frames_of(data: bytes) -> tuple[list[Array], list[int]]:
+    with Image.open(io.BytesIO(data)) as image:
+        frames, durations = [], []
+        for number in range(image.n_frames):
+            image.seek(number)
+            image.load()
+            durations.append(round(image.info.get("duration", 0)))
+            frames.append(np.asarray(image.convert("RGBA")))
+    return frames, durations
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "AVIF"])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_every_frame_is_coloured_and_its_time_kept(kind: str, alpha: bool) -> None:
+    source = film_of(kind, alpha)
+    data, result = COLORIZER.colorize_file(source)
+    before, durations = frames_of(source.getvalue())
+    after, found = frames_of(data)
+    assert found == durations
+    assert len(after) == 5
+    assert not result.notes
+    for old, new in zip(before, after, strict=True):
+        assert ((old[..., 3] > 127) == (new[..., 3] > 127)).all()
+        seen = old[..., 3] > 0
+        difference = np.abs(lightness(old) - lightness(new))[seen]
+        assert difference.mean() < {"GIF": 2.5, "AVIF": 1}.get(kind, 0.3)  # a GIF has 256 colours
+        assert colourfulness(new) > 0.03
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
+def test_what_stands_still_keeps_its_colour(kind: str) -> None:
+    """A square wanders over the upper half of a photograph; a network that sees all of it changes its mind below, too."""
+    colorizer = Colorizer(ROOT / "artifacts" / "photo.onnx", "cpu")
+    still = Image.open(ROOT / "docs" / "samples" / "coffee.jpg").convert("L").convert("RGB").resize((216, 144))
+    frames = [still.copy() for _ in range(4)]
+    for number, frame in enumerate(frames):
+        frame.paste((230, 230, 230), (8 + 20 * number, 8, 70 + 20 * number, 60))
+    options = {"lossless": True} if kind == "WEBP" else {}
+    source = file_of(frames[0], kind, save_all=True, append_images=frames[1:], duration=100, **options)
+    after = np.stack(frames_of(colorizer.colorize_file(source)[0])[0]).astype(int)[:, 80:, :, :3]
+    alone = np.stack([np.asarray(colorizer.colorize(frame)) for frame in frames]).astype(int)[:, 80:]
+    assert np.ptp(alone, axis=0).max() > 10  # frames coloured one by one flicker
+    assert np.ptp(after, axis=0).max() <= 2
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
+@pytest.mark.parametrize("loop", [0, 1, 3, None])
+def test_loops_are_kept(kind: str, loop: int | None) -> None:
+    source = film_of(kind, **({} if loop is None else {"loop": loop}))
+    data, _ = COLORIZER.colorize_file(source)
+    assert Image.open(io.BytesIO(data)).info.get("loop") == Image.open(source).info.get("loop")
+
+
+def test_a_film_may_become_one_of_another_format() -> None:
+    for target in ("PNG", "WEBP", "AVIF"):
+        data, _ = COLORIZER.colorize_file(film_of("GIF"), target)
+        assert len(frames_of(data)[0]) == 5
+    data, _ = COLORIZER.colorize_file(film_of("GIF", loop=2), "WEBP")
+    assert Image.open(io.BytesIO(data)).info["loop"] == 3  # GIF counts repetitions, WebP plays
+    data, result = COLORIZER.colorize_file(film_of("GIF"), "JPEG")
+    assert any("first of 5" in note for note in result.notes)
+
+
+def test_the_still_of_an_apng_stays_apart() -> None:
+    frames = film()
+    source = file_of(frames[0], "PNG", save_all=True, append_images=frames[1:], default_image=True, duration=70)
+    data, _ = COLORIZER.colorize_file(source)
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.default_image
+        assert image.n_frames == 5
+
+
+def test_films_are_limited_as_a_whole() -> None:
+    with pytest.raises(ImageFileError, match="5 frames"):
+        COLORIZER.colorize_file(film_of("GIF"), max_pixels=20_000)
+
+
+def pages() -> io.BytesIO:
+    """Pages of different size, depth and metadata in one TIFF file."""
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        writer.write(np.asarray(photograph()), photometric="rgb", resolution=(300, 300), resolutionunit=2, description="one")
+        writer.write(deep_photograph()[:40], photometric="rgb", compression="zlib", iccprofile=profile_of("Adobe RGB"))
+        writer.write(np.asarray(photograph(50, 70).convert("L")), photometric="minisblack", description="three")
+    file.seek(0)
+    return file
+
+
+def test_every_page_of_a_tiff_is_coloured() -> None:
+    data, result = COLORIZER.colorize_file(pages())
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        found = [(page.shape, page.dtype) for page in file.pages]
+        assert found == [((60, 90, 3), np.uint8), ((40, 90, 3), np.uint16), ((70, 50, 3), np.uint8)]
+        assert "one" in file.pages[0].description
+        assert file.pages[1].iccprofile == profile_of("Adobe RGB")
+        assert file.pages[0].tags[282].value[0] / file.pages[0].tags[282].value[1] == 300
+        second = file.pages[1].asarray()
+    assert np.abs(lightness_in(second, "Adobe RGB") - lightness_in(deep_photograph()[:40], "Adobe RGB")).max() < 0.05
+    assert not result.notes
+
+
+def test_pages_become_one_picture_elsewhere() -> None:
+    _, result = COLORIZER.colorize_file(pages(), "PNG")
+    assert any("first of 3" in note for note in result.notes)
+
+
+# -- formats ---------------------------------------------------------------------------------------------------
+
+
+def test_bmp_with_transparency() -> None:
+    image = photograph().convert("RGBA")
+    alpha = Image.fromarray(np.arange(90 * 60, dtype=np.uint32).astype(np.uint8).reshape(60, 90))
+    image.putalpha(alpha)
+    data, _ = COLORIZER.colorize_file(file_of(image, "PNG"), "BMP")
+    with Image.open(io.BytesIO(data)) as found:
+        assert (found.format, found.mode) == ("BMP", "RGBA")
+        assert found.getchannel("A").tobytes() == alpha.tobytes()
+        assert np.abs(lightness(np.asarray(found)) - lightness(np.asarray(image))).max() < 0.35
+    again, _ = COLORIZER.colorize_file(io.BytesIO(data))
+    assert Image.open(io.BytesIO(again)).getchannel("A").tobytes() == alpha.tobytes()
+    values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert (values[..., 3] == np.asarray(alpha)).all()
+
+
+def test_heic_comes_with_an_extra() -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    pillow_heif.register_heif_opener()
+    source = file_of(
+        photograph(), "HEIF", quality=95, exif=camera_exif().replace(struct.pack(">HH", 6, 0), struct.pack(">HH", 1, 0))
+    )
+    data, _ = COLORIZER.colorize_file(source)
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.format == "HEIF"
+        assert image.size == (90, 60)
+        assert np.abs(lightness(np.asarray(image)) - lightness(np.asarray(Image.open(source)))).mean() < 1.5
+        assert image.getexif()[ExifTags.Base.Make]
+    assert b"AI-colourised" in data
+
+
+def test_lossless_webp_is_found_behind_a_profile() -> None:
+    source = file_of(photograph(), "WEBP", lossless=True, icc_profile=profile_of("Adobe RGB") + bytes(5000))
+    with opened(source) as file:
+        assert next(file.pictures()).save_options["lossless"]
