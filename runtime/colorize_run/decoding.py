@@ -58,11 +58,16 @@ def picture_of(image: Image.Image, again: Callable[[], Image.Image] | None = Non
 
 
 def _orientation(image: Image.Image) -> int:
-    try:
-        found = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # damaged EXIF, which `metadata.read` will say
-        return 1
+    found = _exif_tag(image, ExifTags.Base.Orientation)
     return found if isinstance(found, int) else 1
+
+
+def _exif_tag(image: Image.Image, tag: int) -> Any:
+    """A tag of EXIF's first directory; None also when EXIF is damaged, which `metadata.read` will say."""
+    try:
+        return image.getexif().get(tag)
+    except Exception:  # Pillow raises nearly anything
+        return None
 
 
 def _turned(pixels: Any, how: Image.Transpose) -> Any:
@@ -167,7 +172,7 @@ def _follow_grey_curve(picture: Picture, curve: npt.NDArray[np.float32]) -> None
 def _save_options(image: Image.Image, kind: str) -> dict[str, Any]:
     """How the file was compressed, as far as its format lets us do it the same way again."""
     options: dict[str, Any] = {}
-    if dpi := image.info.get("dpi"):
+    if (dpi := image.info.get("dpi")) and not _is_assumed(image):
         options["dpi"] = dpi
     if kind == "JPEG":
         tables = getattr(image, "quantization", None)
@@ -181,3 +186,9 @@ def _save_options(image: Image.Image, kind: str) -> dict[str, Any]:
         # fax codes hold 1-bit pixels alone, and JPEG in TIFF would lose once more
         options["compression"] = compression if compression in ("raw", "tiff_lzw", "packbits", "zstd") else "tiff_adobe_deflate"
     return options
+
+
+def _is_assumed(image: Image.Image) -> bool:
+    """Whether a JPEG file says nothing of its resolution: Pillow then says 72 for it, if it has EXIF."""
+    said = image.info.get("jfif_unit") in (1, 2) or _exif_tag(image, ExifTags.Base.XResolution)
+    return image.format in ("JPEG", "MPO") and not said
