@@ -158,7 +158,7 @@ def _convert(picture: Picture) -> None:
     picture.alpha = picture.alpha_in_bytes()
     picture.space, picture.depth = None, 8
     if picture.profile[16:20] != b"RGB ":  # a grey or CMYK profile cannot describe the RGB that is written
-        picture.profile = profiles.srgb().tobytes()
+        picture.profile = profiles.srgb()
 
 
 def _follow_grey_curve(picture: Picture, curve: npt.NDArray[np.float32]) -> None:
@@ -166,7 +166,7 @@ def _follow_grey_curve(picture: Picture, curve: npt.NDArray[np.float32]) -> None
     table = np.rint(colour.linear_to_srgb(curve) * 65535).astype(np.uint16)
     pixels = picture.pixels
     picture.pixels = table[::257][np.asarray(pixels)] if isinstance(pixels, Image.Image) else table[pixels]
-    picture.space, picture.profile = SRGB, profiles.srgb().tobytes()
+    picture.space, picture.profile = SRGB, profiles.srgb()
 
 
 def _save_options(image: Image.Image, kind: str) -> dict[str, Any]:

@@ -114,17 +114,17 @@ def is_srgb(profile: bytes) -> bool:
 
 def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     """Convert an 8-bit image of the profile's own mode to RGB in sRGB. Errors: CMS_ERRORS."""
-    return _convert(image, opened(profile), srgb())
+    return _convert(image, opened(profile), opened(srgb()))
 
 
 def from_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     """Convert RGB in sRGB to an RGB profile's space. Errors: CMS_ERRORS."""
-    return _convert(image, srgb(), opened(profile))
+    return _convert(image, opened(srgb()), opened(profile))
 
 
 def from_lab(image: Image.Image) -> Image.Image:
     """Convert a mode LAB image to RGB in sRGB."""
-    return _convert(image, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")), srgb())
+    return _convert(image, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")), opened(srgb()))
 
 
 def opened(profile: bytes) -> ImageCms.ImageCmsProfile:
@@ -132,9 +132,11 @@ def opened(profile: bytes) -> ImageCms.ImageCmsProfile:
     return ImageCms.ImageCmsProfile(io.BytesIO(profile))
 
 
-def srgb() -> ImageCms.ImageCmsProfile:
-    """The sRGB profile."""
-    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+@lru_cache(maxsize=1)
+def srgb() -> bytes:
+    """The sRGB profile, the same at any time: Little CMS writes the hour of its making into it."""
+    data = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return data[:24] + struct.pack(">6H", 2000, 1, 1, 0, 0, 0) + data[36:]
 
 
 def _convert(image: Image.Image, source: ImageCms.ImageCmsProfile, target: ImageCms.ImageCmsProfile) -> Image.Image:

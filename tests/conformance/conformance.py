@@ -90,6 +90,7 @@ class Outcome:
 # -- cases -----------------------------------------------------------------------------------------------------
 
 
+@functools.cache  # Little CMS writes the time into a profile
 def icc(name: str) -> bytes | None:
     if name == "sRGB":
         return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
