@@ -19,6 +19,7 @@ from colorize_run.decoding import picture_of
 from colorize_run.encoding import Writer as Writer
 from colorize_run.encoding import encode as encode
 from colorize_run.errors import ImageFileError, InputMissingError, OutputError
+from colorize_run.native import captured_output
 from colorize_run.picture import FORMATS
 from colorize_run.picture import READABLE as READABLE
 from colorize_run.picture import SUFFIXES as SUFFIXES
@@ -105,6 +106,7 @@ class PictureFile:
             self._check_size()
             several = FORMATS[self.format].moving or FORMATS[self.format].pages
             self.count = int(getattr(image, "n_frames", 1)) if several else 1
+        self._check_length()
         self.plays = moving.plays_of(image)
         self.still_first = bool(image.info.get("default_image"))
         self._check_frames()
@@ -116,6 +118,13 @@ class PictureFile:
                 f"has {width} x {height} = {width * height / 1e6:.0f} megapixels, more than the limit of"
                 f" {self._max_pixels / 1e6:.0f}; --max-pixels raises it."
             )
+
+    def _check_length(self) -> None:
+        """libjpeg paints grey what is missing. No Huffman code is shorter than a bit, no block of 8 x 8 has less than one."""
+        width, height = self._image.size
+        length = self._file.seek(0, os.SEEK_END)
+        if self.format == "JPEG" and 512 * length < width * height:
+            raise ImageFileError(f"is damaged or incomplete: {length} bytes cannot hold {width} x {height} pixels.")
 
     def _check_frames(self) -> None:
         """Frames of a moving picture are kept until all are there; pages are not."""
@@ -147,7 +156,7 @@ class PictureFile:
         Errors: ImageFileError.
         """
         for number in range(min(self.count, most or self.count)):
-            with _damage_told():
+            with _damage_told(), _heard(self.format):
                 if self.count > 1:
                     self._image.seek(number)
                     self._check_size()
@@ -157,6 +166,22 @@ class PictureFile:
             if most and most < self.count:
                 picture.notes.append(f"only the first of {self.count} frames was taken")
             yield picture
+
+
+@contextlib.contextmanager
+def _heard(kind: str) -> Iterator[None]:
+    """What libtiff prints as part of the error that Pillow raises without it."""
+    if kind != "TIFF":
+        yield
+        return
+    failure = None
+    with captured_output() as lines:
+        try:
+            yield
+        except OSError as error:
+            failure = error
+    if failure is not None:
+        raise OSError(f"{failure} ({lines[-1].strip()})" if lines else str(failure)) from failure
 
 
 @contextlib.contextmanager
@@ -178,7 +203,7 @@ def _damage_told() -> Iterator[None]:
 # How files of each kind begin, to say more of one that Pillow does not know.
 _MAGIC = {
     b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"RIFF": "WEBP", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"BM": "BMP",
-    b"GIF8": "GIF",
+    b"GIF8": "GIF", b"ftypavif": "AVIF", b"ftypavis": "AVIF", b"ftyp": "HEIC",
 }  # fmt: skip
 
 
@@ -194,13 +219,13 @@ def _image_of(file: BinaryIO) -> Image.Image:
     try:
         return Image.open(file, formats=formats)
     except UnidentifiedImageError as error:
-        kind = next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), None)
+        kind = next((kind for magic, kind in _MAGIC.items() if magic in (start[: len(magic)], start[4 : 4 + len(magic)])), None)
         if kind == "TIFF":
             raise ImageFileError(
-                "is a TIFF file that is damaged, or whose layout is not known: save it as grey or RGB, 8 or 16 bits."
+                "is a TIFF file that is damaged, or of a layout that is not known: save it as grey or RGB, 8 or 16 bits."
             ) from error
         if kind:
-            raise ImageFileError(f"begins like a {kind} file, but is damaged or incomplete.") from error
+            raise ImageFileError(f"begins as {kind} files do, but is damaged or incomplete.") from error
         raise ImageFileError(f"is no picture in a known format ({', '.join(READABLE)}).") from error
 
 
