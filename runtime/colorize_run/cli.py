@@ -17,10 +17,11 @@ import click
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from colorize_run import __version__
-from colorize_run.errors import ColorizeRunError, ContractError, ImageFileError, ModelFileError, OutputError
+from colorize_run.errors import ColorizeRunError, ContractError, ImageFileError, ModelFileError, OptionError, OutputError
 
 if TYPE_CHECKING:
     from colorize_run.colorize import Colorizer, Result
+    from colorize_run.control import Control
 
 _STANDARD = Path("-")
 _MAX_STANDARD_INPUT = 1 << 30
@@ -100,6 +101,7 @@ def main() -> None:
 
     \b
     colorize-run photo.jpg                 writes photo.colorized.jpg beside it
+    colorize-run --force photo.jpg         even if it has colours already
     colorize-run *.jpg -o out/             writes out/NAME for each
     colorize-run - -o - < in.png > out.png
     colorize-run models                    lists the models that -m knows
@@ -147,6 +149,29 @@ device_option = click.option(
     help="Of a palette model: lower is more colourful, and blotchier.  [default: the model's]",
 )
 @click.option(
+    "--keep-colour/--force",
+    default=True,
+    help="Leave pictures that have colours already as they are, with a note, or colour these, too.  [default: keep-colour]",
+)
+@click.option(
+    "--saturation",
+    type=click.FloatRange(0, 4),
+    default=1.0,
+    callback=_number,
+    show_default=True,
+    help="Strength of the new colours: 0 is grey, 1 the model's own.",
+)
+@click.option(
+    "--blend",
+    type=click.FloatRange(0, 1),
+    default=1.0,
+    callback=_number,
+    show_default=True,
+    help="Share of the new colours; the rest are the picture's own.",
+)
+@click.option("--mask", type=click.Path(readable=False), help="A picture: colour only where it is white.")
+@click.option("--confidence", type=click.Path(), help="Write how sure the model is as a grey PNG; white is sure.")
+@click.option(
     "--strip-metadata",
     is_flag=True,
     help="Leave out EXIF, XMP, IPTC, comments, and that a model made the colours; profile and resolution stay.",
@@ -155,7 +180,8 @@ device_option = click.option(
 @click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger pictures before decoding.  [default: 125000000]")
 def colorize(
     images: tuple[str, ...], output: str | None, model: str | None, device: str, raw: bool, working_size: int | None,
-    temperature: float | None, strip_metadata: bool, overwrite: bool, max_pixels: int | None,
+    temperature: float | None, keep_colour: bool, saturation: float, blend: float, mask: str | None, confidence: str | None,
+    strip_metadata: bool, overwrite: bool, max_pixels: int | None,
 ) -> None:  # fmt: skip
     """Colourize IMAGE…: JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF or HEIC, every frame; - reads one from stdin."""
     import warnings
@@ -166,10 +192,21 @@ def colorize(
 
     warnings.simplefilter("ignore")  # Pillow warns of oddities in metadata; ours are notes
     Image.MAX_IMAGE_PIXELS = None  # --max-pixels decides instead, and its message names the way out
+    if raw and (saturation != 1 or blend != 1 or mask or confidence):
+        raise click.UsageError(
+            "--raw shows the network's own picture: --saturation, --blend, --mask and --confidence mean nothing."
+        )
+    if confidence and len(images) > 1:
+        raise click.UsageError("--confidence names one file: give one picture.")
     jobs = _plan([_STANDARD if name == "-" else Path(name) for name in images], output)
-    inputs = frozenset(_identity(source) for source, _, _ in jobs) - {None}
-    options = Options(raw, overwrite, max_pixels or MAX_PIXELS, inputs, strip_metadata)
+    control = _control(saturation, blend, mask, keep_colour)
+    inputs = frozenset(_identity(path) for path in (*(source for source, _, _ in jobs), Path(mask or os.devnull))) - {None}
+    options = Options(
+        raw, overwrite, max_pixels or MAX_PIXELS, inputs, control, strip_metadata, Path(confidence) if confidence else None
+    )
     colorizer = _open_colorizer(model, device, working_size, temperature)
+    if confidence and not colorizer.says_confidence:
+        raise OptionError(f"{colorizer.model.path} does not say how sure it is: leave --confidence away.")
     codes = [_process(colorizer, job, options) for job in jobs]
     failed = [code for code in codes if code]
     if failed:
@@ -186,7 +223,15 @@ class Options:
     overwrite: bool
     max_pixels: int
     inputs: frozenset[tuple[int, int] | None]
-    strip_metadata: bool = False
+    control: "Control"
+    strip_metadata: bool
+    confidence: Path | None
+
+
+def _control(saturation: float, blend: float, mask: str | None, keep_colour: bool) -> "Control":
+    from colorize_run.control import Control, Mask
+
+    return Control(saturation, blend, Mask(Path(mask)) if mask else None, keep_colour)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -280,7 +325,9 @@ def _process(colorizer: "Colorizer", job: Job, options: Options) -> int:
     for note in result.notes:
         _say(f"note: {name}: {note}")
     if target is not _STANDARD:
-        gave_way = f" (colour reduced to fit sRGB in {result.moved_share:.1%} of the pixels)" if result.moved_share else ""
+        gave_way = (
+            f" (colour reduced to fit {result.gamut} in {result.moved_share:.1%} of the pixels)" if result.moved_share else ""
+        )
         _say(f"{name} -> {shown(target)}{gave_way}")
     return 0
 
@@ -290,15 +337,17 @@ def _colorize_one(colorizer: "Colorizer", job: Job, options: Options) -> "Result
 
     source, target, kind = job
     if target is not _STANDARD and not os.path.isdir(source):
-        identity = _identity(target)
-        if identity is not None and identity in options.inputs:
-            raise OutputError(f"{shown(target)} is an input of this run; inputs are never replaced.")
-        if not options.overwrite and os.path.lexists(target):  # before the work; write_atomically checks again
-            raise OutputError(f"{shown(target)} exists; --overwrite replaces it.")
+        _check_output(target, options)
+    if options.confidence is not None:
+        if os.path.abspath(options.confidence) == os.path.abspath(target):
+            raise OutputError(f"{shown(target)} cannot be both the picture and its confidence.")
+        _check_output(options.confidence, options)
     data, result = colorizer.colorize_file(
         _standard_input() if source is _STANDARD else source, kind, raw=options.raw, max_pixels=options.max_pixels,
-        keep_metadata=not options.strip_metadata,
+        keep_metadata=not options.strip_metadata, control=options.control,
     )  # fmt: skip
+    if options.confidence is not None:
+        _write_confidence(result, options.confidence, overwrite=options.overwrite)
     if target is _STANDARD:
         _write_standard_output(data)
         return result
@@ -309,6 +358,27 @@ def _colorize_one(colorizer: "Colorizer", job: Job, options: Options) -> "Result
     with result.stage("write"):
         write_atomically(data, target, overwrite=options.overwrite)
     return result
+
+
+def _check_output(target: Path, options: Options) -> None:
+    """Before the work; `write_atomically` checks again. OutputError for inputs of the run, and for what exists."""
+    from colorize_run.image_file import shown
+
+    identity = _identity(target)
+    if identity is not None and identity in options.inputs:
+        raise OutputError(f"{shown(target)} is an input of this run; inputs are never replaced.")
+    if not options.overwrite and os.path.lexists(target):
+        raise OutputError(f"{shown(target)} exists; --overwrite replaces it.")
+
+
+def _write_confidence(result: "Result", target: Path, *, overwrite: bool) -> None:
+    from colorize_run.image_file import write_atomically
+
+    if result.confidence is None:  # a picture that was left as it is
+        return
+    buffer = io.BytesIO()
+    result.confidence.save(buffer, "PNG")
+    write_atomically(buffer.getvalue(), target, overwrite=overwrite)
 
 
 def _standard_input() -> io.BytesIO:

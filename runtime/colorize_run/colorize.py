@@ -1,6 +1,7 @@
 """Colourizing: picture in, picture out, with the picture's own luminance."""
 
 import contextlib
+import itertools
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,12 +14,13 @@ import numpy.typing as npt
 from PIL import Image
 
 from colorize_run import __version__, colour, guided, image_file, moving
+from colorize_run.control import Control, has_colours
 from colorize_run.errors import ContractError, ModelFileError, OptionError
 from colorize_run.metadata import Metadata, Provenance
 from colorize_run.models import DEFAULT_COLORIZE_MODEL
 from colorize_run.picture import FORMATS, Picture
 from colorize_run.session import Model
-from colorize_run.space import SpaceJoiner
+from colorize_run.space import SRGB, SpaceJoiner
 
 FloatArray = npt.NDArray[np.float32]
 T = TypeVar("T")
@@ -31,18 +33,28 @@ _PARALLEL_FROM = 1 << 20  # pixels; below, starting threads costs more than it s
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the network says at its working size h x w: ``ab`` (2, h, w) CIELAB, ``rgb`` (3, h, w) 0..1 or None."""
+    """What the network says at its working size h x w: ``ab`` (2, h, w) CIELAB.
+
+    Of what not every model says, or None: ``rgb`` (3, h, w) 0..1; ``confidence`` (h, w) 0..1.
+    """
 
     ab: FloatArray
     rgb: FloatArray | None
+    confidence: FloatArray | None = None
 
 
 @dataclass
 class Result:
-    """One colourized file: seconds by stage, the share of pixels whose chroma had to give way, and notes."""
+    """One colourized file: seconds by stage, the share of pixels whose chroma had to give way, and notes.
+
+    ``gamut``: what they had to give way to; ``confidence``: a mode L image of the picture's size, white where the model is
+    sure, of the first frame; None where the model says nothing of it.
+    """
 
     seconds: dict[str, float] = field(default_factory=dict)
     moved_share: float = 0.0
+    gamut: str = "sRGB"
+    confidence: Image.Image | None = None
     notes: list[str] = field(default_factory=list)
 
     @contextlib.contextmanager
@@ -87,6 +99,11 @@ class Colorizer:
             raise OptionError(f"A temperature of {temperature} is not possible: {MIN_TEMPERATURE} to {MAX_TEMPERATURE}.")
         self._settings = {} if temperature is None else {"temperature": np.array(temperature, np.float32)}
 
+    @property
+    def says_confidence(self) -> bool:
+        """Whether the model says how sure it is."""
+        return "confidence" in self.model.outputs
+
     def predict(self, image: Image.Image | FloatArray) -> Prediction:
         """Run the network on a picture: a Pillow image of mode L or RGB, or float32 (H, W) grey, sRGB-encoded, 0..1."""
         return self._run(self._planes(self._reduced(image)))
@@ -98,7 +115,7 @@ class Colorizer:
         ``image``. A colour profile in ``image.info`` holds for the result, too. Errors: ImageFileError for modes I and F.
         """
         picture = image_file.from_image(image)
-        self._colorize(picture, Result(), 8)
+        self._colorize(picture, Result(), 8, Control())
         coloured = picture.in_bytes().convert("RGB")
         if (alpha := picture.alpha_in_bytes()) is not None:
             coloured = coloured.convert("RGBA")
@@ -109,36 +126,50 @@ class Colorizer:
 
     def colorize_file(
         self, source: Path | BinaryIO, kind: str | None = None, *, raw: bool = False,
-        max_pixels: int = image_file.MAX_PIXELS, keep_metadata: bool = True,
+        max_pixels: int = image_file.MAX_PIXELS, keep_metadata: bool = True, control: Control | None = None,
     ) -> tuple[bytes, Result]:  # fmt: skip
         """Colourize a picture file, each of its frames; returns the new file's bytes, in format ``kind`` or the source's own.
 
         ``raw`` gives the network's own picture at its working size instead. Unless ``keep_metadata``, the file says nothing
-        of the picture's origin, nor that its colours came from a model; colour profile and resolution stay.
+        of the picture's origin, nor that its colours came from a model; colour profile and resolution stay. ``control``:
+        strength and place of the colours; what it leaves as it is comes back byte for byte where the format stays.
         Errors: ImageFileError, ModelFileError, DeviceError.
         """
-        result, noted = Result(), []
+        control = control or Control()
+        result, said, left = Result(), list[list[str]](), list[bool]()
         with image_file.opened(source, max_pixels) as file:
             kind = kind or file.format
             writer = file.writer(kind)
-            steady = moving.Steady() if FORMATS[file.format].moving else None
+            moves = FORMATS[file.format].moving
+            steady = moving.Steady() if moves else None
             for picture in result.timed("decode", file.pictures(None if file.several_in(kind) else 1)):
+                # a film is judged by its first frame
+                left.append(left[0] if moves and left else not raw and self._leaves(picture, control))
                 if raw:
                     self._raw(picture, result)
-                else:
-                    self._colorize(picture, result, picture.depth if FORMATS[kind].deep else 8, steady)
-                picture.metadata = picture.metadata.signed(self._provenance) if keep_metadata else Metadata()
+                elif not left[-1]:
+                    self._colorize(picture, result, picture.depth if FORMATS[kind].deep else 8, control, steady)
+                picture.metadata = self._metadata(picture, keep=keep_metadata, sign=not left[-1])
                 with result.stage("encode"):
                     writer.add(picture)
-                noted.append(picture.notes)
+                said.append(picture.notes)
             with result.stage("encode"):
-                data = writer.finish()
-        result.notes = list(dict.fromkeys(note for notes in noted for note in notes))
+                data = file.content() if all(left) and kind == file.format and keep_metadata else writer.finish()
+        result.notes = list(dict.fromkeys(itertools.chain.from_iterable(said)))  # some are said while encoding
         return data, result
 
-    @property
-    def _provenance(self) -> Provenance:
-        return Provenance(self.contract.name, self.model.sha256, __version__)
+    def _leaves(self, picture: Picture, control: Control) -> bool:
+        """Whether a picture stays as it is, which its notes then say; a model that mends colours never leaves any."""
+        leaves = control.keep_colour and self.model.input == "grey" and has_colours(picture)
+        if leaves:
+            picture.notes.append("it has colours already and was left as it is; --force colours it anew")
+        return leaves
+
+    def _metadata(self, picture: Picture, *, keep: bool, sign: bool) -> Metadata:
+        if not keep:
+            return Metadata()
+        made_by = Provenance(self.contract.name, self.model.sha256, __version__)
+        return picture.metadata.signed(made_by) if sign else picture.metadata
 
     def _seen(self, picture: Picture) -> tuple[npt.NDArray[Any], FloatArray]:
         """The picture as the network shall see it, (h, w) or (h, w, 3), and (h, w) its `colour.perceived` luminance."""
@@ -183,8 +214,13 @@ class Colorizer:
         outputs = self.model.run({self.model.input: padded[None], **self._settings})
         if outputs["ab"].shape != (1, 2, *padded.shape[1:]) or not np.isfinite(outputs["ab"]).all():
             raise ModelFileError(f"{self.model.path} gave chroma that is no number, or of another size than its input.")
-        rgb = outputs.get("rgb")
-        return Prediction(outputs["ab"][0, :, :h, :w], None if rgb is None else rgb[0, :, :h, :w])
+        ab, rgb, confidence = (outputs.get(name) for name in ("ab", "rgb", "confidence"))
+        assert ab is not None
+        return Prediction(
+            ab[0, :, :h, :w],
+            None if rgb is None else rgb[0, :, :h, :w],
+            None if confidence is None else confidence[0, 0, :h, :w],
+        )
 
     def _raw(self, picture: Picture, result: Result) -> None:
         with result.stage("network"):
@@ -196,7 +232,9 @@ class Colorizer:
         if (alpha := picture.alpha_in_bytes()) is not None:
             picture.alpha = colour.resize(alpha, picture.pixels.size)
 
-    def _colorize(self, picture: Picture, result: Result, depth: int, steady: moving.Steady | None = None) -> None:
+    def _colorize(
+        self, picture: Picture, result: Result, depth: int, control: Control, steady: moving.Steady | None = None
+    ) -> None:
         """Replace the picture's pixels by coloured ones: of mode RGBX, or 16 bits where ``depth`` says so."""
         width, height = picture.size
         threads = self.model.threads if width * height >= _PARALLEL_FROM else 1
@@ -205,19 +243,27 @@ class Colorizer:
             with result.stage("resize"):
                 small, luminance = self._seen(picture)
             with result.stage("network"):
-                ab = self._run(self._planes(small)).ab
+                prediction = self._run(self._planes(small))
+                ab = prediction.ab
+            if prediction.confidence is not None and result.confidence is None:
+                sure = np.rint(np.clip(prediction.confidence, 0, 1) * 255).astype(np.uint8)
+                result.confidence = colour.resize(Image.fromarray(sure), (width, height))
             if steady is not None:
                 ab = steady.settle(luminance, ab)
+            if control.saturation != 1:
+                ab = ab * np.float32(control.saturation)
             with result.stage("join"):
                 radius = max(1, round(guided.RADIUS * min(small.shape[:2])))
                 chroma = guided.slopes_and_offsets(luminance, ab, radius)
                 source = copying.result()
                 picture.pixels = source  # a large picture's Pillow image goes before its result comes
-                if picture.space is None:
+                if picture.space is None and not control.mixes:
                     picture.pixels, moved = _join(source, chroma, pool, threads)
                 else:
-                    joiner = SpaceJoiner(picture.space, depth)
-                    picture.pixels, moved = _join_in_space(source, chroma, joiner, pool, threads)
+                    joiner = SpaceJoiner(picture.space or SRGB, depth)
+                    weights = control.weights((width, height))
+                    picture.pixels, moved = _join_in_space(source, chroma, joiner, weights, pool, threads)
+        result.gamut = "sRGB" if picture.space in (None, SRGB) else "its colour space"
         result.moved_share = max(result.moved_share, moved / (width * height))
 
 
@@ -249,7 +295,12 @@ def _join(source: npt.NDArray[Any], planes: FloatArray, pool: ThreadPoolExecutor
 
 
 def _join_in_space(
-    source: npt.NDArray[Any], planes: FloatArray, joiner: SpaceJoiner, pool: ThreadPoolExecutor, threads: int
+    source: npt.NDArray[Any],
+    planes: FloatArray,
+    joiner: SpaceJoiner,
+    weights: FloatArray | float,
+    pool: ThreadPoolExecutor,
+    threads: int,
 ) -> tuple[Image.Image | npt.NDArray[np.uint16], int]:
     """The same for a picture that is no 8-bit sRGB, or stays partly as it is: an RGBX image, or (H, W, 3) uint16."""
     height, width = source.shape[:2]
@@ -262,7 +313,8 @@ def _join_in_space(
         for top, bottom, left, right in tiles[first::threads]:
             shape = len(planes), bottom - top, right - left
             tile = chroma.between(top, bottom, left, right, out=np.empty(shape, np.float32))
-            moved += joiner.join(source[top:bottom, left:right], tile, target[top:bottom, left:right])
+            weight = weights if isinstance(weights, float) else weights[top:bottom, left:right]
+            moved += joiner.join(source[top:bottom, left:right], tile, target[top:bottom, left:right], weight)
         return moved
 
     moved = sum(pool.map(share, range(threads)))

@@ -126,7 +126,12 @@ def _as_the_file_holds_it(picture: Picture, kind: str) -> Image.Image:
     if alpha is not None:
         image = image.convert("RGB").convert("RGBA")  # from RGBX straight, the fourth byte would become alpha
         image.putalpha(alpha)
-    return image.convert("RGB") if image.mode == "RGBX" and kind != "JPEG" else image
+    if image.mode == "RGBX" and kind != "JPEG":
+        image = image.convert("RGB")
+    if image.info:  # as it was read; encoders would write it beside what they are told to
+        image = image.copy()
+        image.info = {}
+    return image
 
 
 def _encoder_options(picture: Picture, kind: str) -> dict[str, Any]:

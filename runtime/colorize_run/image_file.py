@@ -135,6 +135,11 @@ class PictureFile:
                 f" more than the limit of {self._max_pixels / 1e6:.0f}; --max-pixels raises it."
             )
 
+    def content(self) -> bytes:
+        """The file as it is."""
+        self._file.seek(0)
+        return self._file.read()
+
     def several_in(self, kind: str) -> bool:
         """Whether all frames can be written in a format: moving pictures as such or as pages, pages as pages."""
         target = FORMATS.get(kind)
