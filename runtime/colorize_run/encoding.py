@@ -86,11 +86,10 @@ class Writer:
 
 
 def _still(picture: Picture, kind: str) -> bytes:
-    if _is_deep(picture, kind) and kind == "PNG":
-        assert isinstance(picture.pixels, np.ndarray)
-        alpha = picture.alpha if isinstance(picture.alpha, np.ndarray) else None
-        return deep.png(_rgb(picture.pixels), alpha, _png_chunks(picture))
-    if kind == "TIFF" and (_is_deep(picture, kind) or _compression(picture) in _OWN_TIFF):
+    page = _deep_page(picture, kind)
+    if page is not None and kind == "PNG":
+        return deep.png(page, _png_chunks(picture))
+    if kind == "TIFF" and (page is not None or _compression(picture) in _OWN_TIFF):
         writer = deep.TiffWriter()
         _add_page(writer, picture)
         return writer.finish()
@@ -105,13 +104,11 @@ def _still(picture: Picture, kind: str) -> bytes:
     return buffer.getvalue()
 
 
-def _is_deep(picture: Picture, kind: str) -> bool:
-    return picture.depth == 16 and FORMATS[kind].deep and isinstance(picture.pixels, np.ndarray)
-
-
-def _rgb(values: Any) -> Any:
-    """Grey (H, W) or colours (H, W, 3) as colours."""
-    return values if values.ndim == 3 else np.repeat(values[..., None], 3, axis=2)
+def _deep_page(picture: Picture, kind: str) -> deep.Page | None:
+    """The picture's 16 bits, where it has them and the format holds them."""
+    if picture.depth != 16 or not FORMATS[kind].deep or isinstance(picture.pixels, Image.Image):
+        return None
+    return deep.Page.of_values(picture.pixels, None if picture.alpha is None else np.asarray(picture.alpha))
 
 
 def _as_the_file_holds_it(picture: Picture, kind: str) -> Image.Image:
@@ -128,6 +125,8 @@ def _as_the_file_holds_it(picture: Picture, kind: str) -> Image.Image:
         image.putalpha(alpha)
     if image.mode == "RGBX" and kind != "JPEG":
         image = image.convert("RGB")
+        if alpha is None:
+            picture.pixels = image  # a large picture's other copy goes before its file comes
     if image.info:  # as it was read; encoders would write it beside what they are told to
         image = image.copy()
         image.info = {}
@@ -237,13 +236,8 @@ def _add_page(writer: deep.TiffWriter, picture: Picture) -> None:
         tags[34675] = picture.profile
     if dpi := picture.save_options.get("dpi"):
         tags |= {282: float(dpi[0]), 283: float(dpi[1]), 296: 2}
-    if _is_deep(picture, "TIFF"):
-        colours, alpha = _rgb(picture.pixels), picture.alpha
-    else:
-        image = _as_the_file_holds_it(picture, "TIFF")
-        colours, alpha = np.asarray(image.convert("RGB")), picture.alpha_in_bytes()
-    layers = None if alpha is None else np.asarray(alpha)
-    writer.add(colours, layers, tags, picture.metadata.exif, packed=_compression(picture) != "raw")
+    page = _deep_page(picture, "TIFF") or deep.Page.of_image(_as_the_file_holds_it(picture, "TIFF"))
+    writer.add(page, tags, picture.metadata.exif, packed=_compression(picture) != "raw")
 
 
 # -- BMP and GIF -----------------------------------------------------------------------------------------------

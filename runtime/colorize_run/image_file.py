@@ -74,9 +74,8 @@ def opened(source: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> Iterator["P
     """
     with _opened(source) as file:
         with _damage_told():
-            image = _image_of(file)
-        with image:
-            yield PictureFile(file, image, max_pixels)
+            picture_file = PictureFile(file, _image_of(file), max_pixels)
+        yield picture_file
 
 
 def read(source: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> Picture:
@@ -166,6 +165,8 @@ class PictureFile:
                     self._image.seek(number)
                     self._check_size()
                 picture = picture_of(self._image, partial(self._again, number))
+                if self.count == 1:  # the pixels are the picture's alone, and go when it is done with them
+                    self._image = Image.new("L", (1, 1))
                 if self.format == "WEBP":  # Pillow does not tell how a WebP file was compressed
                     picture.save_options["lossless"] = _is_lossless_webp(self._file)
             if most and most < self.count:
