@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from colorize_run import colour, image_file
 from colorize_run.errors import ImageFileError, OptionError
@@ -79,11 +78,11 @@ def has_colours(picture: Picture) -> bool:
     image = picture.in_bytes()
     if image.mode == "L":
         return False
-    if picture.alpha is not None:  # what lies under transparency does not count
-        clear = picture.alpha_in_bytes()
-        assert clear is not None
-        image = Image.composite(image.convert("RGB"), Image.new("RGB", image.size, (128, 128, 128)), clear)
-    small = np.asarray(image.convert("RGB").resize((_JUDGED_AT, _JUDGED_AT), Image.Resampling.BOX), np.float32) / 255
+    size = _JUDGED_AT, _JUDGED_AT
+    small = np.asarray(colour.resize(image.convert("RGB"), size), np.float32) / 255
+    if (alpha := picture.alpha_in_bytes()) is not None:  # what lies under transparency does not count
+        seen = np.asarray(colour.resize(alpha, size), np.float32)[..., None] / 255
+        small = small * seen + np.float32(0.5) * (1 - seen)
     lab = colour.srgb_to_lab(small).reshape(-1, 3).astype(np.float64)
     light = lab[:, 0] / 100
     powers = np.stack([np.ones_like(light), light, light**2, light**3], axis=1)

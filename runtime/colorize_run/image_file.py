@@ -105,6 +105,7 @@ class PictureFile:
             self._check_size()
             several = FORMATS[self.format].moving or FORMATS[self.format].pages
             self.count = int(getattr(image, "n_frames", 1)) if several else 1
+        self._further = image.format == "MPO" and getattr(image, "n_frames", 1) > 1
         self._check_length()
         self.plays = moving.plays_of(image)
         self.still_first = bool(image.info.get("default_image"))
@@ -169,6 +170,8 @@ class PictureFile:
                     self._image = Image.new("L", (1, 1))
                 if self.format == "WEBP":  # Pillow does not tell how a WebP file was compressed
                     picture.save_options["lossless"] = _is_lossless_webp(self._file)
+            if self._further:
+                picture.notes.append("the further pictures beside it (depth, gain map) were left out")
             if most and most < self.count:
                 picture.notes.append(f"only the first of {self.count} frames was taken")
             yield picture

@@ -481,6 +481,15 @@ def test_heic_comes_with_an_extra() -> None:
     assert b"AI-colourised" in data
 
 
+def test_what_lies_beside_a_phones_photograph_is_told() -> None:
+    file = io.BytesIO()
+    photograph().save(file, "MPO", save_all=True, append_images=[photograph(45, 30)])
+    file.seek(0)
+    data, result = COLORIZER.colorize_file(file)
+    assert any("further pictures" in note for note in result.notes)
+    assert Image.open(io.BytesIO(data)).format == "JPEG"
+
+
 def test_lossless_webp_is_found_behind_a_profile() -> None:
     source = file_of(photograph(), "WEBP", lossless=True, icc_profile=profile_of("Adobe RGB") + bytes(5000))
     with opened(source) as file:
