@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SAMPLE := docs/samples/chelsea.jpg
 
-.PHONY: demo test check lint types wheel-proof bench models clean
+.PHONY: demo test check lint types wheel-proof bench models conformance clean
 .DEFAULT_GOAL := help
 
 help:  ## Show the targets
@@ -21,7 +21,7 @@ demo:  ## Colourize a sample photograph in a fresh environment without PyTorch
 	$(PYTHON) -m venv .demo-venv
 	.demo-venv/bin/pip install --quiet '.[cpu]'
 	cp $(SAMPLE) demo/photo.jpg
-	.demo-venv/bin/colorize-run demo/photo.jpg
+	.demo-venv/bin/colorize-run --force demo/photo.jpg
 	@echo "Before: demo/photo.jpg   After: $(CURDIR)/demo/photo.colorized.jpg"
 
 test: $(VENV)/.installed  ## Run all tests
@@ -42,6 +42,10 @@ wheel-proof: $(VENV)/.installed  ## Prove that the wheel alone colourizes, in an
 bench: $(VENV)/.installed  ## Measure this machine against decode + encode + network
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.dilation
+	$(BIN)/python -m benchmarks.memory
+
+conformance: $(VENV)/.installed  ## Replay 143 kinds of files before other programs, and write docs/conformance.md
+	$(BIN)/python tests/conformance/conformance.py
 
 # Where the training data lies, and options for those who have them: the hand-out's palette, a classifier's weights,
 # DeepLabV3's weights (a file, or none to train from scratch; downloaded when empty)

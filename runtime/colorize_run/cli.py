@@ -6,7 +6,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -15,12 +15,16 @@ import click
 
 # The matrices here are small: OpenBLAS's own threads only get in the way of ours. Read when NumPy is imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Pillow's memory in pieces that the C library gives back to the system at once: of a picture that is turned, the one
+# before would else stay until the end. Read when Pillow is imported.
+os.environ.setdefault("PILLOW_BLOCK_SIZE", "64m")
 
 from colorize_run import __version__
-from colorize_run.errors import ColorizeRunError, ContractError, ImageFileError, ModelFileError, OutputError
+from colorize_run.errors import ColorizeRunError, ContractError, ImageFileError, ModelFileError, OptionError, OutputError
 
 if TYPE_CHECKING:
     from colorize_run.colorize import Colorizer, Result
+    from colorize_run.control import Control
     from colorize_run.segment import Form
     from colorize_run.session import Model
 
@@ -102,6 +106,7 @@ def main() -> None:
 
     \b
     colorize-run photo.jpg                 writes photo.colorized.jpg beside it
+    colorize-run --force photo.jpg         even if it has colours already
     colorize-run segment rose.jpg --as cutout
     colorize-run *.jpg -o out/             writes out/NAME for each
     colorize-run - -o - < in.png > out.png
@@ -149,22 +154,63 @@ device_option = click.option(
     callback=_number,
     help="Of a palette model: lower is more colourful, and blotchier.  [default: the model's]",
 )
+@click.option(
+    "--keep-colour/--force",
+    default=True,
+    help="Leave pictures that have colours already as they are, with a note, or colour these, too.  [default: keep-colour]",
+)
+@click.option(
+    "--saturation",
+    type=click.FloatRange(0, 4),
+    default=1.0,
+    callback=_number,
+    show_default=True,
+    help="Strength of the new colours: 0 is grey, 1 the model's own.",
+)
+@click.option(
+    "--blend",
+    type=click.FloatRange(0, 1),
+    default=1.0,
+    callback=_number,
+    show_default=True,
+    help="Share of the new colours; the rest are the picture's own.",
+)
+@click.option("--mask", type=click.Path(readable=False), help="A picture: colour only where it is white.")
+@click.option("--confidence", type=click.Path(), help="Write how sure the model is as a grey PNG; white is sure.")
+@click.option(
+    "--strip-metadata",
+    is_flag=True,
+    help="Leave out EXIF, XMP, IPTC, comments, and that a model made the colours; profile and resolution stay.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
 @click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger pictures before decoding.  [default: 125000000]")
 def colorize(
     images: tuple[str, ...], output: str | None, model: str | None, device: str, raw: bool, working_size: int | None,
-    temperature: float | None, overwrite: bool, max_pixels: int | None,
+    temperature: float | None, keep_colour: bool, saturation: float, blend: float, mask: str | None, confidence: str | None,
+    strip_metadata: bool, overwrite: bool, max_pixels: int | None,
 ) -> None:  # fmt: skip
-    """Colourize IMAGE…: JPEG, PNG, WebP, TIFF or BMP; - reads one from stdin."""
+    """Colourize IMAGE…: JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF or HEIC, every frame; - reads one from stdin."""
     from colorize_run.image_file import MAX_PIXELS
 
     _prepare_pillow()
+    if raw and (saturation != 1 or blend != 1 or mask or confidence):
+        raise click.UsageError(
+            "--raw shows the network's own picture: --saturation, --blend, --mask and --confidence mean nothing."
+        )
+    if confidence and len(images) > 1:
+        raise click.UsageError("--confidence names one file: give one picture.")
     jobs = _plan(images, output, _beside_colorized)
-    options = Options(overwrite, max_pixels or MAX_PIXELS, frozenset(_identity(source) for source, _, _ in jobs) - {None})
+    control = _control(saturation, blend, mask, keep_colour)
+    inputs = _identities((*(source for source, _, _ in jobs), Path(mask or os.devnull)))
+    options = Options(overwrite, max_pixels or MAX_PIXELS, inputs, Path(confidence) if confidence else None)
     colorizer = _open_colorizer(model, device, working_size, temperature)
+    if confidence and not colorizer.says_confidence:
+        raise OptionError(f"{colorizer.model.path} does not say how sure it is: leave --confidence away.")
 
     def convert(source: Source, kind: str | None) -> "tuple[bytes, Result]":
-        return colorizer.colorize_file(source, kind, raw=raw, max_pixels=options.max_pixels)
+        return colorizer.colorize_file(
+            source, kind, raw=raw, max_pixels=options.max_pixels, keep_metadata=not strip_metadata, control=control
+        )
 
     _process_all(convert, jobs, options)
 
@@ -186,6 +232,17 @@ class Options:
     overwrite: bool
     max_pixels: int
     inputs: frozenset[tuple[int, int] | None]
+    confidence: Path | None = None
+
+
+def _control(saturation: float, blend: float, mask: str | None, keep_colour: bool) -> "Control":
+    from colorize_run.control import Control, Mask
+
+    return Control(saturation, blend, Mask(Path(mask)) if mask else None, keep_colour)
+
+
+def _identities(paths: Iterable[Path]) -> frozenset[tuple[int, int] | None]:
+    return frozenset(_identity(path) for path in paths) - {None}
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -292,7 +349,9 @@ def _process(convert: "Convert", job: Job, options: Options) -> int:
     for note in result.notes:
         _say(f"note: {name}: {note}")
     if target is not _STANDARD:
-        gave_way = f" (colour reduced to fit sRGB in {result.moved_share:.1%} of the pixels)" if result.moved_share else ""
+        gave_way = (
+            f" (colour reduced to fit {result.gamut} in {result.moved_share:.1%} of the pixels)" if result.moved_share else ""
+        )
         _say(f"{name} -> {shown(target)}{gave_way}")
     return 0
 
@@ -302,12 +361,14 @@ def _convert_one(convert: "Convert", job: Job, options: Options) -> "Result":
 
     source, target, kind = job
     if target is not _STANDARD and not os.path.isdir(source):
-        identity = _identity(target)
-        if identity is not None and identity in options.inputs:
-            raise OutputError(f"{shown(target)} is an input of this run; inputs are never replaced.")
-        if not options.overwrite and os.path.lexists(target):  # before the work; write_atomically checks again
-            raise OutputError(f"{shown(target)} exists; --overwrite replaces it.")
+        _check_output(target, options)
+    if options.confidence is not None:
+        if os.path.abspath(options.confidence) == os.path.abspath(target):
+            raise OutputError(f"{shown(target)} cannot be both the picture and its confidence.")
+        _check_output(options.confidence, options)
     data, result = convert(_standard_input() if source is _STANDARD else source, kind)
+    if options.confidence is not None:
+        _write_confidence(result, options.confidence, overwrite=options.overwrite)
     if target is _STANDARD:
         _write_standard_output(data)
         return result
@@ -318,6 +379,27 @@ def _convert_one(convert: "Convert", job: Job, options: Options) -> "Result":
     with result.stage("write"):
         write_atomically(data, target, overwrite=options.overwrite)
     return result
+
+
+def _check_output(target: Path, options: Options) -> None:
+    """Before the work; `write_atomically` checks again. OutputError for inputs of the run, and for what exists."""
+    from colorize_run.image_file import shown
+
+    identity = _identity(target)
+    if identity is not None and identity in options.inputs:
+        raise OutputError(f"{shown(target)} is an input of this run; inputs are never replaced.")
+    if not options.overwrite and os.path.lexists(target):
+        raise OutputError(f"{shown(target)} exists; --overwrite replaces it.")
+
+
+def _write_confidence(result: "Result", target: Path, *, overwrite: bool) -> None:
+    from colorize_run.image_file import write_atomically
+
+    if result.confidence is None:  # a picture that was left as it is
+        return
+    buffer = io.BytesIO()
+    result.confidence.save(buffer, "PNG")
+    write_atomically(buffer.getvalue(), target, overwrite=overwrite)
 
 
 @main.command(epilog=EXIT_CODES)
@@ -337,11 +419,12 @@ def _convert_one(convert: "Convert", job: Job, options: Options) -> "Result":
     "--working-size", type=click.IntRange(1), metavar="PIXELS",
     help="Short side at which the network sees the picture, while its long side allows it.  [default: the model's]",
 )  # fmt: skip
+@click.option("--strip-metadata", is_flag=True, help="Leave EXIF, XMP and IPTC out of overlays and cut-outs.")
 @click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
 @click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger pictures before decoding.  [default: 125000000]")
 def segment(
     images: tuple[str, ...], as_: "Form", output: str | None, model: str | None, device: str, working_size: int | None,
-    overwrite: bool, max_pixels: int | None,
+    strip_metadata: bool, overwrite: bool, max_pixels: int | None,
 ) -> None:  # fmt: skip
     """Find what IMAGE… show: outlines of the full size, drawn on the picture's own edges."""
     from colorize_run.image_file import MAX_PIXELS
@@ -355,14 +438,14 @@ def segment(
     wrong = [kind for _, _, kind in jobs if as_ in ("mask", "soft") and kind not in (None, "PNG")]
     if wrong:
         raise click.UsageError(f"A {as_} is written as PNG: give -o a name that ends in .png.")
-    options = Options(overwrite, max_pixels or MAX_PIXELS, frozenset(_identity(source) for source, _, _ in jobs) - {None})
+    options = Options(overwrite, max_pixels or MAX_PIXELS, _identities(source for source, _, _ in jobs))
     from colorize_run.segment import Segmenter
 
     segmenter = Segmenter(model or DEFAULT_SEGMENT_MODEL, device, working_size=working_size)
     _announce(device, segmenter.model)
 
     def convert(source: Source, kind: str | None) -> "tuple[bytes, Result]":
-        return segmenter.segment_file(source, as_, kind, max_pixels=options.max_pixels)
+        return segmenter.segment_file(source, as_, kind, max_pixels=options.max_pixels, keep_metadata=not strip_metadata)
 
     _process_all(convert, jobs, options)
 

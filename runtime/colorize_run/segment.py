@@ -14,6 +14,7 @@ from colorize_run import colour, guided, image_file
 from colorize_run.colorize import ChromaRows, Result
 from colorize_run.errors import ContractError, ModelFileError, OptionError
 from colorize_run.image_file import Picture
+from colorize_run.metadata import Metadata
 from colorize_run.models import DEFAULT_SEGMENT_MODEL
 from colorize_run.session import Model
 
@@ -58,7 +59,9 @@ class Segmenter:
 
         ``image``: a Pillow image of mode L or RGB, or float32 (H, W) grey, sRGB-encoded, 0..1.
         """
-        small = _planes(_resized(image, self.working_size.fit(*_size(image))))
+        return self._run(_planes(_resized(image, self.working_size.fit(*_size(image)))))
+
+    def _run(self, small: FloatArray) -> FloatArray:
         h, w = small.shape[1:]
         size = self.working_size
         padded = np.pad(small, ((0, 0), (0, size.pad(h) - h), (0, size.pad(w) - w)), mode="edge")
@@ -74,13 +77,14 @@ class Segmenter:
 
     def segment_file(
         self, source: Path | BinaryIO, as_: Form = "mask", kind: str | None = None, *,
-        max_pixels: int = image_file.MAX_PIXELS,
+        max_pixels: int = image_file.MAX_PIXELS, keep_metadata: bool = True,
     ) -> tuple[bytes, Result]:  # fmt: skip
-        """Segment a picture file; returns the bytes of a new file of the picture's full size.
+        """Segment a picture file, the first frame of several; returns the bytes of a new file of the picture's full size.
 
         ``as_``: "mask", an indexed PNG of class numbers in the contract's colours; "soft", a grey PNG, white where the
         picture is no background; "overlay", the picture with the classes' colours laid over it, in its own format or
-        ``kind``; "cutout", the picture with all background transparent, PNG or ``kind``.
+        ``kind``; "cutout", the picture with all background transparent, PNG or ``kind``. Of the picture's metadata the last
+        two keep what the format holds, unless ``keep_metadata`` is false.
         Errors: ImageFileError, ModelFileError, DeviceError, OptionError for a mask or soft mask that is no PNG.
         """
         if as_ not in FORMS:
@@ -90,6 +94,8 @@ class Segmenter:
         result = Result()
         with result.stage("decode"):
             picture = image_file.read(source, max_pixels)
+        if not keep_metadata:
+            picture.metadata = Metadata()
         found = self._refined(picture, result)
         with result.stage("encode"):
             data = _WRITERS[as_](picture, found, kind or (picture.format if as_ == "overlay" else "PNG"))
@@ -97,11 +103,15 @@ class Segmenter:
         return data, result
 
     def _refined(self, picture: Picture, result: Result) -> "Refined":
+        pixels = picture.in_bytes()  # encoded as they are: what guides need not be sRGB
         with result.stage("network"):
-            small = self.predict(picture.pixels)
+            seen = _resized(pixels, self.working_size.fit(*pixels.size))
+            if picture.space is not None:
+                seen, _ = picture.space.seen(seen.astype(np.float32) / np.float32(255))
+            small = self._run(_planes(seen))
         with result.stage("refine"):
-            width, height = picture.size
-            guide = _planes(_resized(picture.pixels, _guide_size(width, height)))
+            width, height = pixels.size
+            guide = _planes(_resized(pixels, _guide_size(width, height)))
             enlarged = (
                 np.asarray(cv2.resize(plane, guide.shape[:0:-1], interpolation=cv2.INTER_LINEAR), np.float32)
                 for plane in small[1:]
@@ -109,7 +119,7 @@ class Segmenter:
             radius = max(1, round(_RADIUS * min(guide.shape[1:])))
             lines = [guided.colour_lines(guide, plane, radius, _EPSILON) for plane in enlarged]
             threads = self.model.threads if width * height >= _PARALLEL_FROM else 1
-            return Refined(_apply(picture.pixels, lines, threads), self.contract.class_colours)
+            return Refined(_apply(pixels, lines, threads), self.contract.class_colours)
 
 
 class Refined:
@@ -157,30 +167,28 @@ def _write_overlay(picture: Picture, found: Refined, kind: str) -> bytes:
     """Half the colour of the likeliest class over the picture wherever it is no background."""
     colours = np.array(found.colours[1:], np.uint8)[found.planes.argmax(axis=0)]
     share = found.opacity().point(lambda value: value * _OVERLAY)
-    picture.pixels = Image.composite(Image.fromarray(colours), _as_rgb(picture), share)
+    if picture.depth == 16:
+        picture.notes.append("its 16 bits per channel were rounded to 8")
+    picture.pixels = Image.composite(Image.fromarray(colours), picture.in_bytes().convert("RGB"), share)
+    picture.alpha, picture.depth = picture.alpha_in_bytes(), 8
     return image_file.encode(picture, kind)
 
 
 def _write_cutout(picture: Picture, found: Refined, kind: str) -> bytes:
     """The picture's own pixels, its alpha multiplied by the opacity."""
-    opacity = found.opacity()
+    opacity: npt.NDArray[Any] = np.asarray(found.opacity())
+    if not isinstance(picture.pixels, Image.Image):  # 16 bits stay 16 bits
+        opacity = opacity.astype(np.uint16) * np.uint16(257)
     if picture.alpha is not None:
-        product = np.asarray(picture.alpha).astype(np.uint16) * np.asarray(opacity) + 127
-        opacity = Image.fromarray((product // 255).astype(np.uint8))
-    picture.pixels, picture.alpha = _as_rgb(picture), opacity
+        before, full = np.asarray(picture.alpha), np.iinfo(opacity.dtype).max
+        opacity = np.rint(opacity * (before / np.float32(np.iinfo(before.dtype).max))).clip(0, full).astype(opacity.dtype)
+    picture.alpha = Image.fromarray(opacity) if isinstance(picture.pixels, Image.Image) else opacity
     return image_file.encode(picture, kind)
 
 
 _WRITERS: dict[Form, Callable[[Picture, Refined, str], bytes]] = {
     "mask": _write_mask, "soft": _write_soft, "overlay": _write_overlay, "cutout": _write_cutout,
 }  # fmt: skip
-
-
-def _as_rgb(picture: Picture) -> Image.Image:
-    if isinstance(picture.pixels, Image.Image):
-        return picture.pixels.convert("RGB")
-    picture.notes.append("its 16 bits per channel were rounded to 8")
-    return Image.fromarray(np.rint(picture.pixels * 255).clip(0, 255).astype(np.uint8)).convert("RGB")
 
 
 def _size(image: Image.Image | FloatArray) -> tuple[int, int]:
