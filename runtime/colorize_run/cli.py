@@ -18,6 +18,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from colorize_run import __version__
 from colorize_run.errors import ColorizeRunError, ContractError, ImageFileError, ModelFileError, OutputError
+from colorize_run.watch.cli import watch
 
 if TYPE_CHECKING:
     from colorize_run.colorize import Colorizer, Result
@@ -102,11 +103,15 @@ def main() -> None:
     colorize-run photo.jpg                 writes photo.colorized.jpg beside it
     colorize-run *.jpg -o out/             writes out/NAME for each
     colorize-run - -o - < in.png > out.png
+    colorize-run watch INBOX OUTBOX        does every picture that is put into a folder
     colorize-run models                    lists the models that -m knows
     colorize-run verify --all              proves them on this machine
 
     `colorize-run IMAGE…` is short for `colorize-run colorize IMAGE…`; its options: `colorize-run colorize --help`.
     """
+
+
+main.add_command(watch)
 
 
 def _number(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:
