@@ -61,12 +61,8 @@ def _limits(command: Callable[..., None]) -> Callable[..., None]:
     """The options that are limits, in seconds, bytes, MiB and pixels."""
     for name, kind, default, help_text in (
         ("--poll", click.FloatRange(0.01), 0.25, "Seconds between two looks at the folder."),
-        (
-            "--settle",
-            click.FloatRange(0.05),
-            0.5,
-            "Seconds that a file must be quiet; 5 where the kernel knows no writers.",
-        ),
+        ("--settle", click.FloatRange(0.05), 0.5, "Seconds that a file must be quiet."),
+        ("--remote-settle", click.FloatRange(0.05), 5.0, "The same on network shares, where the kernel knows no writers."),
         ("--timeout", click.FloatRange(0.1), 120.0, "Seconds that one picture may take."),
         ("--drain", click.FloatRange(0), 30.0, "Seconds that pictures in hand get when told to stop."),
         ("--max-bytes", click.IntRange(1), 64 * _MIB, "Quarantine larger files."),
@@ -75,7 +71,7 @@ def _limits(command: Callable[..., None]) -> Callable[..., None]:
         ("--min-free", click.IntRange(0), 256, "MiB to leave free on the output's disk, or 5 % if that is less."),
         ("--memory", click.IntRange(0), 4096, "MiB of address space for a worker on the CPU; 0: no limit."),
         ("--workers", click.IntRange(1, 64), 1, "Worker processes."),
-    ):
+    ):  # fmt: skip
         command = click.option(name, type=kind, default=default, show_default=True, help=help_text)(command)
     return command
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from colorize_run.errors import OutputError
+from colorize_run.errors import ColorizeRunError, OutputError
 from colorize_run.watch import arrival, dispose, durable, outbox
 from colorize_run.watch.ledger import Ledger, Row, Work
 from colorize_run.watch.outbox import Outbox
@@ -29,6 +29,7 @@ from colorize_run.watch.telemetry import Telemetry, shown
 
 _MAX_STRIKES = 2
 _MAX_INTERRUPTED = 20
+_MANY = 100  # files that cannot be read, from which on they are tried less often
 _PROBE_EVERY = 2.0  # seconds at most between two looks whether a fault has healed
 _NOT_A_FILE = (errno.ELOOP, errno.ENXIO, errno.ENOTDIR, errno.EISDIR, errno.EOPNOTSUPP)
 
@@ -57,7 +58,7 @@ class Flow:
         if settings.inputs != "keep":
             outbox.lock(self.source.fd, f"the input folder {settings.inbox}")
         self.outbox = Outbox(settings.outbox, settings.max_depth)
-        self._lock_state()
+        self._state_fd = self._locked_state()
         self.ledger = self._open_ledger()
         self.pending = Pending()
         self.flying: dict[bytes, Item] = {}
@@ -72,9 +73,14 @@ class Flow:
 
     # -- start -------------------------------------------------------------------------------------------------
 
-    def _lock_state(self) -> None:
-        self._state_fd = durable.open_folder(str(self.settings.state))
-        outbox.lock(self._state_fd, f"the state folder {self.settings.state}")
+    def _locked_state(self) -> int:
+        fd = durable.open_folder(str(self.settings.state))
+        try:
+            outbox.lock(fd, f"the state folder {self.settings.state}")
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
 
     def _open_ledger(self) -> Ledger:
         ledger = Ledger(self.settings.state)
@@ -135,7 +141,7 @@ class Flow:
                 continue
             try:
                 self._heal(kind, block)
-            except (OSError, sqlite3.Error, OutputError) as error:
+            except (OSError, sqlite3.Error, ColorizeRunError) as error:
                 block.why = str(getattr(error, "strerror", None) or error)
                 block.delay = min(_PROBE_EVERY, block.delay * 2)
                 block.due = time.monotonic() + block.delay
@@ -159,8 +165,8 @@ class Flow:
         with contextlib.suppress(FileExistsError):
             os.mkdir(self.settings.state)
         if not os.path.samestat(os.stat(self.settings.state), os.fstat(self._state_fd)):
-            os.close(self._state_fd)
-            self._lock_state()
+            before, self._state_fd = self._state_fd, self._locked_state()
+            os.close(before)
         fresh = self._open_ledger()
         with contextlib.suppress(sqlite3.Error):
             self.ledger.close()
@@ -484,8 +490,10 @@ class Flow:
         self.settled[item.name] = hash(item.gen)
 
     def _retry(self, item: Item, code: int | None, err: str) -> None:
-        """The file cannot be read now: again after 1, 2, 4 … 60 seconds, for ever."""
-        delay = min(60.0, 2.0**item.retries) * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load
+        """The file cannot be read now: again after 1, 2, 4 seconds, for ever; up to a minute where there are many."""
+        item.state = "retry"
+        many = sum(other.state == "retry" for other in self.pending.items.values()) > _MANY
+        delay = min(60.0 if many else 4.0, 2.0 ** min(item.retries, 6)) * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load
         item.retries += 1
         self.pending.wait(item, "retry", time.monotonic() + delay, err)
         self.telemetry.count("files", "retried")

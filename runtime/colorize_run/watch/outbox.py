@@ -30,12 +30,12 @@ class Outbox:
         os.umask(mask)
         self._mode = 0o666 & ~mask
         try:
-            self._fd = self._open()
+            self._fd = self._taken(durable.open_folder(str(path)))
         except OSError as error:
             raise OutputError(f"The output folder {path} cannot be used: {error.strerror}.") from error
 
-    def _open(self) -> int:
-        fd = durable.open_folder(str(self.path))
+    def _taken(self, fd: int) -> int:
+        """A folder locked for this process and without an earlier one's temporaries."""
         try:
             lock(fd, f"the output folder {self.path}")
             durable.sweep(fd, self._depth)
@@ -58,9 +58,13 @@ class Outbox:
         try:
             self.check()
         except OSError:
-            fd = self._open()  # a link is still refused
-            os.close(self._fd)
-            self._fd = fd
+            fd = durable.open_folder(str(self.path))  # a link is still refused
+            if os.path.samestat(os.fstat(fd), os.fstat(self._fd)):
+                os.close(fd)  # only looking at it had failed
+            else:
+                fd, before = self._taken(fd), self._fd
+                self._fd = fd
+                os.close(before)
         durable.discard(self._fd, durable.stage(self._fd, bytes(max(need, 4096)), 0o600))
 
     def free(self) -> tuple[int, int]:

@@ -48,15 +48,14 @@ class Source:
         raise SourceLostError("another folder is in its place")
 
     def reopen(self) -> bool:
-        """Take the folder that the path now leads to; False while there is none, or just a bare mount point."""
+        """Take the folder that the path now leads to; False while there is none, or an empty one, such as a bare mount point."""
         try:
             fd = durable.open_folder(str(self.path))
         except OSError:
             return False
-        moved = os.fstat(fd).st_dev != os.fstat(self._fd).st_dev
         with os.scandir(fd) as entries:
             bare = next(entries, None) is None
-        if bare and moved and not self._was_empty:
+        if bare and not self._was_empty:
             os.close(fd)
             return False
         os.close(self._fd)
