@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import CalledProcessError as CalledProcessError
 
 from torture.kills import QUICK, fill
 from torture.rig import ROOT, Broken, Golden, Watch, check_outputs, judge, mounted, picture, wait_for
@@ -116,7 +117,7 @@ def output_gone(folder: Path, model: Path, golden: Golden, how: str) -> float:
     """The output folder is renamed away (``how`` moved) or replaced by a link (linked) while it runs, then put back."""
     watch = Watch(folder, model, *NO_RESERVE, state=folder / "state")
     elsewhere = folder / "elsewhere"
-    elsewhere.mkdir()
+    elsewhere.mkdir(parents=True)
     with watch:
         watch.wait_ready()
         made = fill(watch, 3)
@@ -313,6 +314,7 @@ def two_at_once(folder: Path, model: Path, golden: Golden) -> None:
             second.log = folder / "second"  # one sentence for a person, no JSON
             if second.run_once() != 75:
                 raise Broken("two watches run at once")
+            second.log.unlink()
         _end(watch, golden, made)
 
 
