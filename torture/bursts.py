@@ -18,7 +18,7 @@ from torture.rig import ROOT, Broken, Golden, Watch, children, judge, picture, r
 
 
 def flood(folder: Path, model: Path, golden: Golden, files: int) -> tuple[float, int, int]:
-    """``files`` dropped while the process is stopped. Returns seconds a file, and the supervisor's RSS before and at its peak, MB."""
+    """``files`` dropped while the process is stopped. Returns seconds a file, and the supervisor's peak MB before, after."""
     watch = Watch(folder, model, "--min-free", "0")
     with watch:
         assert watch.process is not None
@@ -45,7 +45,7 @@ def flood(folder: Path, model: Path, golden: Golden, files: int) -> tuple[float,
     return seconds / files, before, peak
 
 
-def latency(folder: Path, model: Path, files: int, others: int = 0) -> list[float]:
+def latency(folder: Path, model: Path, _golden: Golden, files: int, others: int = 0) -> list[float]:
     """Seconds from a file's closing to its claim, sorted; half are renamed in, half written in place; default options.
 
     ``others`` files lie in the folder already, done.
@@ -82,7 +82,7 @@ def photographs(count: int) -> list[bytes]:
     return found
 
 
-def throughput(folder: Path, model: str, files: int, rounds: int) -> list[float]:
+def throughput(folder: Path, _stub: Path, _golden: Golden, model: str, files: int, rounds: int) -> list[float]:
     """Ratios, watch against one `Colorizer` in one process with the same threads, round by round, on the same pictures.
 
     The watch's time is from its first claim to its last output; the other's is decode, network and encode alone.

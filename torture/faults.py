@@ -316,5 +316,3 @@ def two_at_once(folder: Path, model: Path, golden: Golden) -> None:
                 raise Broken("two watches run at once")
             second.log.unlink()
         _end(watch, golden, made)
-
-

@@ -20,7 +20,7 @@ CALLS = {
 }  # fmt: skip
 
 
-class Failing(mfusepy.Operations):
+class Failing(mfusepy.Operations):  # type: ignore[misc] # it has no types
     """Passes calls on, or fails."""
 
     use_ns = True

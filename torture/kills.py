@@ -26,7 +26,7 @@ def fill(watch: Watch, count: int, first: int = 0) -> dict[bytes, bytes]:
 
 def at_step(folder: Path, model: Path, golden: Golden, step: int, count: int, inputs: str = "keep") -> None:
     """kill -9 right after the ``count``-th time that step 1 to 8 was taken; then a run to the end."""
-    options = (*QUICK, "--once")
+    options: tuple[str, ...] = (*QUICK, "--once")
     if inputs == "move":
         (folder / "gone").mkdir(parents=True)
         options = (*options, "--input", "move", "--done-dir", str(folder / "gone"))
@@ -36,7 +36,6 @@ def at_step(folder: Path, model: Path, golden: Golden, step: int, count: int, in
     made = fill(watch, 5)
     if watch.run_once() != -signal.SIGKILL:
         raise Broken(f"step {step} was not taken {count} times")
-    wait_for(lambda: True, 1, "")
     again = Watch(folder, model, *options)
     if inputs == "keep":
         check_outputs(again, golden)

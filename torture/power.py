@@ -73,13 +73,15 @@ def rig(folder: Path, inner: str) -> Iterator[tuple[Path, Path]]:
             yield mount, image
 
 
-def cuts(folder: Path, model: Path, golden: Golden, seed: int, trials: int, inner: str, inputs: str = "keep", site: str = "") -> tuple[int, int]:
-    """Cut the power ``trials`` times at random while files come and are done; returns done rows checked, and the last cut's.
+def cuts(
+    folder: Path, model: Path, golden: Golden, seed: int, trials: int, inner: str, inputs: str = "keep", site: str = ""
+) -> int:
+    """Cut the power ``trials`` times at random while files come and are done; returns the number of done rows checked.
 
     ``site`` nosync is the control: there fsync does nothing, and losses must be found.
     Every row that says done has its output, whole and right; every input that is gone has one.
     """
-    chance, checked, last = random.Random(seed), 0, 0
+    chance, checked = random.Random(seed), 0
     with rig(folder, inner) as (mount, image):
         place = mount / "watch"
         options = ["--settle", "0.05", "--poll", "0.05", "--min-free", "0"]
@@ -101,11 +103,10 @@ def cuts(folder: Path, model: Path, golden: Golden, seed: int, trials: int, inne
                 _run("cp", "--reflink=always", image, snapshot)
                 options_of_mount = "nouuid" if inner == "xfs" else ""
                 with _looped(snapshot, folder / "snapshot", direct=False, options=options_of_mount) as after:
-                    last = _check(after / "watch", golden, made, moved=after / "gone" if inputs == "move" else None)
-                checked += last
+                    checked += _check(after / "watch", golden, made, moved=after / "gone" if inputs == "move" else None)
                 snapshot.unlink()
             watch.stop()
-    return checked, last
+    return checked
 
 
 def _check(place: Path, golden: Golden, made: dict[bytes, bytes], moved: Path | None) -> int:
@@ -128,5 +129,3 @@ def _check(place: Path, golden: Golden, made: dict[bytes, bytes], moved: Path | 
             if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != golden(data):
                 raise Broken(f"the input {name!r} is gone, and has no output")
     return len(done)
-
-

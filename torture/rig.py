@@ -37,7 +37,9 @@ def stub_model(path: Path) -> Path:
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    scales = [numpy_helper.from_array(np.float32(value), name) for name, value in (("f", 40.0), ("g", 23.0), ("s", 50.0))]
+    scales = [
+        numpy_helper.from_array(np.array(value, np.float32), name) for name, value in (("f", 40.0), ("g", 23.0), ("s", 50.0))
+    ]
     nodes = [
         helper.make_node("Mul", ["grey", "f"], ["x"]),
         helper.make_node("Sin", ["x"], ["sine"]),
@@ -217,14 +219,17 @@ def ledger_rows(state: Path) -> dict[bytes, dict[str, Any]]:
     path = state / "ledger.db"
     if not path.exists():
         return {}
-    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as database:
-        database.row_factory = sqlite3.Row
-        try:
-            return {row["name"]: dict(row) for row in database.execute("SELECT * FROM file")}
-        except sqlite3.OperationalError as error:
-            if "no such table" in str(error) or "unable to open" in str(error):
-                return {}
-            raise
+    for mode in ("ro", "rw"):  # one that was killed while it was being made must be mended, which reading cannot
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode={mode}", uri=True, timeout=10)) as database:
+            database.row_factory = sqlite3.Row
+            try:
+                return {row["name"]: dict(row) for row in database.execute("SELECT * FROM file")}
+            except sqlite3.OperationalError as error:
+                if "no such table" in str(error) or "unable to open" in str(error):
+                    return {}
+                if "readonly" not in str(error):
+                    raise
+    return {}
 
 
 def wait_for(condition: Any, timeout: float, message: str) -> float:

@@ -1,4 +1,4 @@
-"""A random walk against a model (hypothesis): whatever happens to the folder, in the end every file is done or has its reason."""
+"""A random walk against a model (hypothesis): whatever happens to the folder, in the end every file has its state."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ NAMES = st.sampled_from(["a.jpg", "b.png", "sub/a.jpg", "x\ny.webp"])
 OPTIONS = ("--settle", "0.05", "--poll", "0.05", "--incomplete-timeout", "0.3", "--recursive", "--min-free", "0")
 
 
-def machine(model: Path, golden: Golden, base: Path) -> type[RuleBasedStateMachine]:
+def machine(model: Path, golden: Golden, base: Path) -> type[RuleBasedStateMachine]:  # noqa: C901 - one rule each
     """The walk's rules, for this model, in folders below ``base``."""
 
     class Walk(RuleBasedStateMachine):
@@ -123,7 +123,9 @@ def machine(model: Path, golden: Golden, base: Path) -> type[RuleBasedStateMachi
                     golden(data)
                     continue
                 bad[name] = "empty" if not data else "undecodable"
-            check_outputs(self.watch, golden, {name: [d for d in all_ if _fine(golden, d)] for name, all_ in self.versions.items()})
+            check_outputs(
+                self.watch, golden, {name: [d for d in all_ if _fine(golden, d)] for name, all_ in self.versions.items()}
+            )
             gone = set(self.versions) - set(expected)
             _judge_present(self.watch, golden, expected, bad, gone)
 
@@ -166,8 +168,9 @@ def _judge_present(watch: Watch, golden: Golden, expected: dict[bytes, bytes], b
             path.write_bytes(data)
 
 
-def explore(model: Path, golden: Golden, base: Path, examples: int, start: int) -> str:
+def explore(base: Path, model: Path, golden: Golden, examples: int, start: int) -> str:
     """Walk ``examples`` times; what failed first, made as small as it gets, or nothing."""
+    base.mkdir(parents=True, exist_ok=True)
     walk = settings(
         max_examples=examples, stateful_step_count=12, deadline=None, database=None,
         suppress_health_check=list(HealthCheck), phases=(Phase.generate,),

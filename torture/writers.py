@@ -194,11 +194,13 @@ NAMES = [
     b"new\nline.jpg", b"tab\t.jpg", b"\x1b[31mred.jpg", b"it's.jpg", b'say "hi".jpg', b"$(reboot).jpg", b"`id`.jpg", b"-rf.jpg",
     b"--help.jpg", b"a..\\..\\x.jpg", b"caf\xe9.jpg", b"caf\xc3\xa9.jpg", b"cafe\xcc\x81.jpg", b"Case.jpg", b"case.jpg",
     b"\xff\xfe.jpg", b"a" * 251 + b".jpg", b"\xe2\x80\xaegpj.jpg", b"%s%n%d.jpg", b"{0}{name}.jpg", b"a b.jpg", b" .jpg",
-    b"\x01\x7f.jpg", b"x.JPG", b"x.jPeG", b"\xf0\x9f\x90\xb1.jpg", b"NUL.jpg", b"semi;colon&.jpg", b"*?.jpg", b"~.jpg", b"#.jpg",
+    b"\x01\x7f.jpg", b"x.JPG", b"x.jPeG", b"\xf0\x9f\x90\xb1.jpg", b"NUL.jpg", b"semi;colon&.jpg", b"*?.jpg",
+    b"~.jpg", b"#.jpg",
 ]  # fmt: skip
 IGNORED = [
-    b".photo.jpg.Xa3f9z", b".syncthing.photo.jpg.tmp", b"~syncthing~photo.jpg.tmp", b".in.photo.jpg.", b".pureftpd-upload.1.jpg",
-    b"photo.jpg.part", b"photo.jpg.crdownload", b"photo.jpg.filepart", b"._photo.jpg", b".DS_Store", b"Thumbs.db",
+    b".photo.jpg.Xa3f9z", b".syncthing.photo.jpg.tmp", b"~syncthing~photo.jpg.tmp", b".in.photo.jpg.",
+    b".pureftpd-upload.1.jpg", b"photo.jpg.part", b"photo.jpg.crdownload", b"photo.jpg.filepart", b"._photo.jpg",
+    b".DS_Store", b"Thumbs.db",
     b"photo.jpg.!sync", b"photo.txt", b"jpg", b".jpg",
 ]  # fmt: skip
 

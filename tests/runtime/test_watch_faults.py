@@ -135,7 +135,7 @@ def test_two_watches_do_not_share_folders(tmp_path: Path, stub: Path, golden: Go
 
 
 def test_a_random_walk(tmp_path: Path, stub: Path, golden: Golden) -> None:
-    assert stateful.explore(stub, golden, tmp_path, examples=4, start=1) == ""
+    assert stateful.explore(tmp_path, stub, golden, examples=4, start=1) == ""
 
 
 def test_the_oracle_sees_what_is_wrong(tmp_path: Path, stub: Path, golden: Golden) -> None:

@@ -161,7 +161,6 @@ def _no_click_signals() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.set_wakeup_fd(-1)
         for number, handler in before.items():
             signal.signal(number, handler)
 

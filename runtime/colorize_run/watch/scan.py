@@ -48,7 +48,7 @@ class Source:
         raise SourceLostError("another folder is in its place")
 
     def reopen(self) -> bool:
-        """Take the folder that the path now leads to; False while there is none, or an empty one, such as a bare mount point."""
+        """Take the folder that the path leads to now; False while there is none, or an empty one, such as a mount point."""
         try:
             fd = durable.open_folder(str(self.path))
         except OSError:

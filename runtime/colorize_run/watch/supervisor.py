@@ -362,6 +362,10 @@ class Supervisor:
         with contextlib.suppress(OSError):
             write_health(self._health_path, {**self._health(), "state": "stopped", "ready": False})
         self.flow.close()
+        self._selector.close()
+        signal.set_wakeup_fd(-1)
+        for end in self._wake:
+            end.close()
 
     # -- for others to see ------------------------------------------------------------------------------------------
 

@@ -18,7 +18,6 @@ _STEPS = {
     "7": ("return", "Ledger.done"),
     "8": ("return", "dispose"),
     "9": ("return", "_aside"),  # within step 8: the input has no name anybody knows
-    "9": ("return", "_aside"),  # within step 8: the input has no name anybody knows
 }
 
 
