@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SAMPLE := docs/samples/chelsea.jpg
 
-.PHONY: demo test check lint types wheel-proof bench models clean
+.PHONY: demo test check lint types wheel-proof bench torture models clean
 .DEFAULT_GOAL := help
 
 help:  ## Show the targets
@@ -42,6 +42,11 @@ wheel-proof: $(VENV)/.installed  ## Prove that the wheel alone colourizes, in an
 bench: $(VENV)/.installed  ## Measure this machine against decode + encode + network
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.dilation
+
+TORTURE ?= --trials quick
+
+torture: $(VENV)/.installed  ## Treat the watch folder badly and print what was lost (minutes; hours with TORTURE='--trials full')
+	$(BIN)/python -m torture $(TORTURE)
 
 # Where the training data lies, and options for those who have them: the hand-out's palette, a classifier's weights
 DATA ?= data

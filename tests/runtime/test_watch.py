@@ -326,6 +326,16 @@ def test_the_supervisor_is_light_and_imports_no_image_or_network_library(tmp_pat
     assert not loaded & {"numpy", "PIL", "cv2", "onnxruntime", "torch"}
 
 
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
+def test_the_unit_is_confined() -> None:
+    unit = ROOT / "deploy" / "colorize-run-watch.service"
+    command = ["systemd-analyze", "security", "--offline=true", str(unit)]
+    told = subprocess.run(command, check=False, capture_output=True, text=True).stdout
+    if not (found := re.search(r"Overall exposure level for \S+: ([\d.]+)", told)):
+        pytest.skip("this systemd-analyze does not judge files")
+    assert float(found[1]) <= 2.0
+
+
 # -- its laws -------------------------------------------------------------------------------------------------
 
 
