@@ -242,6 +242,12 @@ def _zoo(bench: Bench, outcome: Outcome) -> None:
         outcome.note = f"worker's peak {peak} MB, slowest picture {slowest:.2f} s"
 
 
+@row("23", "a CUDA device (a stub) that fails: auto goes on with the CPU, cuda ends with 69")
+def _device(bench: Bench, outcome: Outcome) -> None:
+    for device in ["auto", "cuda"] * bench.of(1, 10):
+        outcome.attempt(bench, faults.lost_device, device)
+
+
 @row("25", "two watches on the same folders")
 def _two(bench: Bench, outcome: Outcome) -> None:
     for _ in bench.seeds(1, 10):

@@ -316,3 +316,25 @@ def two_at_once(folder: Path, model: Path, golden: Golden) -> None:
                 raise Broken("two watches run at once")
             second.log.unlink()
         _end(watch, golden, made)
+
+
+def lost_device(folder: Path, model: Path, golden: Golden, device: str) -> None:
+    """CUDA fails in the middle, and in every new worker: ``auto`` goes on with the CPU and says so, ``cuda`` ends with 69."""
+    watch = Watch(folder, model, *QUICK, "--device", device, site="gpu", TORTURE_GPU="4")
+    watch.log = folder / "log"
+    made = fill(watch, 12)
+    with watch:
+        assert watch.process is not None
+        if device == "cuda":
+            if watch.process.wait(30) != 69:
+                raise Broken(f"exit code {watch.process.returncode}")
+            rows = watch.rows()
+            if any(row["strikes"] or row["state"] == "quarantined" for row in rows.values()):
+                raise Broken("a lost device was held against a file")
+            return
+        watch.wait_event("degraded", 30)
+        watch.wait_quiet()
+        wait_for(lambda: watch.health()["degraded"] == 1.0 and watch.health()["provider"]["actual"] == "cpu", 6, "not told")
+        _end(watch, golden, made)
+    if watch.events("strike"):
+        raise Broken("a lost device was held against a file")

@@ -16,6 +16,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command line does, before NumPy is imported
+
 import numpy as np
 from colorize_run import Colorizer
 from colorize_run.contract import CONTRACT_KEY, Contract, WorkingSize

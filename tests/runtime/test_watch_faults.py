@@ -130,6 +130,10 @@ def test_a_damaged_ledger_is_rebuilt_or_refused(tmp_path: Path, stub: Path, gold
     together([partial(faults.damaged_ledger, tmp_path / str(seed), stub, golden, seed) for seed in (0, 1, 2, 5, 9)])
 
 
+def test_a_lost_device_is_said_and_held_against_no_file(tmp_path: Path, stub: Path, golden: Golden) -> None:
+    together([partial(faults.lost_device, tmp_path / device, stub, golden, device) for device in ("auto", "cuda")])
+
+
 def test_two_watches_do_not_share_folders(tmp_path: Path, stub: Path, golden: Golden) -> None:
     faults.two_at_once(tmp_path / "w", stub, golden)
 

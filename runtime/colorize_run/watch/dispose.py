@@ -4,6 +4,7 @@ A file is first renamed to a hidden name beside it and looked at there, where no
 """
 
 import contextlib
+import errno
 import os
 import secrets
 from collections.abc import Callable
@@ -52,17 +53,34 @@ def _content(gen: str) -> str:
 def _put_back(folder: int, aside: bytes, base: bytes) -> bool:
     """Give a file its name again; False, and the file stays aside, when that is taken."""
     try:
-        os.link(aside, base, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+        _rename(folder, aside, folder, base)
     except FileExistsError:
         return False
-    os.unlink(aside, dir_fd=folder)
     return True
+
+
+def _rename(source: int, name: bytes, into: int, target: bytes) -> None:
+    """Rename, durably, but never over a file that is there: FileExistsError."""
+    try:
+        os.link(name, target, src_dir_fd=source, dst_dir_fd=into, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
+            raise
+        with contextlib.suppress(FileNotFoundError):  # a file system without hard links: a small race is left
+            os.stat(target, dir_fd=into, follow_symlinks=False)
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from error
+        os.rename(name, target, src_dir_fd=source, dst_dir_fd=into)
+    else:
+        durable.sync_folder(into)
+        os.unlink(name, dir_fd=source)
+    durable.sync_folder(into)
+    durable.sync_folder(source)
 
 
 def _delete(folder: int, base: bytes, gen: str) -> None:
     if aside := _aside(folder, base, gen):
         os.unlink(aside, dir_fd=folder)
-    os.fsync(folder)
+        durable.sync_folder(folder)
 
 
 def _move(folder: int, base: bytes, gen: str, into: int) -> None:
@@ -74,16 +92,13 @@ def _move(folder: int, base: bytes, gen: str, into: int) -> None:
     target = base
     while True:
         try:
-            os.link(aside, target, src_dir_fd=folder, dst_dir_fd=into, follow_symlinks=False)
-            break
+            _rename(folder, aside, into, target)
+            return
         except FileExistsError:
             target = shortened(stem[:200] + b"~" + secrets.token_hex(4).encode(), suffix)
         except OSError:
             _put_back(folder, aside, base)
             raise
-    os.fsync(into)
-    os.unlink(aside, dir_fd=folder)
-    os.fsync(folder)
 
 
 def recover(root: int, depth: int, name_of: Callable[[str], bytes | None], path: bytes = b"") -> None:

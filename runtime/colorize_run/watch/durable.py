@@ -5,6 +5,7 @@ relative to a folder's descriptor, so that a folder exchanged for a link cannot 
 """
 
 import contextlib
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -36,7 +37,16 @@ def stage(folder: int, data: bytes | memoryview, mode: int) -> bytes:
 def publish(folder: int, temporary: bytes, name: bytes) -> None:
     """Give a staged file its name, replacing what had it, and return once that is durable."""
     os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-    os.fsync(folder)
+    sync_folder(folder)
+
+
+def sync_folder(folder: int) -> None:
+    """Make the names in a folder durable; shares that cannot sync folders do it by themselves, or not at all."""
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
+            raise
 
 
 def discard(folder: int, name: bytes) -> None:
@@ -64,7 +74,7 @@ def folder_beneath(root: int, path: bytes, *, make: bool = False) -> Iterator[in
             if make:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(part, dir_fd=fd)
-                    os.fsync(fd)
+                    sync_folder(fd)
             deeper = os.open(part, _FOLDER, dir_fd=fd)
             os.close(fd)
             fd = deeper

@@ -65,7 +65,7 @@ class Flow:
         self.settled: dict[bytes, int] = {}  # name -> hash of the generation that is done or quarantined
         self.blocks: dict[str, Block] = {}
         self.source_lost = ""
-        self.waiting = self.unaccounted = self.quarantined_now = 0
+        self.waiting = self.unaccounted = self.quarantined_now = self._room = 0
         self.last_done: float | None = None
         self._leases = arrival.leases_count(settings.inbox)
         self._leftovers_due = 0.0
@@ -195,6 +195,8 @@ class Flow:
         """Look at the input folder: new files, new generations, files that are gone; then count whether none is missed."""
         seen: set[bytes] = set()
         self.waiting = 0
+        active = sum(item.state not in ("incomplete", "retry") for item in self.pending.items.values())
+        self._room = self.settings.max_pending - active
         try:
             for name, status in self.source.scan():
                 seen.add(name)
@@ -230,9 +232,10 @@ class Flow:
             return
         if self.settled.get(name) == hash(gen):
             return
-        if len(self.pending.items) >= self.settings.max_pending:
+        if self._room <= 0:
             self.waiting += 1  # the folder keeps it for us
             return
+        self._room -= 1
         self._admit(name, gen)
 
     def _admit(self, name: bytes, gen: str) -> None:

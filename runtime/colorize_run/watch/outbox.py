@@ -110,7 +110,7 @@ def digest(root: int, name: bytes) -> str | None:
         with os.fdopen(durable.open_beneath(root, name), "rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         with durable.folder_beneath(root, name.rpartition(b"/")[0]) as folder:
-            os.fsync(folder)
+            durable.sync_folder(folder)
     except (FileNotFoundError, NotADirectoryError):
         return None
     return found

@@ -28,6 +28,7 @@ _SCAN_SHARE = 33  # so that scanning takes 3 % of one core at most, however many
 _HEALTH_EVERY = 5.0
 _UNHEALTHY_AFTER = 60.0  # seconds of being blocked
 _GIVE_UP_ONCE = 60.0
+_DEVICE_PATIENCE = 600.0
 _STARTS = 3  # attempts to load a model for the first time
 
 
@@ -48,7 +49,8 @@ class Supervisor:
         self._signals: collections.deque[int] = collections.deque()
         self._stop_by: float | None = None
         self._ready = self._rescan = False
-        self._failures = self._device_failures = 0
+        self._failures = 0
+        self._device_failures: collections.deque[float] = collections.deque(maxlen=2)  # when
         self._start_due = self._scan_due = self._look_due = self._source_due = 0.0
         self._health_due = 0.0
         self._looked_again = False
@@ -263,10 +265,8 @@ class Supervisor:
     def _handle(self, worker: Worker, answer: Answer) -> None:
         kind = answer.header["kind"]
         if kind == "device":
-            self._device_failures += 1
+            self._device_failures.append(time.monotonic())
             self.telemetry.event("worker_died", err_class="device", err=answer.header["error"])
-        elif kind == "done":
-            self._device_failures = 0
         try:
             self.flow.answered(answer)
         finally:
@@ -275,12 +275,14 @@ class Supervisor:
                 self._degrade(answer.header["error"])
 
     def _degrade(self, why: str) -> None:
-        """The device failed: once may be chance. Twice in a row, `auto` goes on with the CPU, `cuda` ends."""
-        if self._device_failures < 2:
+        """The device failed: once may be chance. Twice within ten minutes, `auto` goes on with the CPU, `cuda` ends."""
+        failures = self._device_failures
+        if len(failures) < 2 or failures[1] - failures[0] > _DEVICE_PATIENCE:
             return
         if self.settings.device != "auto":
-            raise DeviceError(f"The device failed twice in a row: {why}")
-        self.device, self._device_failures = "cpu", 0
+            raise DeviceError(f"The device failed twice within ten minutes: {why}")
+        self.device = "cpu"
+        failures.clear()
         self.telemetry.event("degraded", err_class="device", err=f"goes on with the CPU: {why}")
 
     def _welcome(self, worker: Worker) -> None:
