@@ -112,7 +112,7 @@ def soak(folder: Path, model: Path, golden: Golden, seconds: float, rate: float)
     watch = Watch(folder, model, *QUICK, "--incomplete-timeout", "2")
     made: dict[bytes, bytes] = {}
     bad: dict[bytes, str] = {}
-    samples: list[tuple[float, float, int, float]] = []
+    samples: list[tuple[float, float, int, float]] = []  # seconds, KB, descriptors, the worker's MB
     over = threading.Event()
 
     def sample() -> None:
@@ -145,13 +145,21 @@ def soak(folder: Path, model: Path, golden: Golden, seconds: float, rate: float)
             sampler.join()
         watch.stop()
     judge(watch, golden, made, bad)
+    return {
+        "files": float(len(made)),
+        "bad": float(len(bad)),
+        **_trend([each for each in samples if each[0] > seconds / 4], samples),
+    }
+
+
+def _trend(later: list[tuple[float, float, int, float]], samples: list[tuple[float, float, int, float]]) -> dict[str, float]:
+    """What memory and descriptors did after the first quarter."""
     if any(when < 0 for when, *_ in samples):
         raise Broken("files were unaccounted for")
-    later = [each for each in samples if each[0] > seconds / 4]
     slope = statistics.linear_regression([each[0] / 3600 for each in later], [each[1] / 1024 for each in later]).slope
     return {
-        "files": float(len(made)), "bad": float(len(bad)), "slope": slope, "rss": later[-1][1] / 1024,
-        "fds_first": float(later[0][2]), "fds_most": float(max(each[2] for each in later)), "worker": float(later[-1][3]),
+        "slope": slope, "rss": later[-1][1] / 1024, "fds_first": float(later[0][2]),
+        "fds_most": float(max(each[2] for each in later)), "worker": float(later[-1][3]),
     }  # fmt: skip
 
 

@@ -84,8 +84,46 @@ def write_health(path: Path, health: dict[str, Any]) -> None:
     os.replace(temporary, path)
 
 
-def serve(port: int, telemetry: Telemetry, health: Callable[[], dict[str, Any]]) -> ThreadingHTTPServer:
-    """Answer /metrics, /healthz and /readyz on the loopback interface, in a thread. Errors: OptionError, OutputError."""
+class Server(ThreadingHTTPServer):
+    """Answers /metrics, /healthz and /readyz on the loopback interface. Errors: OSError."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int, metrics: Callable[[], bytes], health: Callable[[], dict[str, Any]]) -> None:
+        super().__init__(("127.0.0.1", port), _Pages)
+        self.metrics, self.health = metrics, health
+
+
+class _Pages(BaseHTTPRequestHandler):
+    """Three pages, read only."""
+
+    timeout = 5
+    server: Server
+
+    def do_GET(self) -> None:
+        """The page that was asked for."""
+        found = self.server.health()
+        if self.path == "/metrics":
+            self._answer(200, self.server.metrics(), "text/plain; version=0.0.4")
+        elif self.path in ("/healthz", "/readyz"):
+            good = found["healthy"] if self.path == "/healthz" else found["ready"]
+            self._answer(200 if good else 503, json.dumps(found).encode(), "application/json")
+        else:
+            self._answer(404, b"/metrics, /healthz, /readyz\n", "text/plain")
+
+    def _answer(self, code: int, body: bytes, kind: str) -> None:
+        self.send_response(code)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the parent's name
+        """Requests are not logged."""
+
+
+def serve(port: int, telemetry: Telemetry, health: Callable[[], dict[str, Any]]) -> Server:
+    """Begin to answer on ``port``, in a thread. Errors: OptionError, OutputError."""
     try:
         from prometheus_client import CollectorRegistry, generate_latest
     except ModuleNotFoundError as error:
@@ -100,38 +138,10 @@ def serve(port: int, telemetry: Telemetry, health: Callable[[], dict[str, Any]])
 
     registry = CollectorRegistry()
     registry.register(Collector())
-
-    class Handler(BaseHTTPRequestHandler):
-        """Three pages, read only."""
-
-        timeout = 5
-
-        def do_GET(self) -> None:
-            """The page that was asked for."""
-            found = health()
-            if self.path == "/metrics":
-                self._answer(200, generate_latest(registry), "text/plain; version=0.0.4")
-            elif self.path in ("/healthz", "/readyz"):
-                good = found["healthy"] if self.path == "/healthz" else found["ready"]
-                self._answer(200 if good else 503, json.dumps(found).encode(), "application/json")
-            else:
-                self._answer(404, b"/metrics, /healthz, /readyz\n", "text/plain")
-
-        def _answer(self, code: int, body: bytes, kind: str) -> None:
-            self.send_response(code)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the parent's name
-            """Requests are not logged."""
-
     try:
-        server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        server = Server(port, lambda: generate_latest(registry), health)
     except OSError as error:
         raise OutputError(f"Port {port} cannot be opened: {error.strerror}.") from error
-    server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True, name="metrics").start()
     return server
 
