@@ -48,7 +48,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._signals: collections.deque[int] = collections.deque()
         self._stop_by: float | None = None
-        self._ready = self._rescan = False
+        self._ready = self._rescan = self._renew = False
         self._failures = 0
         self._device_failures: collections.deque[float] = collections.deque(maxlen=2)  # when
         self._start_due = self._scan_due = self._look_due = self._source_due = 0.0
@@ -159,8 +159,7 @@ class Supervisor:
         for block in self.flow.blocks.values():
             block.due = 0.0
         self._rescan = True
-        if not any(worker.retiring or not worker.ready for worker in self.workers):
-            self._start_worker()  # the others retire once it is ready; if it never is, they stay
+        self._renew = True
 
     # -- seeing -------------------------------------------------------------------------------------------------
 
@@ -201,6 +200,9 @@ class Supervisor:
                 self._ended(worker, "timeout")
             elif worker.retiring and not worker.jobs:
                 self._ended(worker, "recycled")
+        if self._renew and not any(worker.retiring or not worker.ready for worker in self.workers):
+            self._renew = False
+            self._start_worker()  # the others retire once it is ready; if it never is, they stay
         missing = self.settings.workers - sum(not worker.retiring for worker in self.workers)
         if missing > 0 and now >= self._start_due and self._stop_by is None:
             self._start_worker()
