@@ -105,6 +105,13 @@ def _steps(bench: Bench, outcome: Outcome) -> None:
                 outcome.attempt(bench, kills.at_step, step, chance.randint(1, 4), inputs)
 
 
+@row("2v", "the same at each step of a file's second version")
+def _versions(bench: Bench, outcome: Outcome) -> None:
+    for _ in bench.seeds(1, 10):
+        for step in range(1, 8):
+            outcome.attempt(bench, kills.between_versions, step)
+
+
 @row("3", "kill -9 of a worker at random moments")
 def _worker_kills(bench: Bench, outcome: Outcome) -> None:
     restarts: list[float] = []
@@ -217,10 +224,11 @@ def _source_gone(bench: Bench, outcome: Outcome) -> None:
     outcome.note_slowest([outcome.attempt(bench, faults.source_gone, kind) for kind in kinds])
 
 
-@row("18", "one name overwritten 1 to 100 times a second")
+@row("18", "one name overwritten 1 to 100 times a second, and once while it is being read")
 def _overwritten(bench: Bench, outcome: Outcome) -> None:
     for seed in bench.seeds(1, 10):
         outcome.attempt(bench, writers.overwritten, seed, 50, weight=50)
+        outcome.attempt(bench, writers.changed_while_read)
 
 
 @row("19", "hostile names, and random bytes as names")

@@ -246,26 +246,36 @@ def _behind(watch: Watch, backing: Path, side: str, first: int, last: int) -> di
 
 
 def remote_writer(folder: Path, model: Path, golden: Golden, files: int) -> None:
-    """A share whose files are written slowly by another machine: no events, and leases that are wrongly granted."""
+    """A share whose files are written slowly by another machine: no events, and leases that are wrongly granted.
+
+    Half of them have their full size and an old time from the start, as Windows copies do.
+    """
     with failing(folder / "in", folder / "backing", folder / "control"):
         watch = Watch(folder, model, "--poll", "0.1", "--remote-settle", "1.0")
+        made = {f"p{number}.bmp": picture(number, ".bmp") for number in range(files)}
         with watch:
             watch.wait_ready()
-            made = {}
-            paths = []
-            for number in range(files):
-                made[f"p{number}.png".encode()] = picture(number, ".png")
-                paths.append(folder / "backing" / f"p{number}.png")
             for part in range(4):
-                for number, path in enumerate(paths):
-                    data = picture(number, ".png")
-                    size = -(-len(data) // 4)
-                    with path.open("ab") as file:
-                        file.write(data[part * size : (part + 1) * size])
+                for number, (name, data) in enumerate(made.items()):
+                    _write_part(folder / "backing" / name, data, part, preallocated=number % 2 == 0)
                 time.sleep(0.4)
-            _end(watch, golden, made)
+            _end(watch, golden, {name.encode(): data for name, data in made.items()})
         if watch.events("quarantined"):
             raise Broken("a slow writer's file was quarantined")
+        if {event["out_sha"] for event in watch.events("done")} != {golden(data) for data in made.values()}:
+            raise Broken("an output came from a half-written file")
+
+
+def _write_part(path: Path, data: bytes, part: int, *, preallocated: bool) -> None:
+    """One of four parts of a file, and its time put back if it has its full size from the start."""
+    size = -(-len(data) // 4)
+    if part == 0:
+        path.write_bytes(bytes(len(data)) if preallocated else b"")
+    with path.open("r+b") as file:
+        file.seek(part * size)
+        file.write(data[part * size : (part + 1) * size])
+    if preallocated:
+        os.utime(path, (1e9, 1e9))
 
 
 def damaged_ledger(folder: Path, model: Path, golden: Golden, seed: int) -> str:

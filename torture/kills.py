@@ -48,6 +48,23 @@ def at_step(folder: Path, model: Path, golden: Golden, step: int, count: int, in
     _judge_disposed(again, golden, made, folder / "gone" if inputs == "move" else None)
 
 
+def between_versions(folder: Path, model: Path, golden: Golden, step: int) -> None:
+    """kill -9 at a step of a file's second version: the first one's output is not taken for it."""
+    first = Watch(folder, model, *QUICK, "--once")
+    fill(first, 3)
+    if first.run_once() != 0:
+        raise Broken("the first run failed")
+    made = {f"p{number}.jpg".encode(): picture(100 + number) for number in range(3)}
+    for name, data in made.items():
+        first.put(name, data)
+    if Watch(folder, model, *QUICK, "--once", site="crash", TORTURE_STEP=f"{step}:2").run_once() != -signal.SIGKILL:
+        raise Broken(f"step {step} was not taken twice")
+    again = Watch(folder, model, *QUICK, "--once")
+    if again.run_once() != 0:
+        raise Broken("the last run failed")
+    judge(again, golden, made)
+
+
 def _judge_disposed(watch: Watch, golden: Golden, made: dict[bytes, bytes], gone: Path | None) -> None:
     """Each output right, under its own name and no other; each input gone from the inbox, and moved whole."""
     check_outputs(watch, golden, {name: [data] for name, data in made.items()})

@@ -4,6 +4,7 @@ import contextlib
 import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torture.kills import QUICK
-from torture.rig import FORMATS, Broken, Golden, Watch, judge, picture
+from torture.rig import FORMATS, Broken, Golden, Watch, children, judge, picture
 
 STYLES = ("open", "reopened", "preallocated")
 
@@ -111,6 +112,31 @@ def overwritten(folder: Path, model: Path, golden: Golden, seed: int, versions: 
         watch.stop()
     judge(watch, golden, {b"one.jpg": data})
     return versions - len(watch.events("done"))
+
+
+def changed_while_read(folder: Path, model: Path, golden: Golden) -> None:
+    """A file that is overwritten in place between its claim and its reading: what was read is thrown away."""
+    watch = Watch(folder, model, *QUICK)
+    old, new = picture(1, ".bmp"), picture(2, ".bmp")
+    with watch:
+        assert watch.process is not None
+        watch.wait_ready()
+        workers = children(watch.process.pid)
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)
+        path = watch.put("x.bmp", old)
+        watch.wait_event("claimed")
+        with path.open("r+b", buffering=0) as file:
+            file.write(new[: len(new) // 2])
+            for pid in workers:
+                os.kill(pid, signal.SIGCONT)
+            watch.wait_event("superseded")
+            file.write(new[len(new) // 2 :])
+        watch.wait_quiet()
+        watch.stop()
+    judge(watch, golden, {b"x.bmp": new})
+    if {event["out_sha"] for event in watch.events("done")} != {golden(new)}:
+        raise Broken("an output came from two versions")
 
 
 # -- real tools ---------------------------------------------------------------------------------------------------

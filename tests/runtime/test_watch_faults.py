@@ -38,6 +38,10 @@ def test_a_kill_while_inputs_are_disposed_of(tmp_path: Path, stub: Path, golden:
     together([partial(kills.at_step, tmp_path / f"{step}{way}", stub, golden, step, 2, way) for step, way in cases])
 
 
+def test_an_earlier_output_is_not_taken_for_a_new_version_s(tmp_path: Path, stub: Path, golden: Golden) -> None:
+    together([partial(kills.between_versions, tmp_path / str(step), stub, golden, step) for step in (1, 3, 4, 5)])
+
+
 def test_kills_at_random_moments(tmp_path: Path, stub: Path, golden: Golden) -> None:
     kills.at_random(tmp_path / "w", stub, golden, seed=1, kills=4)
 
@@ -64,6 +68,10 @@ def test_real_tools(tmp_path: Path, stub: Path, golden: Golden) -> None:
 
 def test_the_last_of_many_versions_wins(tmp_path: Path, stub: Path, golden: Golden) -> None:
     writers.overwritten(tmp_path / "w", stub, golden, seed=1, versions=20)
+
+
+def test_a_file_that_changes_while_it_is_read(tmp_path: Path, stub: Path, golden: Golden) -> None:
+    writers.changed_while_read(tmp_path / "w", stub, golden)
 
 
 def test_hostile_names(tmp_path: Path, stub: Path, golden: Golden) -> None:
@@ -112,6 +120,15 @@ def test_failing_system_calls_heal(tmp_path: Path, stub: Path, golden: Golden) -
     cases = [("output", "fsync"), ("output", "stat"), ("input", "read")]
     try:
         together([partial(faults.failing_call, tmp_path / "-".join(case), stub, golden, *case, 5, 1.0) for case in cases])
+    except OSError as error:
+        _mounts_or_skip(error)
+
+
+@root_only
+def test_a_share_that_another_machine_writes_to(tmp_path: Path, stub: Path, golden: Golden) -> None:
+    pytest.importorskip("mfusepy", reason="needs mfusepy and libfuse", exc_type=ImportError)
+    try:
+        faults.remote_writer(tmp_path / "w", stub, golden, files=6)
     except OSError as error:
         _mounts_or_skip(error)
 
