@@ -171,6 +171,7 @@ class Flow:
         with contextlib.suppress(sqlite3.Error):
             self.ledger.close()
         self.ledger = fresh
+        self.outbox.sweep()
         self.recover()
 
     def has_space(self) -> bool:

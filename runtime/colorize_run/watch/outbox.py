@@ -65,7 +65,12 @@ class Outbox:
                 fd, before = self._taken(fd), self._fd
                 self._fd = fd
                 os.close(before)
-        durable.discard(self._fd, durable.stage(self._fd, bytes(max(need, 4096)), 0o600))
+        durable.stage(self._fd, bytes(max(need, 4096)), 0o600)
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Remove temporaries, that one of just now and those that a fault left; nothing is being written meanwhile."""
+        durable.sweep(self._fd, self._depth)
 
     def free(self) -> tuple[int, int]:
         """Bytes free and bytes in all of the file system."""
