@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SAMPLE := docs/samples/chelsea.jpg
 
-.PHONY: demo test check lint types wheel-proof bench models conformance clean
+.PHONY: demo test check lint types wheel-proof bench conformance torture models clean
 .DEFAULT_GOAL := help
 
 help:  ## Show the targets
@@ -46,6 +46,11 @@ bench: $(VENV)/.installed  ## Measure this machine against decode + encode + net
 
 conformance: $(VENV)/.installed  ## Replay 143 kinds of files before other programs, and write docs/conformance.md
 	$(BIN)/python tests/conformance/conformance.py
+
+TORTURE ?= --trials quick
+
+torture: $(VENV)/.installed  ## Treat the watch folder badly and print what was lost (minutes; hours with TORTURE='--trials full')
+	$(BIN)/python -m torture $(TORTURE)
 
 # Where the training data lies, and options for those who have them: the hand-out's palette, a classifier's weights,
 # DeepLabV3's weights (a file, or none to train from scratch; downloaded when empty)

@@ -21,6 +21,7 @@ os.environ.setdefault("PILLOW_BLOCK_SIZE", "64m")
 
 from colorize_run import __version__
 from colorize_run.errors import ColorizeRunError, ContractError, ImageFileError, ModelFileError, OptionError, OutputError
+from colorize_run.watch.cli import watch
 
 if TYPE_CHECKING:
     from colorize_run.colorize import Colorizer, Result
@@ -110,11 +111,15 @@ def main() -> None:
     colorize-run segment rose.jpg --as cutout
     colorize-run *.jpg -o out/             writes out/NAME for each
     colorize-run - -o - < in.png > out.png
+    colorize-run watch INBOX OUTBOX        does every picture that is put into a folder
     colorize-run models                    lists the models that -m knows
     colorize-run verify --all              proves them on this machine
 
     `colorize-run IMAGE…` is short for `colorize-run colorize IMAGE…`; its options: `colorize-run colorize --help`.
     """
+
+
+main.add_command(watch)
 
 
 def _number(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:

@@ -45,3 +45,15 @@ class OutputError(ColorizeRunError):
     """An output that cannot be written."""
 
     exit_code = 73
+
+
+class InboxMissingError(ColorizeRunError):
+    """An input folder that does not exist."""
+
+    exit_code = 66
+
+
+class LockedError(ColorizeRunError):
+    """Folders that another process is using."""
+
+    exit_code = 75

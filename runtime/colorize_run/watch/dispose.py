@@ -1,0 +1,120 @@
+"""Moving and deleting inputs that are done with, without ever taking a newer file of the same name for one of them.
+
+A file is first renamed to a hidden name beside it and looked at there, where no producer replaces it.
+"""
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Callable
+
+from colorize_run.watch import arrival, durable
+from colorize_run.watch.settings import shortened
+
+_ASIDE = b".cz-gone-"
+
+
+def dispose(root: int, name: bytes, gen: str, target: str | None) -> None:
+    """Move a file below the folder ``root`` into the folder ``target``, or delete it; nothing if it is not of ``gen``.
+
+    Errors: OSError; then the file is still there, at the latest after `recover`.
+    """
+    folder, _, base = name.rpartition(b"/")
+    with durable.folder_beneath(root, folder) as fd:
+        if arrival.generation(os.stat(base, dir_fd=fd, follow_symlinks=False)) != gen:
+            return
+        if target is None:
+            _delete(fd, base, gen)
+            return
+        target_root = durable.open_folder(target)
+        try:
+            with durable.folder_beneath(target_root, folder, make=True) as into:
+                _move(fd, base, gen, into)
+        finally:
+            os.close(target_root)
+
+
+def _aside(folder: int, base: bytes, gen: str) -> bytes | None:
+    """Rename a file to a hidden name, which is returned; None after putting back what is not of ``gen``."""
+    aside = _ASIDE + secrets.token_hex(8).encode() + os.path.splitext(base)[1]
+    os.rename(base, aside, src_dir_fd=folder, dst_dir_fd=folder)
+    if _content(arrival.generation(os.stat(aside, dir_fd=folder, follow_symlinks=False))) == _content(gen):
+        return aside
+    _put_back(folder, aside, base)
+    return None
+
+
+def _content(gen: str) -> str:
+    """A generation without its change time, which renaming moves."""
+    return gen.rpartition(":")[0]
+
+
+def _put_back(folder: int, aside: bytes, base: bytes) -> bool:
+    """Give a file its name again; False, and the file stays aside, when that is taken."""
+    try:
+        _rename(folder, aside, folder, base)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _rename(source: int, name: bytes, into: int, target: bytes) -> None:
+    """Rename, durably, but never over a file that is there: FileExistsError."""
+    try:
+        os.link(name, target, src_dir_fd=source, dst_dir_fd=into, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
+            raise
+        with contextlib.suppress(FileNotFoundError):  # a file system without hard links: a small race is left
+            os.stat(target, dir_fd=into, follow_symlinks=False)
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from error
+        os.rename(name, target, src_dir_fd=source, dst_dir_fd=into)
+    else:
+        durable.sync_folder(into)
+        os.unlink(name, dir_fd=source)
+    durable.sync_folder(into)
+    durable.sync_folder(source)
+
+
+def _delete(folder: int, base: bytes, gen: str) -> None:
+    if aside := _aside(folder, base, gen):
+        os.unlink(aside, dir_fd=folder)
+        durable.sync_folder(folder)
+
+
+def _move(folder: int, base: bytes, gen: str, into: int) -> None:
+    """Under another name if its own is taken there: two inputs never become one."""
+    aside = _aside(folder, base, gen)
+    if aside is None:
+        return
+    stem, suffix = os.path.splitext(base)
+    target = base
+    while True:
+        try:
+            _rename(folder, aside, into, target)
+            return
+        except FileExistsError:
+            target = shortened(stem[:200] + b"~" + secrets.token_hex(4).encode(), suffix)
+        except OSError:
+            _put_back(folder, aside, base)
+            raise
+
+
+def recover(root: int, depth: int, name_of: Callable[[str], bytes | None], path: bytes = b"") -> None:
+    """Give back their names to files that a kill left aside, below ``root``.
+
+    ``name_of`` knows the relative name of a generation without its change time. A file whose name has been taken
+    meanwhile, or that nobody knows, comes back under a new one, and is then a new file.
+    """
+    with os.scandir(root) as entries:
+        listed = [(os.fsencode(entry.name), entry.is_dir(follow_symlinks=False)) for entry in entries]
+    for name, is_folder in listed:
+        if is_folder and depth > 0 and arrival.accepted_folder(name):
+            with contextlib.suppress(OSError), durable.folder_beneath(root, name) as deeper:
+                recover(deeper, depth - 1, name_of, path + b"/" + name if path else name)
+        elif name.startswith(_ASIDE):
+            known = name_of(_content(arrival.generation(os.stat(name, dir_fd=root, follow_symlinks=False))))
+            folder, _, base = (known or b"").rpartition(b"/")
+            if not (known and folder == path and _put_back(root, name, base)):
+                os.rename(name, b"recovered-" + name[len(_ASIDE) :], src_dir_fd=root, dst_dir_fd=root)

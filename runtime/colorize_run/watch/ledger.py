@@ -1,0 +1,195 @@
+"""The ledger: what became of every file, in one SQLite table that survives kills and power cuts."""
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from colorize_run.errors import OutputError
+
+VERSION = 1
+_TABLE = """CREATE TABLE file(
+    name BLOB PRIMARY KEY, gen TEXT NOT NULL, state TEXT NOT NULL, strikes INT NOT NULL, interrupted INT NOT NULL,
+    first_seen REAL NOT NULL, sha TEXT, out BLOB, out_sha TEXT, err_class TEXT, err TEXT, done_at REAL,
+    model_sha TEXT, opts_sha TEXT, gone INT NOT NULL DEFAULT 0
+) WITHOUT ROWID"""
+_COLUMNS = "name, gen, state, strikes, interrupted, first_seen, sha, out, out_sha, err_class, err, done_at, model_sha, opts_sha"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the ledger holds of one file; ``state`` is ready, claimed, done or quarantined. Times in Unix seconds."""
+
+    name: bytes
+    gen: str
+    state: str
+    strikes: int
+    interrupted: int
+    first_seen: float
+    sha: str | None
+    out: bytes | None
+    out_sha: str | None
+    err_class: str | None
+    err: str | None
+    done_at: float | None
+    model_sha: str | None
+    opts_sha: str | None
+
+
+@dataclass(frozen=True)
+class Work:
+    """An output's relative name, and digests (SHA-256, hex) of input, output and model, and of the options."""
+
+    out: bytes
+    sha: str
+    out_sha: str
+    model_sha: str
+    opts_sha: str
+
+
+class Ledger:
+    """The table in ``folder``/ledger.db. Every change is durable when its method returns.
+
+    Errors: sqlite3.Error when the disk is full, read-only or broken; OutputError for a newer version's ledger.
+    ``rebuilt`` is the name under which a damaged ledger was put aside, if there was one.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "ledger.db"
+        self.rebuilt: Path | None = None
+        self.is_new = not self.path.exists()
+        try:
+            self._database = self._open()
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):
+                raise  # full, locked or not writable: nothing is damaged
+            self._put_aside()
+            self._database = self._open()
+        self._identity = self._stat()
+
+    def _open(self) -> sqlite3.Connection:
+        database = sqlite3.connect(self.path, isolation_level=None, timeout=5, check_same_thread=False)
+        try:
+            database.execute("PRAGMA journal_mode=WAL")
+            database.execute("PRAGMA synchronous=FULL")
+            if database.execute("PRAGMA quick_check").fetchone()[0] != "ok":
+                raise sqlite3.DatabaseError("quick_check failed")
+            version = database.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0:
+                database.execute("BEGIN IMMEDIATE")
+                database.execute(_TABLE)
+                database.execute(f"PRAGMA user_version={VERSION}")
+                database.execute("COMMIT")
+            elif version != VERSION:
+                raise OutputError(f"{self.path} was written by a newer version of this program: update it, or use --state.")
+            database.execute(f"SELECT {_COLUMNS}, gone FROM file LIMIT 1").fetchall()  # noqa: S608 - constant
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def _put_aside(self) -> None:
+        """Rename a damaged ledger with its companions, so that a person can look at it."""
+        stamp = time.strftime("%Y%m%d-%H%M%S") + f"-{os.urandom(2).hex()}"
+        self.rebuilt = self.path.with_name(f"ledger.db.damaged-{stamp}")
+        os.replace(self.path, self.rebuilt)
+        for tail in ("-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(f"{self.path}{tail}", f"{self.rebuilt}{tail}")
+
+    def _stat(self) -> tuple[int, int]:
+        status = os.stat(self.path)
+        return status.st_dev, status.st_ino
+
+    def is_lost(self) -> bool:
+        """Whether the file is no longer where it was opened: what is written now would be gone."""
+        try:
+            return self._stat() != self._identity
+        except OSError:
+            return True
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def get(self, name: bytes) -> Row | None:
+        """The row of one file."""
+        found = self._database.execute(f"SELECT {_COLUMNS} FROM file WHERE name=?", (name,)).fetchone()  # noqa: S608 - constant
+        return Row(*found) if found else None
+
+    def rows(self, *states: str) -> Iterator[Row]:
+        """All rows in one of these states, by name."""
+        marks = ",".join("?" * len(states))
+        query = f"SELECT {_COLUMNS} FROM file WHERE state IN ({marks}) ORDER BY name"  # noqa: S608 - question marks
+        for found in self._database.execute(query, states):
+            yield Row(*found)
+
+    def settled(self) -> Iterator[tuple[bytes, str]]:
+        """Name and generation of every input that is done or quarantined, and was still there when last looked."""
+        yield from self._database.execute("SELECT name, gen FROM file WHERE state IN ('done', 'quarantined') AND gone=0")
+
+    def name_of(self, content: str) -> bytes | None:
+        """Name of the file whose generation, but for its change time, is ``content``."""
+        found = self._database.execute(
+            "SELECT name FROM file WHERE substr(gen, 1, ?)=? LIMIT 1", (len(content) + 1, content + ":")
+        ).fetchone()
+        return found[0] if found else None
+
+    def counts(self) -> dict[str, int]:
+        """Number of rows by state."""
+        return dict(self._database.execute("SELECT state, count(*) FROM file GROUP BY state").fetchall())
+
+    def claim(self, name: bytes, gen: str, strikes: int, interrupted: int, first_seen: float) -> None:
+        """Step 1: somebody works on this generation. Forgets the output of an earlier one."""
+        self._database.execute(
+            "INSERT INTO file(name, gen, state, strikes, interrupted, first_seen) VALUES(?,?,'claimed',?,?,?)"
+            " ON CONFLICT(name) DO UPDATE SET gen=excluded.gen, state='claimed', strikes=excluded.strikes,"
+            " interrupted=excluded.interrupted, first_seen=excluded.first_seen, sha=NULL, out=NULL, out_sha=NULL,"
+            " err_class=NULL, err=NULL, done_at=NULL, gone=0",
+            (name, gen, strikes, interrupted, first_seen),
+        )
+
+    def written(self, name: bytes, work: Work) -> None:
+        """Step 4: these bytes are about to get the output's name."""
+        self._database.execute(
+            "UPDATE file SET sha=?, out=?, out_sha=?, model_sha=?, opts_sha=? WHERE name=?",
+            (work.sha, work.out, work.out_sha, work.model_sha, work.opts_sha, name),
+        )
+
+    def done(self, name: bytes) -> None:
+        """Step 7: the output has its name, durably."""
+        self._database.execute("UPDATE file SET state='done', interrupted=0, done_at=? WHERE name=?", (time.time(), name))
+
+    def strike(self, name: bytes, strikes: int, interrupted: int, err_class: str, err: str) -> None:
+        """The work on a file died, or was given up; it is ready for another try."""
+        self._database.execute(
+            "UPDATE file SET state='ready', strikes=?, interrupted=?, err_class=?, err=? WHERE name=?",
+            (strikes, interrupted, err_class, err, name),
+        )
+
+    def quarantine(self, row: Row) -> None:
+        """A file's generation is given up, with its reason."""
+        self._database.execute(
+            f"INSERT OR REPLACE INTO file({_COLUMNS}) VALUES({','.join('?' * 14)})",
+            (row.name, row.gen, "quarantined", row.strikes, row.interrupted, row.first_seen, row.sha, None, None,
+             row.err_class, row.err, time.time(), row.model_sha, row.opts_sha),
+        )  # fmt: skip
+
+    def forget(self, name: bytes) -> bool:
+        """Drop a file's row; whether there was one."""
+        return self._database.execute("DELETE FROM file WHERE name=?", (name,)).rowcount > 0
+
+    def gone(self, names: list[bytes]) -> None:
+        """Inputs that are no longer there: their rows stay for a month, for `watch verify`."""
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            self._database.executemany("UPDATE file SET gone=1 WHERE name=?", [(name,) for name in names])
+            self._database.execute("DELETE FROM file WHERE gone=1 AND done_at < ?", (time.time() - 30 * 86_400,))
+            self._database.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                self._database.execute("ROLLBACK")
+            raise

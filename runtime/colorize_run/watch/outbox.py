@@ -1,0 +1,121 @@
+"""The output folder: one watch at a time, reached by descriptor, never through a link that took its place."""
+
+import errno
+import fcntl
+import hashlib
+import os
+from pathlib import Path
+
+from colorize_run.errors import LockedError, OutputError
+from colorize_run.watch import durable
+
+
+def lock(fd: int, what: str) -> None:
+    """Take a folder or file for this process alone. Errors: LockedError."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise LockedError(f"Another watch is using {what}: stop it first, or choose another folder.") from error
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EINVAL):
+            raise  # shares without locks: the lock on the state folder is left
+
+
+class Outbox:
+    """The folder that outputs are written to, with sub-folders as inputs have them. Errors: OSError unless said."""
+
+    def __init__(self, path: Path, max_depth: int) -> None:
+        self.path, self._depth = path, max_depth
+        mask = os.umask(0)
+        os.umask(mask)
+        self._mode = 0o666 & ~mask
+        try:
+            self._fd = self._taken(durable.open_folder(str(path)))
+        except OSError as error:
+            raise OutputError(f"The output folder {path} cannot be used: {error.strerror}.") from error
+
+    def _taken(self, fd: int) -> int:
+        """A folder locked for this process and without an earlier one's temporaries."""
+        try:
+            lock(fd, f"the output folder {self.path}")
+            durable.sweep(fd, self._depth)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def close(self) -> None:
+        """Give the folder back."""
+        os.close(self._fd)
+
+    def check(self) -> None:
+        """OSError unless the path still leads to the folder that is open."""
+        if not os.path.samestat(os.stat(self.path, follow_symlinks=False), os.fstat(self._fd)):
+            raise OSError(errno.ENOTDIR, "another file or folder took its place")
+
+    def heal(self, need: int) -> None:
+        """Find out, by writing ``need`` bytes, whether outputs can be written; a new folder in the old one's place is taken."""
+        try:
+            self.check()
+        except OSError:
+            fd = durable.open_folder(str(self.path))  # a link is still refused
+            if os.path.samestat(os.fstat(fd), os.fstat(self._fd)):
+                os.close(fd)  # only looking at it had failed
+            else:
+                fd, before = self._taken(fd), self._fd
+                self._fd = fd
+                os.close(before)
+        durable.stage(self._fd, bytes(max(need, 4096)), 0o600)
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Remove temporaries, that one of just now and those that a fault left; nothing is being written meanwhile."""
+        durable.sweep(self._fd, self._depth)
+
+    def free(self) -> tuple[int, int]:
+        """Bytes free and bytes in all of the file system."""
+        found = os.fstatvfs(self._fd)
+        return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+
+    def stage(self, name: bytes, data: bytes | memoryview) -> bytes:
+        """Write an output under a temporary name beside ``name``; returns that."""
+        self.check()
+        with durable.folder_beneath(self._fd, name.rpartition(b"/")[0], make=True) as folder:
+            return durable.stage(folder, data, self._mode)
+
+    def publish(self, temporary: bytes, name: bytes) -> None:
+        """Give a staged output its name; it is durable on return. On failure the staged file is gone."""
+        path, _, base = name.rpartition(b"/")
+        with durable.folder_beneath(self._fd, path) as folder:
+            try:
+                self.check()
+                durable.publish(folder, temporary, base)
+            except BaseException:
+                durable.discard(folder, temporary)
+                raise
+
+    def discard(self, temporary: bytes, name: bytes) -> None:
+        """Drop what was staged for ``name``."""
+        with durable.folder_beneath(self._fd, name.rpartition(b"/")[0]) as folder:
+            durable.discard(folder, temporary)
+
+    def digest(self, name: bytes) -> str | None:
+        """SHA-256, hex, of an output, made durable; None when there is none."""
+        return digest(self._fd, name)
+
+    def is_empty(self, besides: Path) -> bool:
+        """Whether nothing lies in it, ``besides`` apart."""
+        with os.scandir(self._fd) as entries:
+            return all(self.path / entry.name == besides for entry in entries)
+
+
+def digest(root: int, name: bytes) -> str | None:
+    """SHA-256, hex, of a file below the folder ``root``, and its name made durable; None when there is none."""
+    try:
+        with os.fdopen(durable.open_beneath(root, name), "rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        with durable.folder_beneath(root, name.rpartition(b"/")[0]) as folder:
+            durable.sync_folder(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found

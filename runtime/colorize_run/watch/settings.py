@@ -1,0 +1,99 @@
+"""What one watch is told: folders, task, limits. Seconds, bytes and pixels throughout."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from colorize_run.errors import OptionError, OutputError
+from colorize_run.watch.arrival import is_local
+
+STATE_FOLDER = ".colorize-run"  # in the output folder, unless --state names another one
+# What a segmentation may be written as, and how its name differs from the input's
+VIEWS = {"mask": ".mask.png", "soft": ".soft.png", "overlay": ".overlay.png", "cutout": ".cutout.png"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that holds for one run of the watch folder.
+
+    Sizes in bytes, times in seconds, ``max_pixels`` and ``max_side`` in pixels. ``memory`` limits a worker's address
+    space on the CPU, 0 for no limit. ``min_free`` is what must stay free where outputs are written.
+    """
+
+    inbox: Path
+    outbox: Path
+    state: Path
+    task: str = "colorize"
+    view: str = "mask"
+    model: str = "photo"
+    device: str = "auto"
+    recursive: bool = False
+    once: bool = False
+    adopt: bool = False
+    workers: int = 1
+    inputs: str = "keep"
+    done_dir: Path | None = None
+    failed_dir: Path | None = None
+    poll: float = 0.25
+    settle: float = 0.5
+    remote_settle: float = 5.0
+    incomplete_timeout: float = 600.0
+    timeout: float = 120.0
+    drain: float = 30.0
+    max_bytes: int = 64 << 20
+    max_pixels: int = 50_000_000
+    max_side: int = 16_384
+    strip_metadata: bool = False
+    max_depth: int = 8
+    max_pending: int = 10_000
+    min_free: int = 256 << 20
+    memory: int = 4 << 30
+    port: int | None = None
+
+    @property
+    def options_key(self) -> str:
+        """Digest of what, besides input and model, decides an output's bytes."""
+        return hashlib.sha256(f"{self.task}:{self.view}".encode()).hexdigest()[:16]
+
+    def output_name(self, name: bytes) -> bytes:
+        """Relative name of the output of an input's relative name; different inputs never share one."""
+        suffix = VIEWS[self.view].encode() if self.task == "segment" else b""
+        folder, _, base = name.rpartition(b"/")
+        short = shortened(base, suffix)
+        return folder + b"/" + short if folder else short
+
+    def check(self) -> None:
+        """Refuse folders that would feed on each other, or a ledger on a share. Errors: OptionError, OutputError."""
+        for what, folder in (("output", self.outbox), ("state", self.state)):
+            if is_within(folder, self.inbox):
+                raise OptionError(f"The {what} folder {folder} lies in the input folder {self.inbox}: choose one outside.")
+        if self.recursive and is_within(self.inbox, self.outbox):
+            raise OptionError(f"With --recursive, {self.inbox} must not lie in the output folder {self.outbox}.")
+        for folder in filter(None, (self.done_dir, self.failed_dir)):
+            if is_within(folder, self.inbox):
+                raise OptionError(f"{folder} lies in the input folder {self.inbox}: its files would be taken up again.")
+            if os.stat(folder).st_dev != os.stat(self.inbox).st_dev:
+                raise OptionError(f"{folder} is on another file system than {self.inbox}: files could not be moved at once.")
+        if not is_local(self.state):
+            raise OutputError(f"The state folder {self.state} is on a network share, where no ledger can be kept: use --state.")
+
+
+def shortened(base: bytes, suffix: bytes) -> bytes:
+    """``base + suffix`` as a file name of at most 255 bytes: a name that is too long ends in a digest of itself."""
+    if len(base) + len(suffix) <= 255:
+        return base + suffix
+    return base[:180] + b"~" + hashlib.sha256(base).hexdigest()[:8].encode() + suffix
+
+
+def is_within(folder: Path, parent: Path) -> bool:
+    """Whether ``folder`` is ``parent`` or lies in it, whatever links and mounts it is reached by."""
+    target = os.stat(parent)
+    folder = folder.resolve()
+    for each in (folder, *folder.parents):
+        try:
+            if os.path.samestat(os.stat(each), target):
+                return True
+        except OSError:
+            continue  # does not exist yet
+    return False

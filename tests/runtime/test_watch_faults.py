@@ -1,0 +1,176 @@
+"""The watch folder under faults: the short tier of ``python -m torture``, and every seed that ever found a bug."""
+
+import os
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from torture import faults, kills, power, stateful, writers, zoo
+from torture.rig import Broken, Golden
+
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
+
+
+def together(trials: list[Callable[[], object]]) -> None:
+    """Several trials at a time: they mostly wait."""
+    with ThreadPoolExecutor(4) as pool:
+        for outcome in [pool.submit(trial) for trial in trials]:
+            outcome.result()
+
+
+def _mounts_or_skip(error: Exception) -> None:
+    pytest.skip(f"file systems cannot be mounted here: {error}")
+
+
+# -- kills ----------------------------------------------------------------------------------------------------
+
+
+def test_a_kill_after_any_step_loses_nothing(tmp_path: Path, stub: Path, golden: Golden) -> None:
+    together([partial(kills.at_step, tmp_path / str(step), stub, golden, step, 2) for step in range(1, 8)])
+
+
+def test_a_kill_while_inputs_are_disposed_of(tmp_path: Path, stub: Path, golden: Golden) -> None:
+    cases = [(7, "move"), (8, "move"), (9, "move"), (9, "delete")]
+    together([partial(kills.at_step, tmp_path / f"{step}{way}", stub, golden, step, 2, way) for step, way in cases])
+
+
+def test_an_earlier_output_is_not_taken_for_a_new_version_s(tmp_path: Path, stub: Path, golden: Golden) -> None:
+    together([partial(kills.between_versions, tmp_path / str(step), stub, golden, step) for step in (1, 3, 4, 5)])
+
+
+def test_kills_at_random_moments(tmp_path: Path, stub: Path, golden: Golden) -> None:
+    kills.at_random(tmp_path / "w", stub, golden, seed=1, kills=4)
+
+
+def test_a_killed_worker_costs_one_file_one_try(tmp_path: Path, stub: Path, golden: Golden) -> None:
+    kills.of_workers(tmp_path / "w", stub, golden, seed=1, kills=2)
+
+
+def test_a_file_that_takes_its_worker_down_is_quarantined_alone(tmp_path: Path, stub: Path, golden: Golden) -> None:
+    together([partial(kills.by_poison, tmp_path / how, stub, golden, how) for how in kills.POISONS])
+
+
+# -- deliveries -----------------------------------------------------------------------------------------------
+
+
+def test_slow_writers_are_never_half_read(tmp_path: Path, stub: Path, golden: Golden) -> None:
+    writers.slow(tmp_path / "w", stub, golden, seed=1, files=60, longest=3.0, at_once=60)
+
+
+def test_real_tools(tmp_path: Path, stub: Path, golden: Golden) -> None:
+    tools = ["rename over", "hard link", "cp -p", *(["rsync", "rsync --inplace"] if shutil.which("rsync") else [])]
+    together([partial(writers.delivered, tmp_path / tool, stub, golden, tool, 10) for tool in tools])
+
+
+def test_the_last_of_many_versions_wins(tmp_path: Path, stub: Path, golden: Golden) -> None:
+    writers.overwritten(tmp_path / "w", stub, golden, seed=1, versions=20)
+
+
+def test_a_file_that_changes_while_it_is_read(tmp_path: Path, stub: Path, golden: Golden) -> None:
+    writers.changed_while_read(tmp_path / "w", stub, golden)
+
+
+def test_hostile_names(tmp_path: Path, stub: Path, golden: Golden) -> None:
+    writers.named(tmp_path / "w", stub, golden, seed=1, extra=40)
+
+
+def test_links_pipes_devices_and_folders_are_left_alone(tmp_path: Path, stub: Path, golden: Golden) -> None:
+    writers.kinds(tmp_path / "w", stub, golden)
+
+
+def test_the_zoo(tmp_path: Path, stub: Path, golden: Golden) -> None:
+    zoo.visited(tmp_path / "w", stub, golden, step=25)
+
+
+# -- surroundings ---------------------------------------------------------------------------------------------
+
+
+@root_only
+def test_a_full_disk_blocks_and_heals(tmp_path: Path, stub: Path, golden: Golden) -> None:
+    try:
+        together([partial(faults.full_output, tmp_path / kind, stub, golden, kind) for kind in ("bytes", "inodes")])
+    except faults.CalledProcessError as error:
+        _mounts_or_skip(error)
+
+
+@root_only
+def test_a_full_disk_below_the_ledger_blocks_and_heals(tmp_path: Path, stub: Path, golden: Golden) -> None:
+    try:
+        faults.full_state(tmp_path / "w", stub, golden)
+    except faults.CalledProcessError as error:
+        _mounts_or_skip(error)
+
+
+def test_an_output_folder_that_is_exchanged_is_never_written_through(tmp_path: Path, stub: Path, golden: Golden) -> None:
+    together([partial(faults.output_gone, tmp_path / how, stub, golden, how) for how in ("moved", "linked")])
+
+
+def test_a_lost_input_folder_infers_nothing(tmp_path: Path, stub: Path, golden: Golden) -> None:
+    faults.source_gone(tmp_path / "w", stub, golden, "moved")
+
+
+@root_only
+def test_failing_system_calls_heal(tmp_path: Path, stub: Path, golden: Golden) -> None:
+    pytest.importorskip("mfusepy", reason="needs mfusepy and libfuse", exc_type=ImportError)
+    # A failing stat of the output folder once ended the watch: it found its own lock in the way.
+    cases = [("output", "fsync"), ("output", "stat"), ("input", "read")]
+    try:
+        together([partial(faults.failing_call, tmp_path / "-".join(case), stub, golden, *case, 5, 1.0) for case in cases])
+    except OSError as error:
+        _mounts_or_skip(error)
+
+
+@root_only
+def test_a_share_that_another_machine_writes_to(tmp_path: Path, stub: Path, golden: Golden) -> None:
+    pytest.importorskip("mfusepy", reason="needs mfusepy and libfuse", exc_type=ImportError)
+    try:
+        faults.remote_writer(tmp_path / "w", stub, golden, files=6)
+    except OSError as error:
+        _mounts_or_skip(error)
+
+
+@root_only
+def test_power_cuts(tmp_path: Path, stub: Path, golden: Golden) -> None:
+    if reason := power.missing():
+        pytest.skip(reason)
+    try:
+        power.cuts(tmp_path / "w", stub, golden, seed=1, trials=4, inner="ext4")
+    except faults.CalledProcessError as error:
+        _mounts_or_skip(error)
+
+
+def test_a_damaged_ledger_is_rebuilt_or_refused(tmp_path: Path, stub: Path, golden: Golden) -> None:
+    together([partial(faults.damaged_ledger, tmp_path / str(seed), stub, golden, seed) for seed in (1, 2, 5)])
+
+
+def test_a_lost_device_is_said_and_held_against_no_file(tmp_path: Path, stub: Path, golden: Golden) -> None:
+    together([partial(faults.lost_device, tmp_path / device, stub, golden, device) for device in ("auto", "cuda")])
+
+
+def test_two_watches_do_not_share_folders(tmp_path: Path, stub: Path, golden: Golden) -> None:
+    faults.two_at_once(tmp_path / "w", stub, golden)
+
+
+def test_a_random_walk(tmp_path: Path, stub: Path, golden: Golden) -> None:
+    assert stateful.explore(tmp_path, stub, golden, examples=3, start=1) == ""
+
+
+def test_the_oracle_sees_what_is_wrong(tmp_path: Path, stub: Path, golden: Golden) -> None:
+    watch = kills.Watch(tmp_path / "w", stub, *kills.QUICK, "--once")
+    made = kills.fill(watch, 3)
+    assert watch.run_once() == 0
+    kills.judge(watch, golden, made)
+    output = watch.outbox / "p1.jpg"
+    whole = output.read_bytes()
+    for change, told in (
+        (lambda: output.write_bytes(whole[:-9]), "wrong"),
+        (output.unlink, "missing"),
+        (lambda: (output.write_bytes(whole), (watch.outbox / ".cz-1-0").touch()), "the outbox holds"),
+    ):
+        change()
+        with pytest.raises(Broken, match=told):
+            kills.judge(watch, golden, made)

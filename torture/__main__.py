@@ -1,0 +1,343 @@
+"""``python -m torture``: every fault, many times, and a table of what was lost. Minutes, or hours with ``--trials full``."""
+
+import os
+import random
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+
+from torture import bursts, faults, kills, power, stateful, writers, zoo
+from torture.rig import ROOT, Broken, Golden, stub_model
+
+DEFAULT_MODEL = str(ROOT / "artifacts" / "photo.onnx")
+
+
+@dataclass
+class Bench:
+    """Where trials take place, and with what; ``scale`` is quick or full, of which ``share`` is taken."""
+
+    folder: Path
+    model: Path
+    golden: Golden
+    seed: int
+    scale: str
+    share: float = 1.0
+    made: int = 0
+
+    def trial(self) -> Path:
+        """Name of a fresh folder."""
+        self.made += 1
+        return self.folder / f"trial{self.made}"
+
+    def of(self, quick: int, full: int) -> int:
+        """As many as the scale asks for."""
+        return quick if self.scale == "quick" else max(quick, round(full * self.share))
+
+    def seeds(self, quick: int, full: int) -> range:
+        """As many seeds."""
+        return range(self.seed, self.seed + self.of(quick, full))
+
+
+@dataclass
+class Outcome:
+    """One row of the table."""
+
+    trials: int = 0
+    failures: list[str] = field(default_factory=list)
+    note: str = ""
+    skipped: str = ""
+
+    def attempt(self, bench: Bench, trial: Callable[..., Any], *arguments: Any, weight: int = 1) -> Any:
+        """``trial(folder, model, golden, *arguments)``, which counts for ``weight``; its folder is kept if it fails."""
+        folder = bench.trial()
+        self.trials += weight
+        try:
+            result = trial(folder, bench.model, bench.golden, *arguments)
+        except Exception as error:  # whatever it is, the next trial shall take place
+            self.failures.append(f"{folder.name}: {type(error).__name__}: {error}")
+            click.echo(f"  FAILED in {folder}, {arguments}: {type(error).__name__}: {error}", err=True)
+            return None
+        shutil.rmtree(folder, ignore_errors=True)
+        return result
+
+    def note_slowest(self, seconds: list[float | None]) -> None:
+        """How soon work went on after faults had healed."""
+        found = [value for value in seconds if value is not None]
+        if found:
+            self.note = f"work went on {max(found):.1f} s after healing at most"
+
+
+Row = Callable[[Bench, Outcome], None]
+ROWS: dict[str, tuple[str, Row]] = {}
+
+
+def row(key: str, title: str) -> Callable[[Row], Row]:
+    """Put a function into the table."""
+
+    def enter(function: Row) -> Row:
+        ROWS[key] = title, function
+        return function
+
+    return enter
+
+
+@row("1", "kill -9 of the supervisor at random moments")
+def _random_kills(bench: Bench, outcome: Outcome) -> None:
+    for seed in bench.seeds(1, 50):
+        outcome.attempt(bench, kills.at_random, seed, 20, weight=20)
+    outcome.note = "20 kills a folder"
+
+
+@row("2", "kill -9 right after each named step, for keep, move and delete")
+def _steps(bench: Bench, outcome: Outcome) -> None:
+    chance = random.Random(bench.seed)
+    for _ in bench.seeds(1, 15):
+        for inputs in ("keep", "move", "delete"):
+            for step in range(1, 10 if inputs != "keep" else 8):
+                outcome.attempt(bench, kills.at_step, step, chance.randint(1, 4), inputs)
+
+
+@row("2v", "the same at each step of a file's second version")
+def _versions(bench: Bench, outcome: Outcome) -> None:
+    for _ in bench.seeds(1, 10):
+        for step in range(1, 8):
+            outcome.attempt(bench, kills.between_versions, step)
+
+
+@row("3", "kill -9 of a worker at random moments")
+def _worker_kills(bench: Bench, outcome: Outcome) -> None:
+    restarts: list[float] = []
+    for seed in bench.seeds(1, 20):
+        restarts += outcome.attempt(bench, kills.of_workers, seed, 25, weight=25) or []
+    if restarts:
+        outcome.note = f"a new worker after {statistics.median(restarts):.2f} s (median), {max(restarts):.2f} s at most"
+
+
+@row("4", "a file that takes its worker down: segfault, abort, hang, memory")
+def _poison(bench: Bench, outcome: Outcome) -> None:
+    for _ in bench.seeds(1, 25):
+        for how in kills.POISONS:
+            outcome.attempt(bench, kills.by_poison, how)
+
+
+@row("5", "power cuts, ext4 and xfs, for keep, move and delete")
+def _power(bench: Bench, outcome: Outcome) -> None:
+    outcome.skipped = power.missing()
+    if outcome.skipped:
+        return
+    trials, checked = bench.of(5, 60), 0
+    for inner, inputs in (("ext4", "keep"), ("xfs", "keep"), ("ext4", "move"), ("ext4", "delete"), ("xfs", "delete")):
+        checked += outcome.attempt(bench, power.cuts, bench.seed, trials, inner, inputs, weight=trials) or 0
+    outcome.note = f"{checked:,} rows that said done, each with its output"
+
+
+@row("5c", "control of row 5: the same with an fsync that does nothing must lose")
+def _power_control(bench: Bench, outcome: Outcome) -> None:
+    outcome.skipped = power.missing()
+    if outcome.skipped:
+        return
+    outcome.trials = 1
+    folder = bench.trial()
+    try:
+        power.cuts(folder, bench.model, bench.golden, bench.seed, 20, "ext4", site="nosync")
+    except Broken as error:
+        outcome.note = f"lost, as it must: {error}"
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        outcome.failures.append("the rig finds nothing")
+
+
+@row("6", "slow, reopened and preallocated writers, five formats (rows 6 and 7)")
+def _slow(bench: Bench, outcome: Outcome) -> None:
+    false_starts = 0
+    for seed in bench.seeds(1, 10):
+        false_starts += outcome.attempt(bench, writers.slow, seed, 100, 4.0 if seed % 2 else 12.0, weight=100) or 0
+    outcome.note = f"{false_starts} times cut-off bytes were seen, and waited for"
+
+
+@row("8", "real tools: renames, links, cp, rsync, tar, curl")
+def _tools(bench: Bench, outcome: Outcome) -> None:
+    files = bench.of(10, 100)
+    for tool in writers.TOOLS:
+        if not tool.startswith("rsync") or shutil.which("rsync"):
+            outcome.attempt(bench, writers.delivered, tool, files, weight=files)
+        else:
+            outcome.note = "rsync is not installed"
+
+
+@row("9", "a flood while the process is stopped")
+def _flood(bench: Bench, outcome: Outcome) -> None:
+    files = bench.of(1000, 20_000)
+    if found := outcome.attempt(bench, bursts.flood, files, weight=files):
+        each, before, peak = found
+        outcome.note = f"{each * 1000:.1f} ms a file; supervisor's peak {peak} MB, {before} MB before"
+        if peak - before > 50:
+            outcome.failures.append(f"the supervisor grew by {peak - before} MB")
+
+
+@row("11", "no space or no inodes for outputs")
+def _full_output(bench: Bench, outcome: Outcome) -> None:
+    outcome.note_slowest([outcome.attempt(bench, faults.full_output, kind) for kind in ["bytes", "inodes"] * bench.of(1, 10)])
+
+
+@row("12", "no space for the ledger")
+def _full_state(bench: Bench, outcome: Outcome) -> None:
+    outcome.note_slowest([outcome.attempt(bench, faults.full_state) for _ in bench.seeds(1, 10)])
+
+
+@row("13", "failing system calls (FUSE) on the output's and the input's side, then healed")
+def _failing_calls(bench: Bench, outcome: Outcome) -> None:
+    calls = [("output", call) for call in faults.OUTPUT_CALLS] + [("input", call) for call in faults.INPUT_CALLS]
+    cases = [
+        (side, call, number, share)
+        for side, call in calls
+        for number in faults.ERRNOS[: bench.of(1, 5)]
+        for share in ((1.0, 0.1) if bench.of(1, 2) > 1 else (1.0,))
+    ]
+    outcome.note_slowest([outcome.attempt(bench, faults.failing_call, *case) for case in cases])
+
+
+@row("13r", "a share: slow writers on another machine, no events, leases wrongly granted")
+def _remote(bench: Bench, outcome: Outcome) -> None:
+    for _ in bench.seeds(1, 10):
+        outcome.attempt(bench, faults.remote_writer, 10, weight=10)
+
+
+@row("15", "the output read-only, renamed away, or replaced by a link")
+def _output_gone(bench: Bench, outcome: Outcome) -> None:
+    seconds = [outcome.attempt(bench, faults.read_only_output) for _ in bench.seeds(1, 10)]
+    seconds += [outcome.attempt(bench, faults.output_gone, how) for how in ["moved", "linked"] * bench.of(1, 10)]
+    outcome.note_slowest(seconds)
+
+
+@row("16", "the input unmounted or renamed away")
+def _source_gone(bench: Bench, outcome: Outcome) -> None:
+    kinds = ["unmounted", "moved"] * bench.of(1, 10)
+    outcome.note_slowest([outcome.attempt(bench, faults.source_gone, kind) for kind in kinds])
+
+
+@row("18", "one name overwritten 1 to 100 times a second, and once while it is being read")
+def _overwritten(bench: Bench, outcome: Outcome) -> None:
+    for seed in bench.seeds(1, 10):
+        outcome.attempt(bench, writers.overwritten, seed, 50, weight=50)
+        outcome.attempt(bench, writers.changed_while_read)
+
+
+@row("19", "hostile names, and random bytes as names")
+def _names(bench: Bench, outcome: Outcome) -> None:
+    for seed in bench.seeds(1, 5):
+        outcome.attempt(bench, writers.named, seed, 370, weight=370 + len(writers.NAMES))
+
+
+@row("20", "links, pipes, sockets, devices, folders named like pictures")
+def _kinds(bench: Bench, outcome: Outcome) -> None:
+    for _ in bench.seeds(1, 20):
+        outcome.attempt(bench, writers.kinds, weight=9)
+
+
+@row("21", "the zoo: strange pictures, bombs, five formats cut off everywhere")
+def _zoo(bench: Bench, outcome: Outcome) -> None:
+    if found := outcome.attempt(bench, zoo.visited, 10 if bench.scale == "quick" else 1):
+        outcome.trials, peak, slowest = found
+        outcome.note = f"worker's peak {peak} MB, slowest picture {slowest:.2f} s"
+
+
+@row("23", "a CUDA device (a stub) that fails: auto goes on with the CPU, cuda ends with 69")
+def _device(bench: Bench, outcome: Outcome) -> None:
+    for device in ["auto", "cuda"] * bench.of(1, 10):
+        outcome.attempt(bench, faults.lost_device, device)
+
+
+@row("25", "two watches on the same folders")
+def _two(bench: Bench, outcome: Outcome) -> None:
+    for _ in bench.seeds(1, 10):
+        outcome.attempt(bench, faults.two_at_once)
+
+
+@row("27", "soak, one file in a hundred bad; an hour, or a minute")
+def _soak(bench: Bench, outcome: Outcome) -> None:
+    seconds = bench.of(60, 3600)
+    if found := outcome.attempt(bench, bursts.soak, seconds, 4.0):
+        outcome.trials = int(found["files"])
+        outcome.note = (
+            f"{seconds} s; {found['bad']:.0f} quarantined; supervisor {found['rss']:.0f} MB, {found['slope']:+.2f} MB an hour;"
+            f" descriptors {found['fds_first']:.0f}, at most {found['fds_most']:.0f}; worker {found['worker']:.0f} MB"
+        )
+
+
+@row("28", "the ledger damaged, cut off, emptied or removed between two runs")
+def _ledger(bench: Bench, outcome: Outcome) -> None:
+    for seed in bench.seeds(5, 100):
+        outcome.attempt(bench, faults.damaged_ledger, seed)
+
+
+@row("29", "a random walk against a model: write, append, rename, overwrite, delete, kill, start")
+def _walk(bench: Bench, outcome: Outcome) -> None:
+    examples = bench.of(20, 5000)
+    if failure := outcome.attempt(bench, stateful.explore, examples, bench.seed, weight=examples):
+        outcome.failures.append(failure)
+
+
+@row("lat", "seconds from a file's closing to its claim; default options")
+def _latency(bench: Bench, outcome: Outcome) -> None:
+    files = bench.of(60, 300)
+    for others in (0, 10_000)[: bench.of(1, 2)]:
+        if found := outcome.attempt(bench, bursts.latency, files, others, weight=files):
+            outcome.note += f"{others:,} others: p50 {found[files // 2]:.2f} s, p99 {found[files * 99 // 100]:.2f} s. "
+
+
+@row("thr", "throughput against one Colorizer in one process, 640 x 480, the default model")
+def _throughput(bench: Bench, outcome: Outcome) -> None:
+    if found := outcome.attempt(bench, bursts.throughput, DEFAULT_MODEL, bench.of(60, 200), bench.of(1, 5)):
+        outcome.trials = len(found)
+        outcome.note = f"ratio {statistics.median(found):.2f} (median; {min(found):.2f} to {max(found):.2f})"
+
+
+@click.command()
+@click.option("--trials", "scale", type=click.Choice(["quick", "full"]), default="quick", show_default=True)
+@click.option("--share", type=click.FloatRange(0, 1), default=1.0, help="Part of the full number of trials.")
+@click.option("--only", help="Numbers of rows, separated by commas.")
+@click.option("--seed", default=1, show_default=True)
+@click.option("--folder", type=click.Path(path_type=Path), help="Where trials take place.  [default: /dev/shm if there is one]")
+def main(scale: str, share: float, only: str | None, seed: int, folder: Path | None) -> None:
+    """Treat the watch folder badly, and print the table of what was lost."""
+    memory = Path("/dev/shm")
+    base = folder or (memory if os.access(memory, os.W_OK) else Path(tempfile.gettempdir()))
+    wanted = only.split(",") if only else list(ROWS)
+    if unknown := set(wanted) - set(ROWS):
+        raise click.UsageError(f"There are no rows {', '.join(sorted(unknown))}; known: {', '.join(ROWS)}.")
+    place = Path(tempfile.mkdtemp(prefix="torture-", dir=base))
+    model = stub_model(place / "stub.onnx")
+    bench = Bench(place, model, Golden(model), seed, scale, share)
+    click.echo("| row | fault | trials | lost or wrong | s | |\n|---|---|---|---|---|---|")
+    failed = 0
+    for line, outcome in _outcomes(bench, wanted):
+        failed += len(outcome.failures)
+        click.echo(line)
+    click.echo(f"\nseed {seed}, {scale}, share {share:g}, Python {sys.version.split()[0]}, {os.cpu_count()} cores")
+    if failed:
+        click.echo(f"{failed} trials failed; their folders are kept in {place}", err=True)
+        sys.exit(1)
+    shutil.rmtree(place, ignore_errors=True)
+
+
+def _outcomes(bench: Bench, wanted: list[str]) -> Iterator[tuple[str, Outcome]]:
+    for key in wanted:
+        title, function = ROWS[key]
+        outcome, start = Outcome(), time.monotonic()
+        function(bench, outcome)
+        seconds = round(time.monotonic() - start)
+        lost = f"skipped: {outcome.skipped}" if outcome.skipped else str(len(outcome.failures))
+        yield f"| {key} | {title} | {outcome.trials:,} | {lost} | {seconds} | {outcome.note} |", outcome
+
+
+if __name__ == "__main__":
+    main()

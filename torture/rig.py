@@ -1,0 +1,348 @@
+"""What every fault test needs: a stub model, pictures, a watch as a process, and the oracle that judges what it left."""
+
+import contextlib
+import functools
+import hashlib
+import io
+import json
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command line does, before NumPy is imported
+
+import numpy as np
+from colorize_run import Colorizer
+from colorize_run.contract import CONTRACT_KEY, Contract, WorkingSize
+from colorize_run.watch import arrival
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+SITES = Path(__file__).parent / "sites"
+STATE = ".colorize-run"
+FORMATS = {".jpg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".bmp": "BMP", ".tif": "TIFF"}
+
+
+class Broken(AssertionError):
+    """A promise that was not kept."""
+
+
+def stub_model(path: Path) -> Path:
+    """Five nodes whose chroma swings with every grey level, so that wrong bytes show; written to ``path``."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    scales = [
+        numpy_helper.from_array(np.array(value, np.float32), name) for name, value in (("f", 40.0), ("g", 23.0), ("s", 50.0))
+    ]
+    nodes = [
+        helper.make_node("Mul", ["grey", "f"], ["x"]),
+        helper.make_node("Sin", ["x"], ["sine"]),
+        helper.make_node("Mul", ["grey", "g"], ["y"]),
+        helper.make_node("Cos", ["y"], ["cosine"]),
+        helper.make_node("Concat", ["sine", "cosine"], ["both"], axis=1),
+        helper.make_node("Mul", ["both", "s"], ["ab"]),
+    ]
+    planes = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", channels, "h", "w"])
+        for name, channels in (("grey", 1), ("ab", 2))
+    ]
+    graph = helper.make_graph(nodes, "stub", planes[:1], planes[1:], scales)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    contract = Contract("colorize", "stub", "stub", WorkingSize(32, 4, 8, 64), "pillow-bilinear")
+    helper.set_model_props(model, {CONTRACT_KEY: contract.to_json()})
+    onnx.save(model, path)
+    return path
+
+
+@functools.cache
+def picture(number: int, suffix: str = ".jpg") -> bytes:
+    """A small picture, different for each number."""
+    random = np.random.default_rng(number)
+    pixels = np.repeat(np.repeat(random.integers(0, 255, (3, 4, 3), dtype=np.uint8), 8, 0), 8, 1)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, FORMATS[suffix.lower()])
+    return file.getvalue()
+
+
+class Golden:
+    """What the stub model makes of a file's bytes, computed here, in one process, without any watch."""
+
+    def __init__(self, model: Path, *, keep_metadata: bool = True) -> None:
+        self._colorizer, self._keep_metadata = Colorizer(model, "cpu", 1), keep_metadata
+        self._known: dict[bytes, str] = {}
+
+    def __call__(self, data: bytes) -> str:
+        """SHA-256 of the right output."""
+        key = hashlib.sha256(data).digest()
+        if key not in self._known:
+            made, _ = self._colorizer.colorize_file(io.BytesIO(data), keep_metadata=self._keep_metadata)
+            self._known[key] = hashlib.sha256(made).hexdigest()
+        return self._known[key]
+
+
+class Watch:
+    """``colorize-run watch`` on a folder of its own: ``in``, ``out`` and the log beside them."""
+
+    def __init__(
+        self, folder: Path, model: Path, *options: str, site: str = "", state: Path | None = None, **environment: str
+    ) -> None:
+        self.folder, self.inbox, self.outbox = folder, folder / "in", folder / "out"
+        self.inbox.mkdir(parents=True, exist_ok=True)
+        self.state = state or self.outbox / STATE
+        options = (*options, "--state", str(state)) if state else options
+        self.log = folder / "log"
+        self._command = [sys.executable, "-m", "colorize_run", "watch", str(self.inbox), str(self.outbox), "-m", str(model),
+                         "--device", "cpu", *options]  # fmt: skip
+        self._environment = {**os.environ, **environment}
+        if site:
+            before = os.environ.get("PYTHONPATH")
+            self._environment["PYTHONPATH"] = str(SITES / site) + (f":{before}" if before else "")
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def put(self, name: str | bytes, data: bytes) -> Path:
+        """A file that appears in the inbox at once: written beside, then renamed."""
+        target = Path(os.fsdecode(self.inbox)) / os.fsdecode(name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        hidden = target.parent / f".put-{os.getpid()}"
+        hidden.write_bytes(data)
+        hidden.replace(target)
+        return target
+
+    def start(self) -> "Watch":
+        """Start it; returns at once."""
+        self._readies = len(self.events("ready"))
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stderr=log, env=self._environment, cwd=ROOT
+            )
+        return self
+
+    def __enter__(self) -> "Watch":
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Kill it, and wait until its workers are gone, too."""
+        if self.process and self.process.poll() is None:
+            workers = children(self.process.pid)
+            self.process.send_signal(number)
+            self.process.wait()
+            for pid in workers:
+                wait_for(
+                    lambda pid=pid: not Path(f"/proc/{pid}").exists() or is_zombie(pid), 10, "a worker outlives its supervisor"
+                )
+
+    def stop(self, timeout: float = 40) -> int:
+        """SIGTERM; the exit code."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout)
+
+    def run_once(self, timeout: float = 120) -> int:
+        """To the end of a run that ends by itself."""
+        self.start()
+        assert self.process is not None
+        return self.process.wait(timeout)
+
+    def events(self, *kinds: str) -> list[dict[str, Any]]:
+        """Log lines of these kinds; every line must be JSON."""
+        lines = self.log.read_bytes().splitlines() if self.log.exists() else []
+        if lines and not self.log.read_bytes().endswith(b"\n"):
+            lines.pop()  # just being written, or cut off by a kill
+        found = [json.loads(line) for line in lines]
+        return [event for event in found if not kinds or event["event"] in kinds]
+
+    def wait_ready(self, timeout: float = 30) -> "Watch":
+        """Until the model is loaded, and the inbox has been looked through once."""
+        wait_for(lambda: len(self.events("ready")) > self._readies, timeout, "did not get ready")
+        return self
+
+    def health(self) -> dict[str, Any]:
+        """The health file."""
+        found: dict[str, Any] = json.loads((self.state / "health.json").read_text())
+        return found
+
+    def wait_event(self, kind: str, timeout: float = 20, **fields: Any) -> dict[str, Any]:
+        """The first log line of a kind with these fields."""
+
+        def found() -> list[dict[str, Any]]:
+            with contextlib.suppress(ValueError):  # a line that is just being written
+                return [event for event in self.events(kind) if fields.items() <= event.items()]
+            return []
+
+        wait_for(lambda: bool(found()), timeout, f"no event {kind} {fields}")
+        return found()[0]
+
+    def rows(self) -> dict[bytes, dict[str, Any]]:
+        """The ledger, by name; empty while there is none."""
+        return ledger_rows(self.state)
+
+    def inputs(self) -> dict[bytes, os.stat_result]:
+        """Regular files of accepted names in the inbox, by relative name."""
+        root = os.fsencode(self.inbox)
+        found = {}
+        for folder, _, names in os.walk(root):
+            for base in names:
+                path = os.path.join(folder, base)
+                status = os.lstat(path)
+                if arrival.accepted(base) and stat.S_ISREG(status.st_mode):
+                    found[os.path.relpath(path, root)] = status
+        return found
+
+    def is_quiet(self) -> bool:
+        """Whether every input's present generation is done or quarantined."""
+        rows, inputs = self.rows(), self.inputs()
+        return all(
+            name in rows and rows[name]["gen"] == arrival.generation(status) and rows[name]["state"] in ("done", "quarantined")
+            for name, status in inputs.items()
+        )
+
+    def wait_quiet(self, timeout: float = 60) -> "Watch":
+        """Until nothing is left to do; a fixed wait would fake losses."""
+        wait_for(self.is_quiet, timeout, f"not done in time: {self._left()}")
+        return self
+
+    def _left(self) -> str:
+        return f"log ends with {self.log.read_bytes()[-800:].decode(errors='replace')!r}" if self.log.exists() else "no log"
+
+
+def ledger_rows(state: Path) -> dict[bytes, dict[str, Any]]:
+    """All rows of a ledger, by name."""
+    path = state / "ledger.db"
+    if not path.exists():
+        return {}
+    for mode in ("ro", "rw"):  # one that was killed while it was being made must be mended, which reading cannot
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode={mode}", uri=True, timeout=10)) as database:
+            database.row_factory = sqlite3.Row
+            try:
+                return {row["name"]: dict(row) for row in database.execute("SELECT * FROM file")}
+            except sqlite3.OperationalError as error:
+                if "no such table" in str(error) or "unable to open" in str(error):
+                    return {}
+                if "readonly" not in str(error):
+                    raise
+    return {}
+
+
+def wait_for(condition: Any, timeout: float, message: str) -> float:
+    """Seconds until ``condition()`` held. Errors: Broken."""
+    start = time.monotonic()
+    while not condition():
+        if time.monotonic() - start > timeout:
+            raise Broken(f"{message} (within {timeout:g} s)")
+        time.sleep(0.03)
+    return time.monotonic() - start
+
+
+def children(pid: int) -> list[int]:
+    """Child processes."""
+    with contextlib.suppress(OSError):
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
+
+
+def is_zombie(pid: int) -> bool:
+    """Whether a process is over, and only waits to be counted."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in ("Z", "X")
+    except OSError:
+        return True
+
+
+def rss(pid: int, kind: str = "VmRSS") -> int:
+    """Resident memory of a process in MB; its peak as ``VmHWM``."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(kind)) // 1024
+
+
+def check_outputs(watch: Watch, golden: Golden, versions: Mapping[bytes, list[bytes]] | None = None) -> None:
+    """At any moment, even in the middle: what has a name in the outbox is whole and right. Errors: Broken.
+
+    ``versions`` holds what each input ever was; without them it is what the inputs are now.
+    """
+    root = os.fsencode(watch.outbox)
+    for folder, folders, names in os.walk(root):
+        folders[:] = [each for each in folders if each != os.fsencode(STATE)]
+        for base in names:
+            name = os.path.relpath(os.path.join(folder, base), root)
+            if base.startswith(b".cz-"):
+                continue
+            known = versions.get(name) if versions is not None else _now(watch, name)
+            if not known:
+                raise Broken(f"{name!r} appeared in the outbox, but there is no such input")
+            with open(os.path.join(folder, base), "rb") as file:
+                found = hashlib.sha256(file.read()).hexdigest()
+            if found not in {golden(data) for data in known}:
+                raise Broken(f"{name!r} in the outbox is torn or wrong")
+
+
+def _now(watch: Watch, name: bytes) -> list[bytes]:
+    try:
+        return [Path(os.fsdecode(os.path.join(os.fsencode(watch.inbox), name))).read_bytes()]
+    except FileNotFoundError:
+        return []
+
+
+def judge(watch: Watch, golden: Golden, inputs: Mapping[bytes, bytes], quarantined: Mapping[bytes, str] | None = None) -> None:
+    """The oracle, once all is quiet: nothing lost, nothing torn, nothing wrong, nothing left over. Errors: Broken.
+
+    ``inputs``: the latest bytes of every input; ``quarantined``: reason class of those that must be.
+    """
+    quarantined = quarantined or {}
+    rows = watch.rows()
+    for name, data in inputs.items():
+        row = rows.get(name)
+        if row is None:
+            raise Broken(f"{name!r} was lost")
+        if _now(watch, name) != [data]:
+            raise Broken(f"the input {name!r} was touched")
+        output = Path(os.fsdecode(os.path.join(os.fsencode(watch.outbox), row["out"] or name)))
+        if name in quarantined:
+            _judge_quarantined(watch, name, row, quarantined[name])
+        elif row["state"] != "done":
+            raise Broken(f"{name!r} is {row['state']}: {row['err_class']}: {row['err']}")
+        elif not output.is_file() or hashlib.sha256(output.read_bytes()).hexdigest() != golden(data):
+            raise Broken(f"the output of {name!r} is missing or wrong")
+        elif row["out_sha"] != golden(data):
+            raise Broken(f"the ledger has another digest of {name!r}'s output")
+    known = {os.fsencode(STATE)} | {(rows[name]["out"] or name).split(b"/")[0] for name in inputs if name not in quarantined}
+    if strangers := set(os.listdir(os.fsencode(watch.outbox))) - known:
+        raise Broken(f"the outbox holds {strangers}")
+    if strangers := set(rows) - set(inputs) - {name for name, row in rows.items() if row["gone"] or name in quarantined}:
+        raise Broken(f"the ledger knows {strangers}")
+
+
+def _judge_quarantined(watch: Watch, name: bytes, row: Mapping[str, Any], reason: str) -> None:
+    if row["state"] != "quarantined" or row["err_class"] != reason:
+        raise Broken(f"{name!r} should be quarantined as {reason}, but is {row['state']}: {row['err_class']}: {row['err']}")
+    sidecar = watch.state / "quarantine" / f"{os.fsdecode(name)}.json"
+    if len(name) < 250 and not (sidecar.is_file() and json.loads(sidecar.read_text())["reason"]):
+        raise Broken(f"{name!r} was quarantined without a reason")
+
+
+@contextlib.contextmanager
+def mounted(folder: Path, kind: str, source: str, options: str = "") -> Iterator[Path]:
+    """A file system at ``folder`` while this lasts. Errors: subprocess.CalledProcessError where that is not allowed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    subprocess.run(
+        ["mount", "-t", kind, *(["-o", options] if options else []), source, str(folder)], check=True, capture_output=True
+    )
+    try:
+        yield folder
+    finally:
+        for _ in range(50):
+            if subprocess.run(["umount", str(folder)], check=False, capture_output=True).returncode == 0:
+                break
+            time.sleep(0.1)
+        else:
+            subprocess.run(["umount", "-l", str(folder)], check=False, capture_output=True)

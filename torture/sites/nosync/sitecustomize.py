@@ -1,0 +1,10 @@
+"""Makes fsync a promise that is not kept: the power cut's rig must find losses then, or it proves nothing.
+
+Python imports this file by itself when its folder is on PYTHONPATH, so the program that is tested holds no hook.
+"""
+
+import os
+import sys
+
+if "colorize_run.watch.worker" not in sys.orig_argv:
+    os.fsync = lambda _fd: None
