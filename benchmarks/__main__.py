@@ -108,7 +108,7 @@ def process(*arguments: str) -> tuple[float, int]:
 
 
 def processes(model: str, rounds: int) -> None:
-    """Whole processes: help, one small photograph, one of 12 Mpx."""
+    """Whole processes: help, one small photograph, one of 12 Mpx, and that segmented."""
     with tempfile.TemporaryDirectory() as folder:
         large = Path(folder) / "large.jpg"
         large.write_bytes(twelve_megapixels())
@@ -118,6 +118,23 @@ def processes(model: str, rounds: int) -> None:
             ("--help", ["--help"]),
             ("one photograph of 451 x 300", [small, *common]),
             ("one photograph of 4000 x 3000", [str(large), *common]),
+            *(
+                (
+                    f"segment --as {form} of 4000 x 3000",
+                    [
+                        "segment",
+                        "--as",
+                        form,
+                        str(large),
+                        "--device",
+                        "cpu",
+                        "--overwrite",
+                        "-o",
+                        str(Path(folder) / "out.png"),
+                    ],
+                )
+                for form in ("mask", "cutout")
+            ),
         ):
             found = [process(*arguments) for _ in range(rounds + 1)][1:]
             times, peaks = [1e3 * t for t, _ in found], [m for _, m in found]
