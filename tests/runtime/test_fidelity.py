@@ -171,6 +171,19 @@ def test_lightness_by_little_cms_is_kept(name: str) -> None:
     assert np.abs(planes[0] - planes[1]).max() <= (0.8 if name != "linear sRGB" else 2.5)
 
 
+@pytest.mark.parametrize("name", ["Display P3", "Adobe RGB", "ProPhoto"])
+def test_colours_are_the_same_in_every_space(name: str) -> None:
+    """A picture in a larger space, coloured and then converted to sRGB, looks like the same picture coloured in sRGB."""
+    srgb, own = ImageCms.createProfile("sRGB"), ImageCms.ImageCmsProfile(io.BytesIO(profile_of(name)))
+    grey = photograph().convert("L").convert("RGB")
+    moved = ImageCms.profileToProfile(grey, srgb, own, outputMode="RGB", renderingIntent=1)
+    data, _ = COLORIZER.colorize_file(file_of(moved, "PNG", icc_profile=profile_of(name)))
+    back = ImageCms.profileToProfile(Image.open(io.BytesIO(data)), own, srgb, outputMode="RGB", renderingIntent=1)
+    wanted = np.asarray(COLORIZER.colorize(grey), int)
+    shown = np.abs(np.asarray(back, int) - wanted)[(wanted.max(axis=2) < 255) & (wanted.min(axis=2) > 0)]
+    assert shown.mean() < 3
+
+
 @pytest.mark.parametrize("name", SPACES)
 @pytest.mark.parametrize("maker", [png16, tiff16])
 def test_sixteen_bits_in_a_wide_space(name: str, maker) -> None:
