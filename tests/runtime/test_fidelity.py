@@ -436,7 +436,8 @@ def pages() -> io.BytesIO:
     """Pages of different size, depth and metadata in one TIFF file."""
     file = io.BytesIO()
     with tifffile.TiffWriter(file) as writer:
-        writer.write(np.asarray(photograph()), photometric="rgb", resolution=(300, 300), resolutionunit=2, description="one")
+        said = {"resolution": (300, 300), "resolutionunit": 2, "description": "one", "metadata": None}
+        writer.write(np.asarray(photograph()), photometric="rgb", **said)
         writer.write(deep_photograph()[:40], photometric="rgb", compression="zlib", iccprofile=profile_of("Adobe RGB"))
         writer.write(np.asarray(photograph(50, 70).convert("L")), photometric="minisblack", description="three")
     file.seek(0)
