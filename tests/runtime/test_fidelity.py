@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import tifffile
 from colorize_run import Colorizer
-from colorize_run.errors import ImageFileError
+from colorize_run.control import Control
+from colorize_run.errors import ImageFileError, OptionError
 from colorize_run.image_file import opened
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -201,6 +202,19 @@ def test_sixteen_bits_in_a_wide_space(name: str, maker) -> None:
     assert not result.notes
 
 
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(1, 60), st.integers(1, 60), st.sampled_from(SPACES), st.floats(0, 1), st.floats(0, 4), st.integers(0, 2**32 - 1)
+)
+def test_lightness_is_kept_in_any_space_at_any_strength(
+    width: int, height: int, name: str, blend: float, saturation: float, seed: int
+) -> None:
+    before = np.random.default_rng(seed).integers(0, 65536, (height, width, 3), dtype=np.uint16)
+    source = png16(before, chunk(b"iCCP", b"x\0\0" + zlib.compress(profile_of(name))))
+    data, _ = COLORIZER.colorize_file(source, control=Control(saturation=saturation, blend=blend))
+    assert np.abs(lightness_in(pixels_of(data), name) - lightness_in(before, name)).max() < 0.05
+
+
 def test_wide_colours_written_without_a_profile_become_srgb() -> None:
     source = file_of(photograph(), "PNG", icc_profile=profile_of("Display P3"))
     data, _ = COLORIZER.colorize_file(source, "BMP")
@@ -223,6 +237,12 @@ def test_grey_with_an_rgb_profile_is_read_by_it() -> None:
     after = np.asarray(Image.open(io.BytesIO(data)))
     assert np.abs(lightness_in(after, "Adobe RGB") - lightness_in(np.dstack([grey] * 3), "Adobe RGB")).max() < 0.3
     assert not result.notes
+
+
+@pytest.mark.parametrize("wrong", [{"saturation": -1}, {"saturation": float("nan")}, {"blend": 1.1}, {"blend": float("nan")}])
+def test_control_out_of_range(wrong: dict) -> None:
+    with pytest.raises(OptionError, match=next(iter(wrong))):
+        Control(**wrong)
 
 
 # -- metadata --------------------------------------------------------------------------------------------------
