@@ -15,9 +15,6 @@ import click
 
 # The matrices here are small: OpenBLAS's own threads only get in the way of ours. Read when NumPy is imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-# Pillow's memory in pieces that the C library gives back to the system at once: of a picture that is turned, the one
-# before would else stay until the end. Read when Pillow is imported.
-os.environ.setdefault("PILLOW_BLOCK_SIZE", "64m")
 
 from colorize_run import __version__
 from colorize_run.errors import ColorizeRunError, ContractError, ImageFileError, ModelFileError, OptionError, OutputError

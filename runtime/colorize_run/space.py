@@ -24,31 +24,29 @@ _STEPS = (1 << 18) - 1
 # Columns of linear sRGB -> XYZ, adapted to the D50 white that profiles are written in.
 _SRGB_D50 = np.array([[0.4360747, 0.3850649, 0.1430804], [0.2225045, 0.7168786, 0.0606169], [0.0139322, 0.0971045, 0.7141733]])
 
+# X, Y, Z as seen under D50 -> under D65, the white of the chroma that networks give. Source: Bradford, by Lindbloom.
+_TO_D65 = np.array([[0.9555766, -0.0230393, 0.0631636], [-0.0282895, 1.0099416, 0.0210077], [0.0122982, -0.0204830, 1.3299098]])
+
 
 @dataclass(frozen=True, eq=False)
 class Space:
     """An RGB colour space: how much light each channel's values stand for, and what colours R, G, B are.
 
     ``curves`` (3, 65536) float32: linear light, 0..1, never falling, for the values k / 65535; ``to_xyz`` (3, 3): linear
-    R, G, B -> X, Y, Z divided by the white's, so that every row sums to 1; ``to_srgb`` (3, 3): linear R, G, B -> linear sRGB.
+    R, G, B -> X, Y, Z divided by the white's, so that every row sums to 1; ``from_chroma`` (3, 3): the same under
+    D65, backwards; ``to_srgb`` (3, 3): linear R, G, B -> linear sRGB.
     """
 
     curves: npt.NDArray[np.float32]
     to_xyz: npt.NDArray[np.float64]
+    from_chroma: npt.NDArray[np.float64]
     to_srgb: npt.NDArray[np.float64]
 
     @classmethod
     def of_primaries(cls, curves: npt.NDArray[np.float32], primaries: npt.NDArray[np.float64]) -> "Space":
         """From curves, and the D50 X, Y, Z of R, G, B as columns, as profiles hold them."""
-        white = primaries.sum(axis=1, keepdims=True)
-        srgb = _SRGB_D50 / _SRGB_D50.sum(axis=1, keepdims=True)
-        to_xyz = primaries / white
-        return cls(curves, to_xyz, np.linalg.inv(srgb) @ to_xyz)
-
-    @cached_property
-    def from_xyz(self) -> npt.NDArray[np.float64]:
-        """Inverse of ``to_xyz``."""
-        return np.asarray(np.linalg.inv(self.to_xyz), np.float64)
+        to_xyz, srgb, under_d65 = (_by_white(columns) for columns in (primaries, _SRGB_D50, _TO_D65 @ primaries))
+        return cls(curves, to_xyz, np.asarray(np.linalg.inv(under_d65), np.float64), np.linalg.inv(srgb) @ to_xyz)
 
     @cached_property
     def _tables(self) -> dict[int, npt.NDArray[np.float32]]:
@@ -94,8 +92,13 @@ class Space:
         return (srgb[..., 1] if grey else srgb), perceived
 
 
+def _by_white(columns: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """X, Y, Z of R, G, B as columns, each row divided by the white's."""
+    return np.asarray(columns / columns.sum(axis=1, keepdims=True))
+
+
 _VALUES = np.arange(65536, dtype=np.float32) / 65535
-SRGB = Space(np.stack([colour.srgb_to_linear(_VALUES)] * 3), colour.TO_XYZ, np.eye(3))
+SRGB = Space(np.stack([colour.srgb_to_linear(_VALUES)] * 3), colour.TO_XYZ, np.linalg.inv(colour.TO_XYZ), np.eye(3))
 
 
 class SpaceJoiner:
@@ -107,7 +110,7 @@ class SpaceJoiner:
     def __init__(self, space: Space, depth: int) -> None:
         self._space, self.depth = space, depth
         self._to_xyz = space.to_xyz.astype(np.float32)
-        self._from_xyz = space.from_xyz.astype(np.float32)
+        self._from_chroma = space.from_chroma.astype(np.float32)
 
     def join(self, pixels: Pixels, planes: FloatArray, out: Pixels, weight: FloatArray | float = 1.0) -> int:
         """Join a strip's own luminance with new chroma into the first three channels of ``out``.
@@ -125,7 +128,10 @@ class SpaceJoiner:
         for plane, (axis, scale) in enumerate(((0, 1 / 500), (2, -1 / 200))):
             chroma = planes[plane] * fy + planes[plane + 2]
             xyz[axis] = colour.linear_of_perceived(fy + np.float32(scale) * chroma)
-        light = np.matmul(self._from_xyz, xyz.reshape(3, -1)).reshape(xyz.shape)
+        light = np.matmul(self._from_chroma, xyz.reshape(3, -1)).reshape(xyz.shape)
+        if self._space is not SRGB:  # a colour whose X, Y, Z are right under D65 is a little off in Y under D50
+            found = np.tensordot(self._to_xyz[1], light, 1)
+            light *= np.clip(y / np.maximum(found, np.float32(1e-9)), np.float32(0.5), np.float32(2))
         moved = _move_into_gamut(light, y)
         if not isinstance(weight, float) or weight != 1.0:
             mixed = own.transpose(2, 0, 1)

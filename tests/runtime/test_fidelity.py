@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import tifffile
 from colorize_run import Colorizer
-from colorize_run.errors import ImageFileError
+from colorize_run.control import Control
+from colorize_run.errors import ImageFileError, OptionError
 from colorize_run.image_file import opened
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -171,6 +172,19 @@ def test_lightness_by_little_cms_is_kept(name: str) -> None:
     assert np.abs(planes[0] - planes[1]).max() <= (0.8 if name != "linear sRGB" else 2.5)
 
 
+@pytest.mark.parametrize("name", ["Display P3", "Adobe RGB", "ProPhoto"])
+def test_colours_are_the_same_in_every_space(name: str) -> None:
+    """A picture in a larger space, coloured and then converted to sRGB, looks like the same picture coloured in sRGB."""
+    srgb, own = ImageCms.createProfile("sRGB"), ImageCms.ImageCmsProfile(io.BytesIO(profile_of(name)))
+    grey = photograph().convert("L").convert("RGB")
+    moved = ImageCms.profileToProfile(grey, srgb, own, outputMode="RGB", renderingIntent=1)
+    data, _ = COLORIZER.colorize_file(file_of(moved, "PNG", icc_profile=profile_of(name)))
+    back = ImageCms.profileToProfile(Image.open(io.BytesIO(data)), own, srgb, outputMode="RGB", renderingIntent=1)
+    wanted = np.asarray(COLORIZER.colorize(grey), int)
+    shown = np.abs(np.asarray(back, int) - wanted)[(wanted.max(axis=2) < 255) & (wanted.min(axis=2) > 0)]
+    assert shown.mean() < 3
+
+
 @pytest.mark.parametrize("name", SPACES)
 @pytest.mark.parametrize("maker", [png16, tiff16])
 def test_sixteen_bits_in_a_wide_space(name: str, maker) -> None:
@@ -186,6 +200,19 @@ def test_sixteen_bits_in_a_wide_space(name: str, maker) -> None:
     assert Image.open(io.BytesIO(data)).info["icc_profile"] == profile
     assert np.abs(lightness_in(after, name) - lightness_in(before, name)).max() < 0.05
     assert not result.notes
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(1, 60), st.integers(1, 60), st.sampled_from(SPACES), st.floats(0, 1), st.floats(0, 4), st.integers(0, 2**32 - 1)
+)
+def test_lightness_is_kept_in_any_space_at_any_strength(
+    width: int, height: int, name: str, blend: float, saturation: float, seed: int
+) -> None:
+    before = np.random.default_rng(seed).integers(0, 65536, (height, width, 3), dtype=np.uint16)
+    source = png16(before, chunk(b"iCCP", b"x\0\0" + zlib.compress(profile_of(name))))
+    data, _ = COLORIZER.colorize_file(source, control=Control(saturation=saturation, blend=blend))
+    assert np.abs(lightness_in(pixels_of(data), name) - lightness_in(before, name)).max() < 0.05
 
 
 def test_wide_colours_written_without_a_profile_become_srgb() -> None:
@@ -210,6 +237,12 @@ def test_grey_with_an_rgb_profile_is_read_by_it() -> None:
     after = np.asarray(Image.open(io.BytesIO(data)))
     assert np.abs(lightness_in(after, "Adobe RGB") - lightness_in(np.dstack([grey] * 3), "Adobe RGB")).max() < 0.3
     assert not result.notes
+
+
+@pytest.mark.parametrize("wrong", [{"saturation": -1}, {"saturation": float("nan")}, {"blend": 1.1}, {"blend": float("nan")}])
+def test_control_out_of_range(wrong: dict) -> None:
+    with pytest.raises(OptionError, match=next(iter(wrong))):
+        Control(**wrong)
 
 
 # -- metadata --------------------------------------------------------------------------------------------------
@@ -423,7 +456,8 @@ def pages() -> io.BytesIO:
     """Pages of different size, depth and metadata in one TIFF file."""
     file = io.BytesIO()
     with tifffile.TiffWriter(file) as writer:
-        writer.write(np.asarray(photograph()), photometric="rgb", resolution=(300, 300), resolutionunit=2, description="one")
+        said = {"resolution": (300, 300), "resolutionunit": 2, "description": "one", "metadata": None}
+        writer.write(np.asarray(photograph()), photometric="rgb", **said)
         writer.write(deep_photograph()[:40], photometric="rgb", compression="zlib", iccprofile=profile_of("Adobe RGB"))
         writer.write(np.asarray(photograph(50, 70).convert("L")), photometric="minisblack", description="three")
     file.seek(0)

@@ -93,7 +93,7 @@ def test_temperature_reaches_the_network(tiny_model: Path, tmp_path: Path) -> No
     assert found[0] < 0.8 * found[2]  # this network's most probable colour is black
     assert found[0] < found[1] < found[2]
     photograph.save(tmp_path / "a.png")
-    common = ["--force", str(tmp_path / "a.png"), "-m", str(tiny_model), "--device", "cpu"]
+    common = [str(tmp_path / "a.png"), "-m", str(tiny_model), "--device", "cpu", "--force"]
     for name, options in (("cold", ["--temperature", "0.1"]), ("default", [])):
         assert CliRunner().invoke(main, [*common, *options, "-o", str(tmp_path / f"{name}.png")]).exit_code == 0
     assert chroma(opened(tmp_path / "cold.png")) == pytest.approx(found[0], abs=0.1)
