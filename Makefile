@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SAMPLE := docs/samples/chelsea.jpg
 
-.PHONY: demo test check lint types wheel-proof bench torture models clean
+.PHONY: demo test check lint types wheel-proof bench models conformance torture clean
 .DEFAULT_GOAL := help
 
 help:  ## Show the targets
@@ -21,7 +21,7 @@ demo:  ## Colourize a sample photograph in a fresh environment without PyTorch
 	$(PYTHON) -m venv .demo-venv
 	.demo-venv/bin/pip install --quiet '.[cpu]'
 	cp $(SAMPLE) demo/photo.jpg
-	.demo-venv/bin/colorize-run demo/photo.jpg
+	.demo-venv/bin/colorize-run --force demo/photo.jpg
 	@echo "Before: demo/photo.jpg   After: $(CURDIR)/demo/photo.colorized.jpg"
 
 test: $(VENV)/.installed  ## Run all tests
@@ -42,27 +42,34 @@ wheel-proof: $(VENV)/.installed  ## Prove that the wheel alone colourizes, in an
 bench: $(VENV)/.installed  ## Measure this machine against decode + encode + network
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.dilation
+	$(BIN)/python -m benchmarks.memory
 
 TORTURE ?= --trials quick
 
 torture: $(VENV)/.installed  ## Treat the watch folder badly and print what was lost (minutes; hours with TORTURE='--trials full')
 	$(BIN)/python -m torture $(TORTURE)
 
-# Where the training data lies, and options for those who have them: the hand-out's palette, a classifier's weights
+conformance: $(VENV)/.installed  ## Replay 143 kinds of files before other programs, and write docs/conformance.md
+	$(BIN)/python tests/conformance/conformance.py
+
+# Where the training data lies, and options for those who have them: the hand-out's palette, a classifier's weights,
+# DeepLabV3's weights (a file, or none to train from scratch; downloaded when empty)
 DATA ?= data
 PALETTE ?=
 CLASSIFIER ?=
+DEEPLAB ?=
 MODELS := cnn regression-cnn unet dilated-unet unet-large unet-downsized \
-	chroma-regressor chroma-sigmoid chroma-tanh fusion photo
-FIT = --data-dir $(DATA) $(if $(filter chroma-% fusion photo,$(1)),,$(if $(PALETTE),--palette $(PALETTE))) \
-	$(if $(filter fusion,$(1)),$(if $(CLASSIFIER),--classifier-weights $(CLASSIFIER)))
+	chroma-regressor chroma-sigmoid chroma-tanh fusion photo flowers deeplab-resnet101
+FIT = --data-dir $(DATA) $(if $(filter chroma-% fusion photo flowers deeplab-%,$(1)),,$(if $(PALETTE),--palette $(PALETTE))) \
+	$(if $(filter fusion,$(1)),$(if $(CLASSIFIER),--weights $(CLASSIFIER))) \
+	$(if $(filter deeplab-%,$(1)),$(if $(DEEPLAB),--weights $(DEEPLAB)))
 
 models: $(MODELS:%=model-%)  ## Train and export every model anew (hours on a CPU; goes on where it was interrupted)
 
 model-%: $(VENV)/.installed
 	test -f runs/$*-tuned/$*.pt || $(BIN)/python -m training fit $* $(call FIT,$*) \
 		$(if $(wildcard runs/$*-tuned/resume-*.ckpt),--resume)
-	$(BIN)/python -m export $* runs/$*-tuned/$*.pt -o artifacts
+	$(BIN)/python -m export $* runs/$*-tuned/$*.pt -o $(if $(filter deeplab-%,$*),runs/$*-tuned,artifacts)
 
 clean:  ## Remove everything that the other targets made
 	rm -rf $(VENV) .demo-venv .wheel-venv demo dist build runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -113,7 +113,7 @@ def processes(model: str, rounds: int) -> None:
         large = Path(folder) / "large.jpg"
         large.write_bytes(twelve_megapixels())
         small = str(SAMPLES / "chelsea.jpg")
-        common = ["-m", model, "--device", "cpu", "--overwrite", "-o", str(Path(folder) / "out.jpg")]
+        common = ["-m", model, "--device", "cpu", "--force", "--overwrite", "-o", str(Path(folder) / "out.jpg")]
         for name, arguments in (
             ("--help", ["--help"]),
             ("one photograph of 451 x 300", [small, *common]),

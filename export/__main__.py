@@ -26,8 +26,14 @@ def main() -> None:
 
 
 data_dir_option = click.option(
-    "--data-dir", type=click.Path(path_type=Path, file_okay=False, exists=True), help="Prove on CIFAR-10 horses from here too."
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Prove on real data from here too: CIFAR-10 horses, or for a segmenter flowers.",
 )
+weights_option = click.option(
+    "--weights", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="File of pretrained weights that CHECKPOINT, a last layer, was trained upon.  [default: the library's download]",
+)  # fmt: skip
 palette_option = click.option("--palette", type=click.Path(path_type=Path), help="Palette of a hand-out checkpoint.")
 
 
@@ -60,18 +66,20 @@ def _model_command(name: str) -> click.Command:
     )
     @data_dir_option
     @palette_option
+    @weights_option
     @click.option("--rewrite/--no-rewrite", default=True, show_default=True,
                   help="Give filters that were spread by hand native dilation.")  # fmt: skip
     @click.option("--damage-weight", is_flag=True,
                   help="Change one weight of the graph by 1 % first: the export must then refuse.")  # fmt: skip
     def command(
-        checkpoint: Path, output: Path, data_dir: Path | None, palette: Path | None, rewrite: bool, damage_weight: bool
-    ) -> None:
+        checkpoint: Path, output: Path, data_dir: Path | None, palette: Path | None, weights: Path | None, rewrite: bool,
+        damage_weight: bool,
+    ) -> None:  # fmt: skip
         from export.to_onnx import export
         from training.checkpoint import load
 
         path, report = export(
-            load(checkpoint, palette), SPECIFICATIONS[name], output, data_dir, damage=damage_weight, rewrite=rewrite
+            load(checkpoint, palette, weights), SPECIFICATIONS[name], output, data_dir, damage=damage_weight, rewrite=rewrite
         )
         _report(report)
         click.echo(f"{path}: {path.stat().st_size / 1e3:.0f} kB", err=True)
@@ -84,39 +92,48 @@ def _model_command(name: str) -> click.Command:
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @data_dir_option
 @palette_option
-def check(model: Path, checkpoint: Path, data_dir: Path | None, palette: Path | None) -> None:
+@weights_option
+def check(model: Path, checkpoint: Path, data_dir: Path | None, palette: Path | None, weights: Path | None) -> None:
     """Prove that the ONNX file MODEL still computes what CHECKPOINT computes; exit 1 when it does not."""
     from export.to_onnx import check as run_check
     from training.checkpoint import load
 
-    _report(run_check(model, load(checkpoint, palette), data_dir))
+    _report(run_check(model, load(checkpoint, palette, weights), data_dir))
 
 
 @main.command()
 @click.argument("model", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option(
-    "--data-dir", type=click.Path(path_type=Path, exists=True), required=True, help="Photographs, as for `fit photo`."
+    "--data-dir",
+    type=click.Path(path_type=Path, exists=True),
+    required=True,
+    help="Photographs, as for `fit photo`, or flowers.",
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False, exists=True), default=Path("artifacts"),
               show_default=True)  # fmt: skip
-@click.option("--first", type=click.IntRange(1), help="Judge on the first so many validation photographs only.")
+@click.option("--first", type=click.IntRange(1), help="Judge on the first so many validation pictures only.")
 def variants(model: Path, data_dir: Path, output: Path, first: int | None) -> None:
     """Make half-precision and 8-bit variants of MODEL, and keep those that are worth it.
 
-    Kept is what is faster here or at most half as large, and loses no more than half a point on validation photographs.
+    Kept is what is faster here or at most half as large, and loses no more than half a point on validation pictures.
     """
     from colorize_run.session import Model
 
-    from export.variants import make
-    from training.datasets import photos
+    from export.variants import flower_trial, make, photo_trial
+    from training.datasets import flowers, photos
 
-    Model(str(model.resolve()), "cpu")  # rather fail now than after the photographs
-    train, validation = photos.split(photos.load_photos(data_dir), 0)
-    for outcome in make(model, train, validation[:first], output):
+    if Model(str(model.resolve()), "cpu").contract.task == "segment":
+        split = [flowers.load_split(data_dir, name, 0) for name in ("train", "validation")]
+        trial = flower_trial(split[0], split[1][:first])
+    else:
+        train, validation = photos.split(photos.load_photos(data_dir), 0)
+        trial = photo_trial(train, validation[:first])
+    for outcome in make(model, trial, output):
+        figures = ", ".join(
+            f"{name} {outcome.figures[name]:.4f} (original {outcome.original[name]:.4f})" for name in trial.counted
+        )
         click.echo(
-            f"{outcome.name}: size x{outcome.size:.2f}, time x{outcome.time:.2f}, error"
-            f" {outcome.figures['error_reduction']:.2%} below grey (original {outcome.original['error_reduction']:.2%}),"
-            f" colourfulness {outcome.figures['colourfulness_ratio']:.3f} ({outcome.original['colourfulness_ratio']:.3f}),"
+            f"{outcome.name}: size x{outcome.size:.2f}, time x{outcome.time:.2f}, {figures},"
             f" golden vectors off by {outcome.error:.1e}: {'kept' if outcome.kept else 'not kept'}",
             err=True,
         )

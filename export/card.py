@@ -12,6 +12,8 @@ _FORMATS = {
     "error_reduction": "error {:.1%} below that of grey pictures", "colourfulness_ratio": "{:.2f} of the truth's colourfulness",
     "saturated_error_reduction": "on the most saturated quarter {:.1%}", "saturated_colourfulness_ratio": "and {:.2f}",
     "near_grey": "near-grey results {:.1%}",
+    "iou": "IoU of the flowers {:.2%}", "mean_iou": "of both classes {:.2%}", "picture_iou": "mean of the pictures' {:.2%}",
+    "thresholded_iou": "thresholded {:.3f}", "boundary_f": "F-score of outlines {:.3f}",
 }  # fmt: skip
 _BACKENDS = ("onnxruntime", "onnxruntime-unoptimised", "onnx.reference")
 
@@ -24,11 +26,14 @@ def facts(path: Path) -> str:
     parity = ", ".join(f"{name} {contract.parity[name]:.1e}" for name in _BACKENDS if name in contract.parity)
     if "rewrite" in contract.parity:
         parity += f"; native dilation against the spread filter {contract.parity['rewrite']:.1e}"
+    if "flowers_flips" in contract.parity:
+        flips, iou = contract.parity["flowers_flips"], contract.parity["flowers_iou"]
+        parity += f"; on validation flowers {flips:.1e} of the pixels flip, IoU {iou:.1e} off"
     if "original" in contract.parity:
         parity = f"of the original: {parity}; this variant is {contract.parity['original']:.1e} from it on its golden vectors"
     planes = "`grey` (N, 1, H, W)" if model.input == "grey" else "`image` (N, 3, H, W), R, G, B"
     scores = ", ".join(form.format(figures[name]) for name, form in _FORMATS.items() if name in figures)
-    outputs = "`ab`, `rgb`" if "rgb" in model.outputs else "`ab`"
+    outputs = ", ".join(f"`{name}`" for name in model.outputs)
     rows = {
         "network": f"`{contract.network}`, {path.stat().st_size / 1e6:.1f} MB",
         "signature": f"{planes}, 0..1 -> {outputs}; any N, H, W",

@@ -1,8 +1,10 @@
 """Proof that an ONNX graph computes what the PyTorch network computes."""
 
 import copy
+import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,22 +12,26 @@ import onnx
 import onnxruntime as ort
 import torch
 from colorize_run import colour
-from colorize_run.verify import DISCRETE_OUTPUTS, compare, spans
+from colorize_run.verify import CHOSEN_OUTPUTS, DISCRETE_OUTPUTS, compare, spans
 from onnx.reference import ReferenceEvaluator
 from PIL import Image
 
 from export.errors import ParityError
-from export.signatures import Colorizer
+from export.signatures import Signature
 from training.datasets.cifar import load_images
+from training.datasets.flowers import Flowers
+from training.mask_judge import measure
 
 FloatArray = npt.NDArray[np.float32]
 
 TOLERANCE = 5e-6  # largest difference, as a share of the output's range
-# Where PyTorch in float32 is itself further than that from float64, no engine can be asked for more: twice its own error,
-# and never more than CEILING.
+# Where PyTorch in float32 is itself further than that from float64 in any case, no engine can be asked for more: twice its
+# own error, and never more than CEILING.
 ROUNDING, CEILING = 2.0, 2e-5
-FLIPS = 1e-4  # share of pixels whose most probable colour may differ
-_REFERENCE_PIXELS = 5000  # onnx.reference is plain NumPy: larger cases would take minutes
+FLIPS = 1e-4  # share of pixels whose most probable colour or class may differ
+IOU_DIFFERENCE = 5e-4  # of masks on real pictures
+# onnx.reference is plain NumPy: larger cases would take minutes. Pixels of a case for a network of so many weights.
+_REFERENCE_PIXELS, _REFERENCE_WEIGHTS = 5000, 3e6
 
 SAMPLES = Path(__file__).resolve().parents[1] / "docs" / "samples"
 
@@ -45,7 +51,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Finding:
-    """How far one backend was from PyTorch in one output of one case, and PyTorch itself from float64 (``rounding``)."""
+    """How far one backend was from PyTorch in one output of one case.
+
+    ``rounding``: how far PyTorch itself is from float64 in that output, in the worst of all cases.
+    """
 
     backend: str
     case: str
@@ -132,13 +141,13 @@ def _backends(model: onnx.ModelProto) -> dict[str, object]:
     return sessions
 
 
-def _reference(module: Colorizer, inputs: list[Case], dtype: torch.dtype = torch.float32) -> list[dict[str, FloatArray]]:
+def _reference(module: Signature, inputs: list[Case], dtype: torch.dtype = torch.float32) -> list[dict[str, FloatArray]]:
     with torch.no_grad():
         found = [module(torch.from_numpy(case.planes).to(dtype)) for case in inputs]
     return [{name: out.numpy() for name, out in zip(module.outputs, outs, strict=True)} for outs in found]
 
 
-def prove(module: Colorizer, model: onnx.ModelProto, inputs: list[Case]) -> ParityReport:
+def prove(module: Signature, model: onnx.ModelProto, inputs: list[Case]) -> ParityReport:
     """Compare ``module`` (float32, CPU) with onnxruntime, optimised and not, and with onnx.reference.
 
     Errors: ParityError naming the worst finding when any is out of tolerance.
@@ -148,11 +157,12 @@ def prove(module: Colorizer, model: onnx.ModelProto, inputs: list[Case]) -> Pari
     references = _reference(module, inputs)
     exact = _reference(copy.deepcopy(module).double(), inputs, torch.float64)
     span = spans(references)
+    pairs = list(zip(references, exact, strict=True))
+    rounding = {name: max(compare(name, a[name], b[name], span[name]).error for a, b in pairs) for name in outputs}
     findings = []
-    for case, reference, truth in zip(inputs, references, exact, strict=True):
-        rounding = {name: compare(name, reference[name], truth[name], span[name]).error for name in outputs}
+    for case, reference in zip(inputs, references, strict=True):
         for backend, session in backends.items():
-            if backend == "onnx.reference" and case.pixels > _REFERENCE_PIXELS:
+            if backend == "onnx.reference" and case.pixels > _reference_pixels(model, inputs):
                 continue
             values = session.run(outputs, {source: case.planes})  # type: ignore[attr-defined]
             for name, value in zip(outputs, values, strict=True):
@@ -160,6 +170,12 @@ def prove(module: Colorizer, model: onnx.ModelProto, inputs: list[Case]) -> Pari
                 findings.append(Finding(backend, case.name, name, difference.error, difference.flips, rounding[name]))
     _judge(findings, {case.name: case.pixels for case in inputs})
     return ParityReport(findings)
+
+
+def _reference_pixels(model: onnx.ModelProto, inputs: list[Case]) -> float:
+    """The largest case that onnx.reference shall take; the smallest one always."""
+    weights: int = sum(math.prod(tensor.dims) for tensor in model.graph.initializer)
+    return max(_REFERENCE_PIXELS * min(1.0, _REFERENCE_WEIGHTS / weights), min(case.pixels for case in inputs))
 
 
 def between(model: onnx.ModelProto, rewritten: onnx.ModelProto, inputs: list[Case]) -> dict[str, float]:
@@ -180,6 +196,35 @@ def between(model: onnx.ModelProto, rewritten: onnx.ModelProto, inputs: list[Cas
     return {"rewrite": worst}
 
 
+def on_flowers(module: Signature, model: onnx.ModelProto, flowers: Flowers) -> dict[str, float]:
+    """How far the masks of a graph are from PyTorch's on real flowers, under onnxruntime.
+
+    ``flowers_flips``: share of all pixels whose class differs; ``flowers_iou``: difference of the intersection over union.
+    Errors: ParityError when either is more than is allowed.
+    """
+    session, source = _backends(model)["onnxruntime"], model.graph.input[0].name
+    masks: list[tuple[npt.NDArray[Any], npt.NDArray[Any]]] = []
+
+    def both(picture: FloatArray) -> npt.NDArray[np.uint8]:
+        planes = np.ascontiguousarray(picture.transpose(2, 0, 1))[None]
+        with torch.no_grad():
+            reference = module(torch.from_numpy(planes))[0].numpy()
+        value = session.run(["probabilities"], {source: planes})[0]  # type: ignore[attr-defined]
+        masks.append((reference[0].argmax(axis=0), value[0].argmax(axis=0)))
+        return np.asarray(masks[-1][0], np.uint8)
+
+    reference_iou = measure(both, flowers)["iou"]
+    graph_masks = iter([mask for _, mask in masks])
+    iou = measure(lambda _: next(graph_masks).astype(np.uint8), flowers)["iou"]
+    flips = sum(int((a != b).sum()) for a, b in masks) / sum(a.size for a, _ in masks)
+    if flips > FLIPS or abs(iou - reference_iou) > IOU_DIFFERENCE:
+        raise ParityError(
+            f"On {len(flowers)} flowers onnxruntime chooses another class than PyTorch in {flips:.1e} of the pixels (allowed"
+            f" {FLIPS:.0e}), and its IoU is {abs(iou - reference_iou):.1e} off (allowed {IOU_DIFFERENCE:.0e})."
+        )
+    return {"flowers_flips": flips, "flowers_iou": abs(iou - reference_iou)}
+
+
 def _judge(findings: list[Finding], pixels: dict[str, int]) -> None:
     worst = max(findings, key=lambda finding: finding.error / finding.allowed)
     if not worst.error <= worst.allowed:
@@ -188,12 +233,12 @@ def _judge(findings: list[Finding], pixels: dict[str, int]) -> None:
             f" {worst.case!r} (allowed {worst.allowed:.0e})."
         )
     for backend in dict.fromkeys(finding.backend for finding in findings):
-        discrete = [f for f in findings if f.backend == backend and f.output in DISCRETE_OUTPUTS]
+        discrete = [f for f in findings if f.backend == backend and f.output in CHOSEN_OUTPUTS]
         total = sum(pixels[f.case] for f in discrete)
         flipped = sum(f.flips * pixels[f.case] for f in discrete)
         if total and flipped / total > FLIPS:
             worst = max(discrete, key=lambda finding: finding.flips)
             raise ParityError(
-                f"{backend} chooses another colour than PyTorch in {flipped / total:.1e} of all pixels (allowed {FLIPS:.0e}),"
+                f"{backend} chooses otherwise than PyTorch in {flipped / total:.1e} of all pixels (allowed {FLIPS:.0e}),"
                 f" most in case {worst.case!r}."
             )

@@ -15,18 +15,35 @@ _BYTE = 255 / 256  # the palette networks were trained on byte / 256
 _C = 6 / 29  # where f(t) of CIELAB turns from a cube root into a line
 
 
-class Colorizer(nn.Module):
+class Signature(nn.Module):
+    """A network behind one of the contract's signatures; ``outputs`` names what `forward` returns, in order."""
+
+    outputs: tuple[str, ...]
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+
+class Segmenter(Signature):
+    """Signature ``segment``: input (N, 3, H, W), sRGB-encoded, 0..1, any H and W; output ``probabilities`` (N, C, H, W)."""
+
+    outputs = ("probabilities",)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        return (self.network(image).softmax(dim=1),)
+
+
+class Colorizer(Signature):
     """Signature ``colorize``: input (N, 1 or 3, H, W), sRGB-encoded, 0..1, any H and W; output ``ab`` and maybe ``rgb``.
 
-    ``outputs`` names what `forward` returns, in order. The picture is padded to ``multiple`` by its edge pixels for
-    the network, and what it says is cropped again.
+    The picture is padded to ``multiple`` by its edge pixels for the network, and what it says is cropped again.
     """
 
     outputs: tuple[str, ...] = ("ab",)
 
     def __init__(self, network: nn.Module, multiple: int) -> None:
-        super().__init__()
-        self.network = network
+        super().__init__(network)
         self.multiple = multiple
 
     def _apply_padded(self, planes: Tensor, *settings: Tensor) -> Tensor:

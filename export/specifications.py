@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from colorize_run.contract import WorkingSize
 
+from training.datasets.flowers import WORKING_SIZE
 from training.networks.photo import TEMPERATURE, WORKING_SIDE
 
 
@@ -45,6 +46,21 @@ SPECIFICATIONS = {
             WorkingSize(WORKING_SIDE, 32, 32, 1024),
             temperature=TEMPERATURE,
             licence="MIT; encoder begun from Apache-2.0 weights; photographs partly of research and non-commercial licences",
+        ),
+        Specification(
+            "flowers",
+            "segmentation-unet",
+            WORKING_SIZE,
+            licence="MIT; encoder begun from Apache-2.0 weights; Oxford 17 Flowers, for research",
+        ),
+        *(
+            Specification(f"deeplab-{name}", "deeplab", WORKING_SIZE, licence=f"MIT; {begun}; Oxford 17 Flowers, for research")
+            for name, begun in (
+                ("mobilenet-v2", "begun from Apache-2.0 weights"),
+                ("mobilenet-v3", "begun from torchvision's BSD-3-Clause weights or none"),
+                ("resnet50", "begun from torchvision's BSD-3-Clause weights or none"),
+                ("resnet101", "begun from torchvision's BSD-3-Clause weights or none"),
+            )
         ),
     )
 }

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import onnx
 import torch
-from colorize_run.colorize import Colorizer as Runtime
 from colorize_run.contract import CONTRACT_KEY, GOLDEN_KEY, INPUTS, Contract, GoldenCase, pack_golden
 from colorize_run.session import Model
 from colorize_run.verify import verify
@@ -20,14 +19,16 @@ from export.errors import ExportError
 from export.rewrite import has_spread_filters, unspread
 from export.signatures import (
     ChromaColorizer,
-    Colorizer,
     MeanChromaColorizer,
     PaletteColorizer,
     PhotoColorizer,
     RGBColorizer,
+    Segmenter,
+    Signature,
 )
 from export.specifications import SPECIFICATIONS, Specification
 from training.checkpoint import Checkpoint
+from training.datasets.flowers import CLASS_COLOURS, CLASSES, load_split
 from training.networks import STRIDES
 from training.networks.photo import PhotoChroma
 from training.networks.photo import PhotoColorizer as PhotoNetwork
@@ -40,8 +41,8 @@ LUMA = (0.299, 0.587, 0.114)  # what faces and photographs were made grey with
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def wrap(checkpoint: Checkpoint, specification: Specification) -> Colorizer:
-    """The checkpoint's network behind the signature ``colorize``, in evaluation mode. Errors: ExportError."""
+def wrap(checkpoint: Checkpoint, specification: Specification) -> Signature:
+    """The checkpoint's network behind its task's signature, in evaluation mode. Errors: ExportError."""
     if checkpoint.network != specification.network:
         raise ExportError(
             f"The model {specification.name} is a {specification.network}; the checkpoint holds a {checkpoint.network},"
@@ -50,11 +51,13 @@ def wrap(checkpoint: Checkpoint, specification: Specification) -> Colorizer:
     if checkpoint.model != specification.name:
         raise ExportError(f"The checkpoint was trained as {checkpoint.model}; `python -m export {checkpoint.model}` takes it.")
     network, multiple = checkpoint.build(), STRIDES[checkpoint.network]
-    wrapped: Colorizer
+    wrapped: Signature
     if checkpoint.kind.target == "palette":
         wrapped = PaletteColorizer(network, multiple, checkpoint.colours, specification.temperature)
     elif checkpoint.kind.target == "rgb":
         wrapped = RGBColorizer(network, multiple)
+    elif checkpoint.kind.on_flowers:
+        wrapped = Segmenter(network)
     elif isinstance(network, PhotoNetwork):
         chroma = PhotoChroma(network, torch.from_numpy(checkpoint.colours))
         wrapped = PhotoColorizer(chroma, multiple, specification.temperature)
@@ -72,7 +75,7 @@ def input_name(checkpoint: Checkpoint) -> str:
     return "image" if checkpoint.kind.sees_colour else "grey"
 
 
-def to_model_proto(module: Colorizer, name: str, source: str = "grey") -> onnx.ModelProto:
+def to_model_proto(module: Signature, name: str, source: str = "grey") -> onnx.ModelProto:
     """Export ``module`` with dynamic batch, height and width, its input called ``source``, one of `contract.INPUTS`."""
     example = torch.rand(2, INPUTS[source], 64, 68)
     batch, height, width = (torch.export.Dim.DYNAMIC,) * 3
@@ -101,7 +104,7 @@ def _finished(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 @contextmanager
-def _unsettled(module: Colorizer) -> Iterator[None]:
+def _unsettled(module: Signature) -> Iterator[None]:
     """While a graph is made, a temperature that no optimiser can do without: dividing by 1 would be left out."""
     temperature = getattr(module, "temperature", None)
     if temperature is None:
@@ -115,7 +118,7 @@ def _unsettled(module: Colorizer) -> Iterator[None]:
         temperature.copy_(value)
 
 
-def _settle_temperature(model: onnx.ModelProto, module: Colorizer) -> None:
+def _settle_temperature(model: onnx.ModelProto, module: Signature) -> None:
     """Give ``temperature``, where the module has one, its value, as an input with a default that a caller may override."""
     temperature = getattr(module, "temperature", None)
     if temperature is None:
@@ -154,12 +157,14 @@ def contract_of(checkpoint: Checkpoint, specification: Specification, figures: d
     arguments = ", ".join(f"{name}={value}" for name, value in checkpoint.arguments.items())
     colours = checkpoint.colours if checkpoint.kind.target == "palette" else checkpoint.colours[:0]
     return Contract(
-        task="colorize",
+        task="segment" if checkpoint.kind.on_flowers else "colorize",
         name=specification.name,
         network=f"{type(checkpoint.build()).__name__}({arguments})",
         working_size=specification.working_size,
         resize="pillow-bilinear",
         grey_weights=LUMA if checkpoint.kind.on_faces or checkpoint.kind.on_photos else CIFAR_GREY,
+        classes=CLASSES if checkpoint.kind.on_flowers else (),
+        class_colours=CLASS_COLOURS if checkpoint.kind.on_flowers else (),
         palette=tuple(tuple(int(v) for v in colour) for colour in (colours * 256).round().clip(0, 255)),
         licence=specification.licence,
         training_data=checkpoint.training_data,
@@ -168,7 +173,7 @@ def contract_of(checkpoint: Checkpoint, specification: Specification, figures: d
     )
 
 
-def golden_cases(module: Colorizer, source: str) -> list[GoldenCase]:
+def golden_cases(module: Signature, source: str) -> list[GoldenCase]:
     """Small inputs with PyTorch's own outputs: noise, and a real photograph at two odd sizes."""
     cases = []
     for case in parity.golden_inputs(INPUTS[source]):
@@ -191,7 +196,7 @@ def export(
     folder.mkdir(parents=True, exist_ok=True)  # rather fail now than after the proof
     module, source = wrap(checkpoint, specification), input_name(checkpoint)
     model = to_model_proto(module, specification.name, source)
-    cases = parity.cases(INPUTS[source], data_dir, specification.working_size.short_side)
+    cases = _cases(checkpoint, specification, data_dir)
     rewritten = _finished(unspread(model)) if rewrite and has_spread_filters(model) else None
     if rewritten and has_spread_filters(rewritten):
         raise ExportError("A spread filter of the graph could not be given native dilation; --no-rewrite leaves it.")
@@ -201,7 +206,8 @@ def export(
     if damage:
         damage_weight(model)
     report = parity.prove(module, model, cases)
-    contract = contract_of(checkpoint, specification, {**report.figures(), **spread_error})
+    figures = {**report.figures(), **spread_error, **_on_flowers(checkpoint, module, model, data_dir)}
+    contract = contract_of(checkpoint, specification, figures)
     golden = pack_golden(golden_cases(module, source))
     onnx.helper.set_model_props(model, {CONTRACT_KEY: contract.to_json(), GOLDEN_KEY: golden})
     onnx.checker.check_model(model, full_check=True)
@@ -227,10 +233,24 @@ def _prove_file(path: Path) -> None:
 
 def check(path: Path, checkpoint: Checkpoint, data_dir: Path | None = None) -> parity.ParityReport:
     """Prove that an existing file still computes what ``checkpoint`` computes. Errors: ParityError, ExportError."""
-    contract = Runtime(path.resolve(), "cpu").contract
+    contract = Model(str(path.resolve()), "cpu").contract
     specification = SPECIFICATIONS.get(contract.name)
     if specification is None:
         raise ExportError(f"{path} is of the unknown model {contract.name!r}; known: {', '.join(SPECIFICATIONS)}.")
     _prove_file(path)
-    cases = parity.cases(INPUTS[input_name(checkpoint)], data_dir, contract.working_size.short_side)
-    return parity.prove(wrap(checkpoint, specification), onnx.load(path), cases)
+    module, model = wrap(checkpoint, specification), onnx.load(path)
+    report = parity.prove(module, model, _cases(checkpoint, specification, data_dir))
+    _on_flowers(checkpoint, module, model, data_dir)
+    return report
+
+
+def _cases(checkpoint: Checkpoint, specification: Specification, data_dir: Path | None) -> list[parity.Case]:
+    horses = None if checkpoint.kind.on_flowers else data_dir
+    return parity.cases(INPUTS[input_name(checkpoint)], horses, specification.working_size.short_side)
+
+
+def _on_flowers(checkpoint: Checkpoint, module: Signature, model: onnx.ModelProto, data_dir: Path | None) -> dict[str, float]:
+    """The proof on real flowers, for a segmenter whose data are here."""
+    if data_dir is None or not checkpoint.kind.on_flowers:
+        return {}
+    return parity.on_flowers(module, model, load_split(data_dir, "validation", checkpoint.recipe.get("split_seed", 0)))

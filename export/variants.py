@@ -14,29 +14,70 @@ import numpy.typing as npt
 import onnx
 import torch
 import torch.nn.functional as F
-from colorize_run.contract import CONTRACT_KEY, GOLDEN_KEY, Contract
+from colorize_run.contract import CONTRACT_KEY, GOLDEN_KEY, INPUTS, Contract
 from colorize_run.session import Model
-from colorize_run.verify import compare, spans, verify
+from colorize_run.verify import Difference, compare, spans, verify
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import Tensor
 
 from export.errors import ExportError
+from training import mask_judge
+from training.datasets.flowers import Flowers, FlowerSamples
 from training.datasets.photos import Photos, PhotoSamples
 from training.networks.photo import WORKING_SIDE
 from training.photo_judge import figures, measure
 
-QUALITY = 0.005  # a variant may lose half a point of the error reduction, and as much of the colourfulness
+QUALITY = 0.005  # a variant may lose half a point of the error reduction and of the colourfulness, or of the IoU
 FASTER = 0.95  # of the original's time, in the median of rounds taken in turn
 SMALLER = 0.5  # of the original's bytes
-CALIBRATION = 64  # photographs
+CALIBRATION, CALIBRATION_SIDE = 64, 256  # pictures, and for segmenters their side
 ROUNDS = 15
 FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
+class Trial:
+    """What variants of one kind of model are calibrated on and judged by.
+
+    ``inputs`` makes the i-th of up to ``count`` calibration inputs, (1, C, H, W), of training pictures; ``figures`` gives
+    the figures of a model on validation pictures; of those, none of ``counted`` may fall by more than QUALITY.
+    """
+
+    count: int
+    inputs: Callable[[int], FloatArray]
+    figures: Callable[[Model], dict[str, float]]
+    counted: tuple[str, ...]
+
+
+def photo_trial(train: Photos, validation: Photos) -> Trial:
+    """Photographs, for the photo colourizer."""
+    samples = PhotoSamples(train, WORKING_SIDE, 0, augment=True)
+    return Trial(
+        len(train),
+        lambda i: samples.__getitems__([i])["input"].numpy(),
+        lambda model: figures(measure(_predictor(model), validation)),
+        ("error_reduction", "colourfulness_ratio"),
+    )
+
+
+def flower_trial(train: Flowers, validation: Flowers) -> Trial:
+    """Flowers, for a segmenter."""
+    samples = FlowerSamples(train, CALIBRATION_SIDE, 0, augment=True)
+
+    def judged(model: Model) -> dict[str, float]:
+        def segment(picture: FloatArray) -> npt.NDArray[np.uint8]:
+            planes = np.ascontiguousarray(picture.transpose(2, 0, 1))[None]
+            return np.asarray(model.run({model.input: planes})["probabilities"][0].argmax(axis=0), np.uint8)
+
+        return mask_judge.measure(segment, validation)
+
+    return Trial(len(train), lambda i: samples.__getitems__([i])["input"].numpy(), judged, ("iou",))
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """One variant: bytes and time as shares of the original's, figures on photographs of both, and whether it is kept."""
+    """One variant: bytes and time as shares of the original's, and figures of both, of which some are ``counted``."""
 
     name: str
     size: float
@@ -44,11 +85,12 @@ class Outcome:
     figures: dict[str, float]
     original: dict[str, float]
     error: float
+    counted: tuple[str, ...]
 
     @property
     def lost(self) -> float:
-        """What the error reduction or the colourfulness ratio falls by, whichever is more."""
-        return max(self.original[name] - self.figures[name] for name in ("error_reduction", "colourfulness_ratio"))
+        """What the counted figures fall by, the worst of them."""
+        return max(self.original[name] - self.figures[name] for name in self.counted)
 
     @property
     def kept(self) -> bool:
@@ -56,9 +98,9 @@ class Outcome:
         return (self.time <= FASTER or self.size <= SMALLER) and self.lost <= QUALITY
 
 
-def to_fp16(model: onnx.ModelProto, photos: Photos) -> onnx.ModelProto:
+def to_fp16(model: onnx.ModelProto, trial: Trial) -> onnx.ModelProto:
     """The network in half precision, its input, its output and the decoding of chroma in single precision."""
-    del photos  # needs none
+    del trial  # needs none
     bare = _without_settings(model)
     converted: onnx.ModelProto = convert_float_to_float16(bare, keep_io_types=True, node_block_list=_decoding(bare))
     _drop_repeated(converted)
@@ -77,30 +119,29 @@ def _drop_repeated(model: onnx.ModelProto) -> None:
     model.graph.node.extend(kept)
 
 
-class _Greys(CalibrationDataReader):  # type: ignore[misc]
-    def __init__(self, photos: Photos, source: str) -> None:
-        samples = PhotoSamples(photos, WORKING_SIDE, 0, augment=True)
-        self._inputs = iter({source: samples.__getitems__([i])["input"].numpy()} for i in range(min(CALIBRATION, len(photos))))
+class _Inputs(CalibrationDataReader):  # type: ignore[misc]
+    def __init__(self, trial: Trial, source: str) -> None:
+        self._inputs = iter({source: trial.inputs(i)} for i in range(min(CALIBRATION, trial.count)))
 
     def get_next(self) -> dict[str, FloatArray] | None:
         return next(self._inputs, None)
 
 
-def to_int8(model: onnx.ModelProto, photos: Photos) -> onnx.ModelProto:
-    """Static 8-bit quantization (QDQ, per channel), calibrated on training ``photos``; decoding stays as it is."""
+def to_int8(model: onnx.ModelProto, trial: Trial) -> onnx.ModelProto:
+    """Static 8-bit quantization (QDQ, per channel), calibrated on training pictures; decoding stays as it is."""
     bare = _without_settings(model)
     with tempfile.TemporaryDirectory() as folder:
         before, after = Path(folder) / "before.onnx", Path(folder) / "after.onnx"
         onnx.save(bare, before)
         logging.getLogger().setLevel(logging.ERROR)  # it advises preprocessing, which the exporter has done
         quantize_static(
-            before, after, _Greys(photos, bare.graph.input[0].name), quant_format=QuantFormat.QDQ, per_channel=True,
+            before, after, _Inputs(trial, bare.graph.input[0].name), quant_format=QuantFormat.QDQ, per_channel=True,
             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, nodes_to_exclude=_decoding(bare),
         )  # fmt: skip
         return onnx.load(after)
 
 
-VARIANTS: dict[str, Callable[[onnx.ModelProto, Photos], onnx.ModelProto]] = {"fp16": to_fp16, "int8": to_int8}
+VARIANTS: dict[str, Callable[[onnx.ModelProto, Trial], onnx.ModelProto]] = {"fp16": to_fp16, "int8": to_int8}
 
 
 def _without_settings(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -115,14 +156,14 @@ def _without_settings(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _decoding(model: onnx.ModelProto) -> list[str]:
-    """Names of the nodes from the first that the temperature reaches to the output: logits -> chroma."""
-    reached, names = {"temperature"}, []
+    """Names of the nodes that make the output of logits: all that the temperature reaches, or else the last convolution."""
+    settings = {tensor.name for tensor in model.graph.initializer if tensor.name == "temperature"}
+    logits = [node.output[0] for node in model.graph.node if node.op_type == "Conv"][-1]
+    reached, names = settings or {logits}, []
     for node in model.graph.node:
         if reached & set(node.input):
             reached.update(node.output)
             names.append(node.name)
-    if not names:
-        raise ExportError("The model has no temperature: variants are made of palette models on photographs.")
     return names
 
 
@@ -147,27 +188,28 @@ def _predictor(model: Model) -> Callable[[Tensor], Tensor]:
 def _times(first: Model, second: Model) -> float:
     """Median of second's time over first's, taken in turn at the working size."""
     side = first.contract.working_size.short_side
-    grey: FloatArray = np.random.default_rng(0).random((1, 1, side, side), np.float32)
+    planes: FloatArray = np.random.default_rng(0).random((1, INPUTS[first.input], side, side), np.float32)
     ratios = []
     for _ in range(ROUNDS + 2):
         taken = []
         for model in (first, second):
             start = time.perf_counter()
-            model.run({model.input: grey})
+            model.run({model.input: planes})
             taken.append(time.perf_counter() - start)
         ratios.append(taken[1] / taken[0])
     return statistics.median(ratios[2:])  # the first two warm up
 
 
-def _golden_error(original: Model, variant: Model) -> float:
-    """Largest error of the variant on the original's golden vectors, as a share of their range."""
+def _golden_difference(original: Model, variant: Model) -> Difference:
+    """How far the variant is off on the original's golden vectors, at the worst."""
     cases = original.golden()
     span = spans([case.outputs for case in cases])
-    return max(
-        compare(name, variant.run(case.inputs, [name])[name], wanted, span[name]).error
+    found = [
+        compare(name, variant.run(case.inputs, [name])[name], wanted, span[name])
         for case in cases
         for name, wanted in case.outputs.items()
-    )
+    ]
+    return Difference(max(difference.error for difference in found), max(difference.flips for difference in found))
 
 
 def _stamped(model: onnx.ModelProto, contract: Contract, original: onnx.ModelProto) -> onnx.ModelProto:
@@ -176,31 +218,34 @@ def _stamped(model: onnx.ModelProto, contract: Contract, original: onnx.ModelPro
     return model
 
 
-def make(path: Path, train: Photos, validation: Photos, folder: Path) -> Iterator[Outcome]:
-    """Make each of VARIANTS of the model at ``path``, judge it on ``validation``, and write it to ``folder`` if it is kept.
+def make(path: Path, trial: Trial, folder: Path) -> Iterator[Outcome]:
+    """Make each of VARIANTS of the model at ``path``, judge it by ``trial``, and write it to ``folder`` if it is kept.
 
     A variant's golden vectors are the original's, its tolerance is half again what it is off here.
     """
     opened = Model(str(path), "cpu")
+    if opened.contract.task == "colorize" and opened.input != "grey":
+        raise ExportError(f"{path} restores colours; variants are made of models that see grey, and of segmenters.")
     original = onnx.load(path)
-    before = figures(measure(_predictor(opened), validation))
+    before = trial.figures(opened)
     for kind, convert in VARIANTS.items():
         name = f"{path.stem}-{kind}"
-        variant = _with_settings(convert(original, train), original)
+        variant = _with_settings(convert(original, trial), original)
         partial = folder / f".{name}.partial.onnx"
         try:
             contract = dataclasses.replace(opened.contract, name=name)
             onnx.save(_stamped(variant, contract, original), partial)
             candidate = Model(str(partial), "cpu")
-            error = _golden_error(opened, candidate)
+            off = _golden_difference(opened, candidate)
             size = partial.stat().st_size / path.stat().st_size
-            after = figures(measure(_predictor(candidate), validation))
-            outcome = Outcome(name, size, _times(opened, candidate), after, before, error)
+            after = trial.figures(candidate)
+            outcome = Outcome(name, size, _times(opened, candidate), after, before, off.error, trial.counted)
             if outcome.kept:
-                tolerance = dict.fromkeys(contract.tolerance, 1.5 * error)
+                tolerance = dict.fromkeys(contract.tolerance, 1.5 * off.error)
+                flips = {device: max(allowed, 1.5 * off.flips) for device, allowed in contract.flips.items()}
                 metrics = {f"validation_{figure}": value for figure, value in after.items()}
-                parity = {**opened.contract.parity, "original": error}
-                contract = dataclasses.replace(contract, tolerance=tolerance, metrics=metrics, parity=parity)
+                parity = {**opened.contract.parity, "original": off.error}
+                contract = dataclasses.replace(contract, tolerance=tolerance, flips=flips, metrics=metrics, parity=parity)
                 onnx.save(_stamped(variant, contract, original), partial)
                 if not verify(Model(str(partial), "cpu")).ok:
                     raise ExportError(f"{name} does not keep its own tolerance from one run to the next.")

@@ -19,7 +19,7 @@ for package in torch torchvision lightning onnx training export; do
     fi
 done
 ./venv/bin/colorize-run verify --device cpu
-./venv/bin/colorize-run photo.jpg
+./venv/bin/colorize-run --force photo.jpg
 test -s photo.colorized.jpg
 ./venv/bin/python - <<'PYTHON'
 import sys

@@ -283,6 +283,7 @@ def _walk(bench: Bench, outcome: Outcome) -> None:
     examples = bench.of(20, 5000)
     if failure := outcome.attempt(bench, stateful.explore, examples, bench.seed, weight=examples):
         outcome.failures.append(failure)
+        click.echo(f"  FAILED: {failure}", err=True)
 
 
 @row("lat", "seconds from a file's closing to its claim; default options")

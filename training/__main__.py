@@ -22,7 +22,7 @@ data_dir_option = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("data"),
     show_default=True,
-    help="Folder with CIFAR-10 (downloaded there when missing), cifar10_horses_train.npz, face_images, or photographs.",
+    help="Folder with CIFAR-10 or Oxford 17 Flowers (downloaded there when missing), face_images, or photographs.",
 )
 palette_option = click.option(
     "--palette",
@@ -32,6 +32,10 @@ palette_option = click.option(
 classes_option = click.option(
     "--classes", default="horse", show_default=True, help="CIFAR-10 classes, comma-separated, or all."
 )
+weights_option = click.option(
+    "--weights", type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="File of pretrained weights that CHECKPOINT, a last layer, was trained upon.  [default: the library's download]",
+)  # fmt: skip
 device_option = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 
 
@@ -62,7 +66,8 @@ def _augmentations(_context: click.Context, _parameter: click.Parameter, value: 
 @main.command()
 @click.argument("model")
 @click.option("--recipe", "recipe_name", default="tuned", show_default=True,
-              help="original (of the assignment), original-100, -400, -50 (of the Lab project), or tuned (ours).")  # fmt: skip
+              help="original (the assignment's or the flower notebook's), original-100, -400, -50 (the Lab project's), or"
+              " tuned (ours).")  # fmt: skip
 @data_dir_option
 @palette_option
 @classes_option
@@ -82,19 +87,18 @@ def _augmentations(_context: click.Context, _parameter: click.Parameter, value: 
 @click.option("--shift", type=click.IntRange(0, 16), help="Largest shift in pixels, instead of the recipe's.")
 @click.option("--rebalance/--no-rebalance", default=None, help="Weigh rare palette colours more (Zhang et al. 2016).")
 @click.option("--colours", type=click.IntRange(2, 256), help="Size of the k-means palette, where no --palette is given.")
-@click.option("--classifier-weights", type=click.Path(path_type=Path, dir_okay=False, exists=True),
-              help="Weights of the classifier in fusion, instead of downloading timm's.")  # fmt: skip
-@click.option("--encoder", help="Of photo, any of timm's with five scales.  [default: efficientnet_lite0]")
-@click.option("--encoder-weights", type=click.Path(path_type=Path, dir_okay=False, exists=True),
-              help="Weights of the encoder in photo, instead of its package's or timm's.")  # fmt: skip
+@click.option("--encoder", help="Of photo and flowers, any of timm's with five scales.  [default: efficientnet_lite0]")
+@click.option("--weights", metavar="FILE|none",
+              help="Pretrained weights (of the classifier in fusion, the encoder in photo and flowers, all but the last layer"
+              " in deeplab-…) instead of their package's or library's; none: begin at random.")  # fmt: skip
 @click.option(
     "--run-dir", type=click.Path(path_type=Path, file_okay=False), help="Where results go [default: runs/MODEL-RECIPE]."
 )
 @click.option("--resume", is_flag=True, help="Go on from the last whole epoch of the run in --run-dir.")
 def fit(
     model: str, recipe_name: str, data_dir: Path, palette: Path | None, classes: str, extra_classes: str | None,
-    device: str, devices: int, colours: int | None, classifier_weights: Path | None, encoder: str | None,
-    encoder_weights: Path | None, run_dir: Path | None, resume: bool, **changes: object,
+    device: str, devices: int, colours: int | None, encoder: str | None, weights: str | None,
+    run_dir: Path | None, resume: bool, **changes: object,
 ) -> None:  # fmt: skip
     """Train MODEL and leave a checkpoint, curves, picture grids and metrics in the run's folder.
 
@@ -102,6 +106,7 @@ def fit(
     On CIFAR-10: cnn, regression-cnn, unet, dilated-unet, unet-large, unet-downsized.
     On faces:    chroma-regressor, chroma-sigmoid, chroma-tanh, chroma-large, fusion.
     On photos:   photo.
+    On flowers:  flowers, deeplab-mobilenet-v2, deeplab-mobilenet-v3, deeplab-resnet50, deeplab-resnet101.
     """
     from training import recipes
     from training.fit import Data, Machine, latest_state
@@ -110,13 +115,22 @@ def fit(
 
     if palette and colours:
         raise click.UsageError("--palette brings its own number of colours: leave --colours away.")
-    if (classifier_weights and model != "fusion") or (encoder_weights and model != "photo"):
-        raise click.UsageError("--classifier-weights is for fusion, --encoder-weights for photo.")
     recipe = recipes.find(model, recipe_name).with_changes(**changes).with_encoder(encoder)
+    if weights and not recipe.begins_with_weights:
+        raise click.UsageError(f"{model} begins with no pretrained weights: leave --weights away.")
+    if weights not in (None, "none") and not Path(weights).is_file():
+        raise click.UsageError(f"There is no file {weights} for --weights.")
+    recipe = recipe.with_changes(from_scratch=weights == "none")
     folder = run_dir or Path("runs") / recipe.name
     given = load_palette(palette) if palette else None
     recipe = recipe.with_colours(colours if given is None else len(given), asked=colours is not None)
-    data = Data(data_dir, _class_names(classes), _class_names(extra_classes), given, classifier_weights or encoder_weights)
+    data = Data(
+        data_dir,
+        _class_names(classes),
+        _class_names(extra_classes),
+        given,
+        None if weights in (None, "none") else Path(weights),
+    )
     try:
         path = run_fit(recipe, data, folder, machine=Machine(device, devices), resume=resume)
     except KeyboardInterrupt:
@@ -134,6 +148,7 @@ def fit(
 @data_dir_option
 @palette_option
 @click.option("--classes", help="CIFAR-10 classes, comma-separated, or all.  [default: those it was trained on]")
+@weights_option
 @device_option
 @click.option("--split", type=click.Choice(["train", "validation", "test", "all"]), default="validation", show_default=True,
               help="train and validation divide the official training set, all is the whole of it.")  # fmt: skip
@@ -143,7 +158,7 @@ def fit(
     "--grid", type=click.Path(path_type=Path, dir_okay=False), help="Write grey, truth and prediction of 12 pictures here."
 )
 def evaluate(
-    checkpoint: Path, data_dir: Path, palette: Path | None, classes: str | None, device: str, split: str,
+    checkpoint: Path, data_dir: Path, palette: Path | None, classes: str | None, weights: Path | None, device: str, split: str,
     first: int | None, on_photos: bool, grid: Path | None,
 ) -> None:  # fmt: skip
     """Print the figures of CHECKPOINT on pictures as JSON; reads the assignment's hand-out weights too."""
@@ -159,7 +174,7 @@ def evaluate(
     if grid and grid.suffix.lower() != ".png":
         raise click.UsageError(f"--grid writes PNG: {grid} should end in .png.")
     Machine(device).check()
-    loaded = load(checkpoint, palette)
+    loaded = load(checkpoint, palette, weights)
     if grid and on_photos and not loaded.kind.on_photos:
         raise click.UsageError("--photos draws no grid of a CIFAR-10 network: leave --grid away.")
     names = _class_names(classes) or tuple(loaded.recipe.get("classes", ())) or ("horse",)
@@ -182,8 +197,8 @@ def evaluate(
 def describe(models: tuple[str, ...], size: int | None) -> None:
     """Describe MODELS layer by layer; without any, sum all of them up and answer the assignment's questions.
 
-    MACs are multiply-accumulates on one picture of 32 x 32 (palette networks) or 128 x 128 (Lab networks). Filters
-    that are spread by hand are counted with their zeros, as PyTorch computes them, and without, as the export does.
+    MACs are multiply-accumulates on one picture of 32 x 32 (palette networks), 128 x 128 (Lab networks) or 256 x 256.
+    Filters that are spread by hand are counted with their zeros, as PyTorch computes them, and without, as the export does.
     """
     from training.tables import describe_all, describe_one
 
@@ -197,15 +212,18 @@ def describe(models: tuple[str, ...], size: int | None) -> None:
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.argument("image", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @palette_option
+@weights_option
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), default=Path("activations"),
               show_default=True, help="Folder for the sheets.")  # fmt: skip
-@click.option("--short-side", type=click.IntRange(4, 1024), help="Reduce IMAGE to this first.  [default: 32, faces 128]")
-def activations(checkpoint: Path, image: Path, palette: Path | None, output: Path, short_side: int | None) -> None:
+@click.option("--short-side", type=click.IntRange(4, 1024), help="Reduce IMAGE to this first.  [default: 32, 128 or 224]")
+def activations(
+    checkpoint: Path, image: Path, palette: Path | None, weights: Path | None, output: Path, short_side: int | None
+) -> None:
     """Write sheets of the feature maps of every block of CHECKPOINT on IMAGE, with input, truth and output."""
     from training.activations import read_picture, save
     from training.checkpoint import load
 
-    loaded = load(checkpoint, palette)
+    loaded = load(checkpoint, palette, weights)
     for path in save(loaded, read_picture(image, loaded, short_side), output):
         click.echo(path, err=True)
 

@@ -26,7 +26,9 @@ _MAX_SIDE = 1024
 
 def read_picture(path: Path, checkpoint: Checkpoint, short_side: int | None) -> npt.NDArray[np.uint8]:
     """The picture upright and reduced, (1, H, W, 3) uint8, cropped to whole strides and at most 1024. Errors: TrainingError."""
-    short_side = short_side or (faces.SIZE if checkpoint.kind.on_faces else 224 if checkpoint.kind.on_photos else 32)
+    short_side = short_side or (
+        faces.SIZE if checkpoint.kind.on_faces else 224 if checkpoint.kind.on_photos or checkpoint.kind.on_flowers else 32
+    )
     try:
         with Image.open(path) as image:
             rgb = ImageOps.exif_transpose(image).convert("RGB")

@@ -2,7 +2,7 @@
 
 import io
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from training.errors import TrainingError
 from training.networks import NETWORKS, Network, build
+from training.networks.deeplab import Base, DeepLab, pretrain
 from training.palette import load_palette, read_bytes
 
 FORMAT = "colorize-run checkpoint 1"
@@ -24,7 +25,8 @@ class Checkpoint:
 
     ``model`` is the name it is exported under; ``network`` and ``arguments`` rebuild it, ``colours`` is its palette
     (K, 3) RGB in byte / 256 (K = 0 for networks that know none), ``recipe`` what it was trained with, ``metrics`` what
-    it reached, ``training_data`` what it was trained on.
+    it reached, ``training_data`` what it was trained on. ``base``: a file of pretrained weights, of which `save` stores
+    the name and hash alone where only the last layer was trained.
     """
 
     model: str
@@ -36,6 +38,7 @@ class Checkpoint:
     recipe: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     training_data: str = ""
+    base: Base | None = None
 
     @property
     def kind(self) -> Network:
@@ -63,15 +66,17 @@ class Checkpoint:
             "recipe": self.recipe,
             "metrics": self.metrics,
             "training_data": self.training_data,
+            "base": self.base and asdict(self.base),
         }
         partial = path.with_name(path.name + ".partial")
         torch.save(contents, partial)
         partial.replace(path)
 
 
-def load(path: str | Path, palette: str | Path | None = None) -> Checkpoint:
+def load(path: str | Path, palette: str | Path | None = None, weights: Path | None = None) -> Checkpoint:
     """Read a checkpoint, or a state dict of the assignment's hand-out (with ``palette`` or the one beside it).
 
+    A checkpoint of a last layer alone is completed from its base: ``weights``, or the library's download.
     ``path`` may lie in a zip archive: ``archive.zip/weights/unet_k3_f32.pkl``. Errors: TrainingError.
     """
     data = read_bytes(path)
@@ -90,14 +95,29 @@ def load(path: str | Path, palette: str | Path | None = None) -> Checkpoint:
         fields = {
             name: contents[name] for name in ("model", "network", "arguments", "state", "recipe", "metrics", "training_data")
         }
-        checkpoint = Checkpoint(colours=contents["colours"].numpy(), **fields)
-    except (KeyError, AttributeError) as error:
+        base = contents.get("base") and Base(**contents["base"])
+        checkpoint = Checkpoint(colours=contents["colours"].numpy(), base=base, **fields)
+    except (KeyError, AttributeError, TypeError) as error:
         raise TrainingError(f"{path} is an incomplete checkpoint: {error}.") from error
     if checkpoint.kind.target == "palette" and len(checkpoint.colours) != checkpoint.arguments.get(
         "num_colours", len(checkpoint.colours)
     ):
         raise TrainingError(f"{path} has a palette of {len(checkpoint.colours)} colours for another number of classes.")
-    return checkpoint
+    return _completed(checkpoint, weights) if checkpoint.arguments.get("last_layer_only") and checkpoint.base else checkpoint
+
+
+def _completed(checkpoint: Checkpoint, weights: Path | None) -> Checkpoint:
+    """The checkpoint of a last layer with the rest of its network, from the very file that it was trained on."""
+    network, base = build(checkpoint.network, checkpoint.arguments), checkpoint.base
+    assert isinstance(network, DeepLab)
+    assert base is not None
+    found = pretrain(network, weights)
+    if found.sha256 != base.sha256:
+        raise TrainingError(
+            f"The checkpoint is a last layer upon {base.name} (SHA-256 {base.sha256[:12]}…), and {weights or found.name} is"
+            " another file: give that one with --weights."
+        )
+    return replace(checkpoint, state={**network.state_dict(), **checkpoint.state})
 
 
 def _from_handout(path: Path, state: dict[str, Tensor], palette: str | Path | None) -> Checkpoint:

@@ -16,9 +16,10 @@ from torchmetrics.image import PeakSignalNoiseRatio
 
 from training.checkpoint import Checkpoint
 from training.colourfulness import colourfulness
-from training.datasets import cifar, faces, photos
+from training.datasets import cifar, faces, flowers, photos
 from training.datasets.pictures import Batch, Pictures, to_tensor
 from training.errors import TrainingError
+from training.mask_judge import MaskJudge
 from training.networks import NETWORKS, Network
 from training.networks.lab import to_ab
 from training.palette import annealed_mean, nearest_colour, palette_to_ab
@@ -177,8 +178,13 @@ def enlarged(images: npt.NDArray[np.uint8]) -> Tensor:
     return F.interpolate(small, scale_factor=4.0, mode="bilinear", align_corners=False)
 
 
-def judge_of(network: str, arguments: dict[str, Any], colours: FloatArray) -> Judge | PhotoJudge:
+AnyJudge = Judge | PhotoJudge | MaskJudge
+
+
+def judge_of(network: str, arguments: dict[str, Any], colours: FloatArray) -> AnyJudge:
     """The judge of a network of this name, built with these arguments."""
+    if NETWORKS[network].on_flowers:
+        return MaskJudge()
     if NETWORKS[network].on_photos:
         return PhotoJudge(colours)
     return Judge(NETWORKS[network], colours, arguments.get("output", "sigmoid"))
@@ -186,8 +192,10 @@ def judge_of(network: str, arguments: dict[str, Any], colours: FloatArray) -> Ju
 
 def load_split(
     kind: Network, data_dir: Path, split: str, classes: tuple[str, ...], seed: int
-) -> npt.NDArray[np.uint8] | photos.Photos:
-    """Pictures of a split for a kind of network: photographs, faces or CIFAR-10 ``classes``."""
+) -> npt.NDArray[np.uint8] | photos.Photos | flowers.Flowers:
+    """Pictures of a split for a kind of network: flowers, photographs, faces or CIFAR-10 ``classes``."""
+    if kind.on_flowers:
+        return flowers.load_split(data_dir, split, seed)
     if kind.on_photos:
         return photos.load_split(data_dir, split, seed)
     return faces.load_split(data_dir, split, seed) if kind.on_faces else cifar.load_split(data_dir, split, classes, seed)
@@ -199,11 +207,14 @@ def evaluate(checkpoint: Checkpoint, images: Any, device: str = "cpu") -> dict[s
     That is the PSNR of bilinear enlargement for a network that restores colour, and the variance of the faces' mean
     chroma, which is the error of the best constant (``constant_mse``), for one that predicts it. Photographs are judged
     by `PhotoJudge`, as a whole and by ``sources``, beside the constant colour that is best on average (``mean_colour``).
+    Masks are judged by `MaskJudge`.
     """
     judge = judge_of(checkpoint.network, checkpoint.arguments, checkpoint.colours)
     network = checkpoint.build().to(device)
     if isinstance(judge, PhotoJudge):
         return evaluate_on_photos(judge.predictor(network), images)
+    if isinstance(judge, MaskJudge):
+        return {**judge.score(network, images), "pictures": len(images)}
     scores = judge.score(network, images)
     if judge.kind.sees_colour:
         psnr = PeakSignalNoiseRatio(data_range=1.0, dim=(1, 2, 3), sync_on_compute=False)

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +20,22 @@ from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheck
 from training import plots
 from training.batchnorm import measure_statistics
 from training.checkpoint import Checkpoint
-from training.datasets import cifar, faces, photos
+from training.datasets import cifar, faces, flowers, photos
+from training.datasets.flowers import FlowerSamples
 from training.datasets.photos import PhotoSamples
 from training.datasets.pictures import PictureData, Pictures
 from training.errors import TrainingError
-from training.evaluate import Judge, judge_of, load_split
-from training.networks import build
-from training.networks.lab import FusionColorizer, pretrain
+from training.evaluate import AnyJudge, Judge, judge_of, load_split
+from training.mask_judge import MaskJudge
+from training.networks import build, deeplab, encoder_decoder, lab
+from training.networks.deeplab import Base, DeepLab
+from training.networks.encoder_decoder import EncoderDecoder
+from training.networks.lab import FusionColorizer
 from training.networks.photo import PhotoColorizer
-from training.networks.photo import pretrain as pretrain_encoder
 from training.palette import SoftLabels, kmeans_chroma, kmeans_palette, rebalancing_weights
 from training.photo_judge import PhotoJudge
 from training.recipes import Recipe
-from training.tasks import ChromaClassification, PaletteClassification, SquaredError, Task
+from training.tasks import ChromaClassification, MaskClassification, PaletteClassification, SquaredError, Task
 
 CLUSTERED = 4000  # photographs whose chroma makes the palette and the frequency of its colours
 
@@ -62,15 +65,15 @@ class Machine:
 class Data:
     """What a run learns from: ``data_dir``, CIFAR-10 ``classes``, and ``extra_classes`` that join the training pictures.
 
-    ``colours`` (K, 3) is the palette in byte / 256, or None to cluster the training pictures. ``pretrained_weights``:
-    file for a network with a classifier in it; None lets timm download them.
+    ``colours`` (K, 3) is the palette in byte / 256, or None to cluster the training pictures. ``weights``: file of
+    pretrained ones for a network that begins with some; None lets the library that has them download them.
     """
 
     data_dir: Path
     classes: tuple[str, ...] = ("horse",)
     extra_classes: tuple[str, ...] = ()
     colours: npt.NDArray[np.float32] | None = None
-    pretrained_weights: Path | None = None
+    weights: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -78,8 +81,8 @@ class Prepared:
     """Data in memory: loaders, the judge of the network, the pictures that validate it, and what was learnt from."""
 
     pictures: PictureData
-    judge: Judge | PhotoJudge
-    validation: Any  # (N, H, W, 3) uint8, or Photos
+    judge: AnyJudge
+    validation: Any  # (N, H, W, 3) uint8, Photos or Flowers
     description: str
     classes: tuple[str, ...]
 
@@ -95,6 +98,8 @@ def prepare(recipe: Recipe, data: Data, *, workers: int = 0) -> Prepared:
     _refuse_what_means_nothing(recipe, data)
     if kind.on_photos:
         return _prepare_photos(recipe, data, workers)
+    if kind.on_flowers:
+        return _prepare_flowers(recipe, data, workers)
     train: Any = load_split(kind, data.data_dir, "train", data.classes, recipe.split_seed)
     validation: Any = load_split(kind, data.data_dir, "validation", data.classes, recipe.split_seed)
     if kind.on_faces:
@@ -131,35 +136,55 @@ def _prepare_photos(recipe: Recipe, data: Data, workers: int) -> Prepared:
     return Prepared(pictures, judge, validation, description, ())
 
 
+def _prepare_flowers(recipe: Recipe, data: Data, workers: int) -> Prepared:
+    train, validation = (flowers.load_split(data.data_dir, name, recipe.split_seed) for name in ("train", "validation"))
+    samples = FlowerSamples(
+        train, recipe.side, recipe.seed, augment=recipe.augmented, final_side=recipe.final_side, epochs=recipe.epochs
+    )
+    judge = MaskJudge()
+    pictures = PictureData(
+        samples, judge.dataset(validation, recipe.final_side or recipe.side), recipe.batch_size, recipe.seed, workers
+    )
+    return Prepared(pictures, judge, validation, f"Oxford 17 Flowers, {len(train)} with their trimaps", ())
+
+
 def _refuse_what_means_nothing(recipe: Recipe, data: Data) -> None:
     """TrainingError for data that this kind of network would pass over in silence."""
-    if (recipe.kind.on_faces or recipe.kind.on_photos) and (
-        data.classes != ("horse",) or data.extra_classes or data.colours is not None
-    ):
-        kind = "faces" if recipe.kind.on_faces else "photographs"
-        raise TrainingError(f"{recipe.model} learns from {kind}: --classes, --extra-classes and --palette mean nothing to it.")
-    if recipe.kind.on_photos and (recipe.augment or recipe.shift != 1):
-        raise TrainingError("photo cuts, mirrors and ages its pictures itself: --augment and --shift mean nothing to it.")
-    if not recipe.kind.on_faces and not data.classes:
+    kind = recipe.kind
+    learns_from = "faces" if kind.on_faces else "photographs" if kind.on_photos else "flowers" if kind.on_flowers else ""
+    if learns_from and (data.classes != ("horse",) or data.extra_classes or data.colours is not None):
+        raise TrainingError(
+            f"{recipe.model} learns from {learns_from}: --classes, --extra-classes and --palette mean nothing to it."
+        )
+    if (kind.on_photos or kind.on_flowers) and (recipe.augment or recipe.shift != 1):
+        raise TrainingError(f"{recipe.model} moves and changes its pictures itself: --augment and --shift mean nothing to it.")
+    if not learns_from and not data.classes:
         raise TrainingError("--classes names no class of CIFAR-10.")
 
 
-def make_task(recipe: Recipe, prepared: Prepared, pretrained_weights: Path | None = None, *, pretrained: bool = True) -> Task:
-    """The untrained network of ``recipe`` in the task that trains it; with a trained classifier if ``pretrained``."""
+def make_task(recipe: Recipe, prepared: Prepared, weights: Path | None = None, *, pretrained: bool = True) -> Task:
+    """The untrained network of ``recipe`` in the task that trains it; begun with trained ``weights`` if ``pretrained``."""
     network = build(recipe.network, recipe.arguments)
-    if isinstance(network, FusionColorizer) and pretrained:
-        pretrain(network, pretrained_weights)
+    if isinstance(network, DeepLab | EncoderDecoder):
+        network.keeps_statistics = not recipe.from_scratch
+    base = None
+    if pretrained and isinstance(network, FusionColorizer):
+        lab.pretrain(network, weights)
+    if pretrained and isinstance(network, EncoderDecoder):
+        encoder_decoder.pretrain(network, weights)
+    if pretrained and isinstance(network, DeepLab):
+        base = deeplab.pretrain(network, weights)
+    if recipe.kind.on_flowers:
+        return MaskClassification(network, recipe, base)
     if isinstance(network, PhotoColorizer):
-        if pretrained:
-            pretrain_encoder(network, pretrained_weights)
         return _chroma_classification(network, recipe, prepared)
     if recipe.kind.target != "palette":
         return SquaredError(network, recipe)
-    weights = None
+    class_weights = None
     if recipe.rebalance:
         assert isinstance(prepared.pictures.train, Pictures)
-        weights = torch.from_numpy(rebalancing_weights(prepared.pictures.train.target, prepared.judge.colours))
-    return PaletteClassification(network, recipe, weights)
+        class_weights = torch.from_numpy(rebalancing_weights(prepared.pictures.train.target, prepared.judge.colours))
+    return PaletteClassification(network, recipe, class_weights)
 
 
 def _chroma_classification(network: PhotoColorizer, recipe: Recipe, prepared: Prepared) -> ChromaClassification:
@@ -182,6 +207,8 @@ class RunFolder(Callback):
         self.fingerprint, self.devices = prepared.fingerprint(), devices
         self.history: list[dict[str, float]] = []
         self.started = time.monotonic()
+        self.base: Base | None = None
+        self.best = -1.0
         (folder / "grids").mkdir(parents=True, exist_ok=True)
 
     @property
@@ -193,16 +220,37 @@ class RunFolder(Callback):
         }  # fmt: skip
 
     def state_dict(self) -> dict[str, Any]:
-        return {"history": self.history, "seconds": time.monotonic() - self.started, "identity": self.identity}
+        return {
+            "history": self.history, "seconds": time.monotonic() - self.started, "identity": self.identity,
+            "base": self.base and asdict(self.base), "best": self.best,
+        }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.history = state["history"]
         self.started = time.monotonic() - state["seconds"]
+        self.base = state["base"] and Base(**state["base"])
+        self.best = state["best"]
+
+    def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        assert isinstance(module, Task)
+        self.base = module.base or self.base
 
     def on_validation_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         # This callback stands before the averaging one, which swaps the averaged weights out again in this hook.
+        assert isinstance(module, Task)
+        reached = float(module.metrics[module.best_by].compute()) if module.best_by else -1.0  # by all processes together
         if trainer.is_global_zero:
             self._save_grid(module, self.folder / "grids" / f"epoch-{trainer.current_epoch:03d}.png")
+            if reached > self.best:
+                self.best = reached
+                torch.save(self._learnt(module.network), self.folder / "best.pt")
+
+    def _learnt(self, network: torch.nn.Module) -> dict[str, torch.Tensor]:
+        """What a checkpoint must hold: everything, or the last layer where the rest is that of ``base``."""
+        state = network.state_dict()
+        if self.base is None or not self.recipe.arguments.get("last_layer_only"):
+            return state
+        return {name: value for name, value in state.items() if name.startswith(deeplab.LAST_LAYER)}
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         row = {"epoch": float(trainer.current_epoch)}
@@ -221,18 +269,27 @@ class RunFolder(Callback):
         network.train(was_training)
 
     def finish(self, trainer: L.Trainer, module: Task) -> Path:
-        """Write curves, metrics and the checkpoint of the finished run; returns the checkpoint's path."""
+        """Write curves, metrics and the checkpoint of the finished run; returns the checkpoint's path.
+
+        Where the best epoch is kept, the last one's checkpoint lies beside it, as ``MODEL-last.pt``.
+        """
         recipe = self.recipe
         network = module.network.eval().cpu()
+        path = self.folder / f"{recipe.model}.pt"
+        best = self.folder / "best.pt"
+        if best.exists():
+            scores = self.judge.score(network, self.validation)
+            self._checkpoint(network, scores).save(self.folder / f"{recipe.model}-last.pt")
+            network.load_state_dict(torch.load(best, map_location="cpu", weights_only=True), strict=False)
         if recipe.precise_batchnorm and isinstance(self.train, Pictures):
             measure_statistics(network, self.train)
         # In float32, whatever the precision of training: what `python -m training evaluate` will say of the checkpoint
-        metrics = {f"validation_{name}": value for name, value in self.judge.score(network, self.validation).items()}
+        checkpoint = self._checkpoint(network, self.judge.score(network, self.validation))
         plots.save_curves(self.history, self.folder / "curves.png", recipe.name)
         report = {
             "recipe": recipe.as_dict(),
             "parameters": sum(parameter.numel() for parameter in network.parameters()),
-            "metrics": metrics,
+            "metrics": checkpoint.metrics,
             "training_data": self.training_data,
             "seconds": round(time.monotonic() - self.started, 1),
             "device": str(trainer.strategy.root_device),
@@ -241,12 +298,16 @@ class RunFolder(Callback):
         }
         (self.folder / "metrics.json").write_text(json.dumps(report, indent=1) + "\n")
         self._save_grid(module, self.folder / "grid.png")
-        path = self.folder / f"{recipe.model}.pt"
-        Checkpoint(
-            recipe.model, recipe.network, recipe.arguments, network.state_dict(), self.judge.colours,
-            {**recipe.as_dict(), "classes": list(self.classes)}, metrics, self.training_data,
-        ).save(path)  # fmt: skip
+        checkpoint.save(path)
         return path
+
+    def _checkpoint(self, network: torch.nn.Module, scores: dict[str, float]) -> Checkpoint:
+        recipe = self.recipe
+        metrics = {f"validation_{name}": value for name, value in scores.items()}
+        return Checkpoint(
+            recipe.model, recipe.network, recipe.arguments, self._learnt(network), self.judge.colours,
+            {**recipe.as_dict(), "classes": list(self.classes)}, metrics, self.training_data, self.base,
+        )  # fmt: skip
 
 
 def latest_state(folder: Path) -> Path | None:
@@ -333,7 +394,8 @@ def fit(recipe: Recipe, data: Data, folder: Path, *, machine: Machine = Machine(
     prepared = prepare(recipe, data, workers=machine.workers())
     run = RunFolder(folder, recipe, prepared, machine.devices)
     latest, state = _state_to_resume(folder, run) if resume else (None, None)
-    module = make_task(recipe, prepared, data.pretrained_weights, pretrained=state is None)  # or the state holds it
+    pretrained = state is None and not recipe.from_scratch  # or the state holds it
+    module = make_task(recipe, prepared, data.weights, pretrained=pretrained)
     if recipe.precision != "32-true":
         module = module.to(memory_format=torch.channels_last)
     trainer = _trainer(recipe, machine, [run, *_callbacks(recipe, folder)])

@@ -19,10 +19,11 @@ class Recipe:
     variants of each face are made beforehand (0: the faces as they are). ``precise_batchnorm``: measure BatchNorm's
     statistics anew at the end (`training.batchnorm`). ``rebalance``: weigh rare palette colours more. ``ema_decay``: 0
     leaves averaging out, otherwise an exponential moving average of weights and BatchNorm statistics is what is
-    validated and kept. ``side``: of the squares that are cut out of photographs, ``final_side`` in the last quarter of
-    the epochs; ``chroma_loss``: weight of the distance in a*, b* beside the cross-entropy; ``learn_encoder``: beginnings
-    of the names of the pretrained layers that learn on, "" for all. ``split_seed`` cuts validation off the training set
-    and stays the same when ``seed`` is varied.
+    validated and kept. ``side``: of the squares that are cut out of photographs and flowers, ``final_side`` in the
+    last quarter of the epochs; ``augmented``: flowers are moved and lit anew in every batch; ``chroma_loss``: weight of the
+    distance in a*, b* beside the cross-entropy; ``learn_encoder``: beginnings of the names of the pretrained layers that
+    learn on, "" for all; ``from_scratch``: begin at random what others have trained. ``split_seed``
+    cuts validation off the training set and stays the same when ``seed`` is varied.
     """
 
     name: str
@@ -47,12 +48,19 @@ class Recipe:
     final_side: int = 0
     chroma_loss: float = 0.0
     learn_encoder: tuple[str, ...] = ()
+    augmented: bool = False
+    from_scratch: bool = False
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
 
     @property
     def kind(self) -> Network:
         """The kind of network that this recipe trains."""
         return NETWORKS[self.network]
+
+    @property
+    def begins_with_weights(self) -> bool:
+        """Whether the network has a part that others have trained: a classifier, an encoder, a backbone."""
+        return any(part in self.arguments for part in ("classifier", "encoder", "backbone"))
 
     def with_changes(self, **changes: Any) -> "Recipe":
         """Copy with those ``changes`` that are not None."""
@@ -140,6 +148,36 @@ _LAB_MODELS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+# The original notebook's: only the last layer, in large steps
+_LAST_LAYER: Any = {"learning_rate": 0.05, "batch_size": 128, "epochs": 10, "side": 224}
+_WHOLE: Any = {
+    "learning_rate": 0.001, "batch_size": 16, "epochs": 16, "optimizer": "adamw", "weight_decay": 0.02, "augmented": True,
+    "schedule": "one-cycle", "ema_decay": 0.99, "precision": "bf16-mixed", "side": 192,
+    "final_side": 256,
+}  # fmt: skip
+_SEGMENTERS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "flowers": ("segmentation-unet", {"num_classes": 2, "encoder": "efficientnet_lite0", "width": 64}, {}),
+    "deeplab-mobilenet-v2": ("deeplab", {"backbone": "mobilenet_v2", "kernel": 3, "padding": 1}, {}),
+    "deeplab-mobilenet-v3": ("deeplab", {"backbone": "mobilenet_v3_large", "kernel": 3, "padding": 1}, {}),
+    "deeplab-resnet50": ("deeplab", {"backbone": "resnet50", "kernel": 3, "padding": 1}, {}),
+    "deeplab-resnet101": (
+        "deeplab",
+        {"backbone": "resnet101", "kernel": 3, "padding": 1},
+        {"epochs": 3, "side": 128, "final_side": 0},
+    ),
+}
+
+
+def _segmenters() -> list[Recipe]:
+    found = []
+    for model, (network, arguments, changes) in _SEGMENTERS.items():
+        found.append(Recipe(f"{model}-tuned", model, network, arguments, **{**_WHOLE, **changes}))
+        if network == "deeplab":
+            last = {**arguments, "padding": 0, "last_layer_only": True}
+            found.append(Recipe(f"{model}-original", model, network, last, **_LAST_LAYER))
+    return found
+
+
 def _recipes() -> list[Recipe]:
     found = []
     for model, (network, arguments) in _PALETTE_MODELS.items():
@@ -160,7 +198,7 @@ def _recipes() -> list[Recipe]:
     for name, (arguments, changes) in _PHOTO_ABLATIONS.items():
         options = {**_PHOTO, "epochs": 3, "final_side": 0, **changes}
         found.append(Recipe(f"photo-{name}", "photo", "photo-colorizer", {**_PHOTO_ARGUMENTS, **arguments}, **options))
-    return found
+    return found + _segmenters()
 
 
 RECIPES = {recipe.name: recipe for recipe in _recipes()}

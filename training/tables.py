@@ -22,7 +22,7 @@ def _network(model: str) -> tuple[Recipe, nn.Module]:
 
 
 def _inputs(recipe: Recipe, size: int | None) -> torch.Tensor:
-    side = size or (128 if recipe.kind.on_faces else 256 if recipe.kind.on_photos else 32)
+    side = size or (128 if recipe.kind.on_faces else 256 if recipe.kind.on_photos or recipe.kind.on_flowers else 32)
     if side % STRIDES[recipe.network]:
         raise TrainingError(f"{recipe.model} takes sides that are multiples of {STRIDES[recipe.network]}, not {side}.")
     return torch.zeros(1, 3 if recipe.kind.sees_colour else 1, side, side)

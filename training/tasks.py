@@ -1,16 +1,18 @@
 """Training tasks: one LightningModule for each kind of loss."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning as L
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.classification import BinaryJaccardIndex, MulticlassAccuracy
 
+from training.datasets.flowers import UNLABELLED
 from training.datasets.pictures import Batch
+from training.networks.deeplab import Base, DeepLab
 from training.networks.photo import PhotoColorizer
 from training.palette import SoftLabels
 from training.recipes import Recipe
@@ -42,13 +44,17 @@ def augment(inputs: Tensor, target: Tensor, recipe: Recipe, generator: torch.Gen
 class Task(L.LightningModule, ABC):
     """What all tasks share: optimiser, schedule, augmentation, and metrics that are logged at the end of an epoch.
 
-    Batches: ``input`` (N, C, H, W) float32 and ``target``. Logs ``train_loss`` and ``validation_loss``.
+    Batches: ``input`` (N, C, H, W) float32 and ``target``. Logs ``train_loss`` and ``validation_loss``. ``base`` is the
+    file of pretrained weights that the network began with, where a checkpoint has to know it.
     """
 
-    def __init__(self, network: nn.Module, recipe: Recipe) -> None:
+    best_by: ClassVar[str] = ""  # metric whose highest value makes an epoch's weights the ones that are kept; "": the last
+
+    def __init__(self, network: nn.Module, recipe: Recipe, base: Base | None = None) -> None:
         super().__init__()
         self.network = network
         self.recipe = recipe
+        self.base = base
         self.metrics: dict[str, Metric] = {f"{split}_loss": MeanMetric() for split in ("train", "validation")}
         self.add_metrics()
         self.torchmetrics = nn.ModuleList(self.metrics.values())  # so that they follow the module to its device
@@ -63,6 +69,14 @@ class Task(L.LightningModule, ABC):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """What the optimiser learns, in groups that may have a learning rate ``lr`` of their own."""
         return [{"params": [parameter for parameter in self.network.parameters() if parameter.requires_grad]}]
+
+    def tuned_gently(self, pretrained: nn.Module) -> list[dict[str, Any]]:
+        """Groups in which the ``pretrained`` part of the network learns at a fifth of the rate."""
+        inside = {id(parameter) for parameter in pretrained.parameters()}
+        learning = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        groups = [{"params": [parameter for parameter in learning if id(parameter) not in inside]}]
+        tuned = [parameter for parameter in learning if id(parameter) in inside]
+        return [*groups, {"params": tuned, "lr": self.recipe.learning_rate / 5}] if tuned else groups
 
     def _forward(self, inputs: Tensor) -> Tensor:
         if self.recipe.precision != "32-true":
@@ -164,11 +178,7 @@ class ChromaClassification(Task):
             self.metrics[f"{split}_ab_error"] = MeanMetric()
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        encoder = {id(parameter) for parameter in self.network.encoder.parameters()}
-        learning = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        groups = [{"params": [parameter for parameter in learning if id(parameter) not in encoder]}]
-        tuned = [parameter for parameter in learning if id(parameter) in encoder]
-        return [*groups, {"params": tuned, "lr": self.recipe.learning_rate / 5}] if tuned else groups
+        return self.tuned_gently(self.network.encoder)
 
     def step(self, split: str, output: Tensor, target: Tensor) -> Tensor:
         rebalance = split == "train" and self.recipe.rebalance
@@ -185,4 +195,28 @@ class ChromaClassification(Task):
         self.metrics[f"{split}_loss"].update(loss.detach(), len(output))
         assert isinstance(loss, Tensor)
         self.metrics[f"{split}_ab_error"].update(distance.detach().mean(), len(output))
+        return loss
+
+
+class MaskClassification(Task):
+    """Cross-entropy over the class of each labelled pixel, (N, K, H, W) against (N, H, W) with 255 for unlabelled.
+
+    Also logs ``train_iou`` and ``validation_iou``, the intersection over union of class 1.
+    """
+
+    best_by = "validation_iou"
+
+    def add_metrics(self) -> None:
+        for split in ("train", "validation"):
+            self.metrics[f"{split}_iou"] = BinaryJaccardIndex(ignore_index=UNLABELLED)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        pretrained = self.network.backbone if isinstance(self.network, DeepLab) else self.network.encoder
+        assert isinstance(pretrained, nn.Module)
+        return self.tuned_gently(pretrained)
+
+    def step(self, split: str, output: Tensor, target: Tensor) -> Tensor:
+        loss = F.cross_entropy(output, target, ignore_index=UNLABELLED)
+        self.metrics[f"{split}_loss"].update(loss.detach(), len(output))
+        self.metrics[f"{split}_iou"].update(output.detach().argmax(dim=1), target)
         return loss

@@ -1,24 +1,30 @@
 """Colourizing: picture in, picture out, with the picture's own luminance."""
 
 import contextlib
+import itertools
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from colorize_run import colour, guided, image_file
+from colorize_run import __version__, colour, guided, image_file, moving
+from colorize_run.control import Control, has_colours
 from colorize_run.errors import ContractError, ModelFileError, OptionError
-from colorize_run.image_file import Picture
+from colorize_run.metadata import Metadata, Provenance
 from colorize_run.models import DEFAULT_COLORIZE_MODEL
+from colorize_run.picture import FORMATS, Picture
 from colorize_run.session import Model
+from colorize_run.space import SRGB, SpaceJoiner
 
 FloatArray = npt.NDArray[np.float32]
+T = TypeVar("T")
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 10.0
 _STRIP_PIXELS = 160_000  # fits the cache; smaller strips make threads wait for one another more than they work
@@ -28,18 +34,28 @@ _PARALLEL_FROM = 1 << 20  # pixels; below, starting threads costs more than it s
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the network says at its working size h x w: ``ab`` (2, h, w) CIELAB, ``rgb`` (3, h, w) 0..1 or None."""
+    """What the network says at its working size h x w: ``ab`` (2, h, w) CIELAB.
+
+    Of what not every model says, or None: ``rgb`` (3, h, w) 0..1; ``confidence`` (h, w) 0..1.
+    """
 
     ab: FloatArray
     rgb: FloatArray | None
+    confidence: FloatArray | None = None
 
 
 @dataclass
 class Result:
-    """One colourized file: seconds by stage, the share of pixels whose chroma had to give way, and notes."""
+    """One colourized file: seconds by stage, the share of pixels whose chroma had to give way, and notes.
+
+    ``gamut``: what they had to give way to; ``confidence``: a mode L image of the picture's size, white where the model is
+    sure, of the first frame; None where the model says nothing of it.
+    """
 
     seconds: dict[str, float] = field(default_factory=dict)
     moved_share: float = 0.0
+    gamut: str = "sRGB"
+    confidence: Image.Image | None = None
     notes: list[str] = field(default_factory=list)
 
     @contextlib.contextmanager
@@ -48,6 +64,15 @@ class Result:
         start = time.perf_counter()
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+    def timed(self, name: str, items: Iterator[T]) -> Iterator[T]:
+        """The same items; the time that each takes to come is added to stage ``name``."""
+        while True:
+            with self.stage(name):
+                item = next(items, None)
+            if item is None:
+                return
+            yield item
 
 
 class Colorizer:
@@ -75,44 +100,98 @@ class Colorizer:
             raise OptionError(f"A temperature of {temperature} is not possible: {MIN_TEMPERATURE} to {MAX_TEMPERATURE}.")
         self._settings = {} if temperature is None else {"temperature": np.array(temperature, np.float32)}
 
+    @property
+    def says_confidence(self) -> bool:
+        """Whether the model says how sure it is."""
+        return "confidence" in self.model.outputs
+
     def predict(self, image: Image.Image | FloatArray) -> Prediction:
         """Run the network on a picture: a Pillow image of mode L or RGB, or float32 (H, W) grey, sRGB-encoded, 0..1."""
         return self._run(self._planes(self._reduced(image)))
 
     def colorize(self, image: Image.Image) -> Image.Image:
-        """Colourize a Pillow image of any mode that has one meaning; returns RGB (RGBA where it has alpha).
+        """Colourize a Pillow image of any mode that has one meaning; returns RGB (RGBA where it has alpha), 8 bits.
 
         CIELAB lightness is that of ``image``; its colours, if any, are looked at only by a model whose input is
-        ``image``. Errors: ImageFileError for modes I and F.
+        ``image``. A colour profile in ``image.info`` holds for the result, too. Errors: ImageFileError for modes I and F.
         """
         picture = image_file.from_image(image)
-        self._colorize(picture, Result())
-        assert isinstance(picture.pixels, Image.Image)
-        if picture.alpha is None:
-            return picture.pixels.convert("RGB")
-        coloured = picture.pixels.convert("RGB").convert("RGBA")
-        coloured.putalpha(picture.alpha)
+        self._colorize(picture, Result(), 8, Control())
+        coloured = picture.in_bytes().convert("RGB")
+        if (alpha := picture.alpha_in_bytes()) is not None:
+            coloured = coloured.convert("RGBA")
+            coloured.putalpha(alpha)
+        if picture.profile is not None and not picture.convert_back:
+            coloured.info["icc_profile"] = picture.profile
         return coloured
 
     def colorize_file(
-        self, source: Path | BinaryIO, kind: str | None = None, *, raw: bool = False, max_pixels: int = image_file.MAX_PIXELS
-    ) -> tuple[bytes, Result]:
-        """Colourize a picture file; returns the new file's bytes, in format ``kind`` or the source's own.
+        self, source: Path | BinaryIO, kind: str | None = None, *, raw: bool = False,
+        max_pixels: int = image_file.MAX_PIXELS, keep_metadata: bool = True, control: Control | None = None,
+    ) -> tuple[bytes, Result]:  # fmt: skip
+        """Colourize a picture file, each of its frames; returns the new file's bytes, in format ``kind`` or the source's own.
 
-        ``raw`` gives the network's own picture at its working size instead.
+        ``raw`` gives the network's own picture at its working size instead. Unless ``keep_metadata``, the file says nothing
+        of the picture's origin, nor that its colours came from a model; colour profile and resolution stay. ``control``:
+        strength and place of the colours; what it leaves as it is comes back byte for byte where the format stays.
         Errors: ImageFileError, ModelFileError, DeviceError.
         """
-        result = Result()
-        with result.stage("decode"):
-            picture = image_file.read(source, max_pixels)
-        if raw:
-            self._raw(picture, result)
-        else:
-            self._colorize(picture, result)
-        with result.stage("encode"):
-            data = image_file.encode(picture, kind)
-        result.notes = picture.notes
+        control = control or Control()
+        result, said, left = Result(), list[list[str]](), list[bool]()
+        with image_file.opened(source, max_pixels) as file:
+            kind = kind or file.format
+            writer = file.writer(kind)
+            moves = FORMATS[file.format].moving
+            steady = moving.Steady() if moves else None
+            for picture in result.timed("decode", file.pictures(None if file.several_in(kind) else 1)):
+                # a film is judged by its first frame
+                left.append(left[0] if moves and left else not raw and self._leaves(picture, control))
+                if raw:
+                    self._raw(picture, result)
+                elif not left[-1]:
+                    self._colorize(picture, result, picture.depth if FORMATS[kind].deep else 8, control, steady)
+                picture.metadata = self._metadata(picture, keep=keep_metadata, sign=not left[-1])
+                with result.stage("encode"):
+                    writer.add(picture)
+                said.append(picture.notes)
+            with result.stage("encode"):
+                data = file.content() if all(left) and kind == file.format and keep_metadata else writer.finish()
+        result.notes = list(dict.fromkeys(itertools.chain.from_iterable(said)))  # some are said while encoding
         return data, result
+
+    def _leaves(self, picture: Picture, control: Control) -> bool:
+        """Whether a picture stays as it is, which its notes then say; a model that mends colours never leaves any."""
+        leaves = control.keep_colour and self.model.input == "grey" and has_colours(picture)
+        if leaves:
+            picture.notes.append("it has colours already and was left as it is; --force colours it anew")
+        return leaves
+
+    def _metadata(self, picture: Picture, *, keep: bool, sign: bool) -> Metadata:
+        if not keep:
+            return Metadata()
+        made_by = Provenance(self.contract.name, self.model.sha256, __version__)
+        return picture.metadata.signed(made_by) if sign else picture.metadata
+
+    def _seen(self, picture: Picture) -> tuple[npt.NDArray[Any], FloatArray]:
+        """The picture as the network shall see it, (h, w) or (h, w, 3), and (h, w) its `colour.perceived` luminance."""
+        if picture.space is None:
+            assert isinstance(picture.pixels, Image.Image)
+            small = self._reduced(picture.pixels)
+            return small, colour.perceived(small)
+        return picture.space.seen(self._reduced_deep(picture))
+
+    def _reduced_deep(self, picture: Picture) -> FloatArray:
+        """The same size of a picture that is no 8-bit sRGB: floats 0..1, encoded in its own space."""
+        if isinstance(picture.pixels, Image.Image):
+            return self._reduced(picture.pixels).astype(np.float32) / np.float32(255)
+        width, height = self.working_size.fit(*picture.size)
+        values: npt.NDArray[Any] = picture.pixels if picture.pixels.ndim == 3 else picture.pixels[..., None]
+        if values.shape[1] >= 12 * width and values.shape[0] >= 12 * height:  # as `colour.resize` does with bytes
+            quarter = values.shape[1] // 4, values.shape[0] // 4
+            values = cv2.resize(values[: 4 * quarter[1], : 4 * quarter[0]], quarter, interpolation=cv2.INTER_AREA)
+            values = values.reshape(quarter[1], quarter[0], -1)
+        planes = [np.asarray(colour.resize(Image.fromarray(plane), (width, height))) for plane in _floats(values)]
+        return planes[0] if len(planes) == 1 else np.stack(planes, axis=-1)
 
     def _reduced(self, image: Image.Image | FloatArray) -> npt.NDArray[Any]:
         """The picture at the size at which the network shall see it: (h, w) or (h, w, 3), bytes or floats."""
@@ -126,7 +205,8 @@ class Colorizer:
             return colour.to_grey(small, self.contract.grey_weights)[None]
         if small.ndim == 2:
             return np.repeat(colour.to_grey(small, ())[None], 3, axis=0)
-        return small.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
+        planes = small.transpose(2, 0, 1).astype(np.float32)
+        return planes / np.float32(255) if small.dtype == np.uint8 else planes
 
     def _run(self, planes: FloatArray) -> Prediction:
         h, w = planes.shape[1:]
@@ -135,35 +215,57 @@ class Colorizer:
         outputs = self.model.run({self.model.input: padded[None], **self._settings})
         if outputs["ab"].shape != (1, 2, *padded.shape[1:]) or not np.isfinite(outputs["ab"]).all():
             raise ModelFileError(f"{self.model.path} gave chroma that is no number, or of another size than its input.")
-        rgb = outputs.get("rgb")
-        return Prediction(outputs["ab"][0, :, :h, :w], None if rgb is None else rgb[0, :, :h, :w])
+        ab, rgb, confidence = (outputs.get(name) for name in ("ab", "rgb", "confidence"))
+        assert ab is not None
+        return Prediction(
+            ab[0, :, :h, :w],
+            None if rgb is None else rgb[0, :, :h, :w],
+            None if confidence is None else confidence[0, 0, :h, :w],
+        )
 
     def _raw(self, picture: Picture, result: Result) -> None:
         with result.stage("network"):
-            rgb = self.predict(picture.pixels).rgb
+            rgb = self._run(self._planes(self._seen(picture)[0])).rgb
         if rgb is None:
             raise ContractError(f"{self.model.path} makes no picture of its own, so --raw has nothing to show.")
         picture.pixels = Image.fromarray(np.rint(rgb.transpose(1, 2, 0) * 255).clip(0, 255).astype(np.uint8))
-        picture.convert_back, picture.profile = False, None
-        if picture.alpha is not None:
-            picture.alpha = colour.resize(picture.alpha, picture.pixels.size)
+        picture.convert_back, picture.profile, picture.space, picture.depth = False, None, None, 8
+        if (alpha := picture.alpha_in_bytes()) is not None:
+            picture.alpha = colour.resize(alpha, picture.pixels.size)
 
-    def _colorize(self, picture: Picture, result: Result) -> None:
-        """Replace the picture's pixels by coloured ones, of mode RGBX."""
+    def _colorize(
+        self, picture: Picture, result: Result, depth: int, control: Control, steady: moving.Steady | None = None
+    ) -> None:
+        """Replace the picture's pixels by coloured ones: of mode RGBX, or 16 bits where ``depth`` says so."""
         width, height = picture.size
         threads = self.model.threads if width * height >= _PARALLEL_FROM else 1
         with ThreadPoolExecutor(threads) as pool:
             copying = pool.submit(_to_array, picture.pixels)  # meanwhile, the network looks at the picture
             with result.stage("resize"):
-                small = self._reduced(picture.pixels)
+                small, luminance = self._seen(picture)
             with result.stage("network"):
-                ab = self._run(self._planes(small)).ab
+                prediction = self._run(self._planes(small))
+                ab = prediction.ab
+            if prediction.confidence is not None and result.confidence is None:
+                sure = np.rint(np.clip(prediction.confidence, 0, 1) * 255).astype(np.uint8)
+                result.confidence = colour.resize(Image.fromarray(sure), (width, height))
+            if steady is not None:
+                ab = steady.settle(luminance, ab)
+            if control.saturation != 1:
+                ab = ab * np.float32(control.saturation)
             with result.stage("join"):
                 radius = max(1, round(guided.RADIUS * min(small.shape[:2])))
-                chroma = guided.slopes_and_offsets(colour.perceived(small), ab, radius)
-                picture.pixels = copying.result()  # a large picture's Pillow image goes before its result comes
-                picture.pixels, moved = _join(picture.pixels, chroma, pool, threads)
-        result.moved_share = moved / (width * height)
+                chroma = guided.slopes_and_offsets(luminance, ab, radius)
+                source = copying.result()
+                picture.pixels = source  # a large picture's Pillow image goes before its result comes
+                if picture.space is None and not control.mixes:
+                    picture.pixels, moved = _join(source, chroma, pool, threads)
+                else:
+                    joiner = SpaceJoiner(picture.space or SRGB, depth)
+                    weights = control.weights((width, height))
+                    picture.pixels, moved = _join_in_space(source, chroma, joiner, weights, pool, threads)
+        result.gamut = "sRGB" if picture.space in (None, SRGB) else "its colour space"
+        result.moved_share = max(result.moved_share, moved / (width * height))
 
 
 def _join(source: npt.NDArray[Any], planes: FloatArray, pool: ThreadPoolExecutor, threads: int) -> tuple[Image.Image, int]:
@@ -193,6 +295,41 @@ def _join(source: npt.NDArray[Any], planes: FloatArray, pool: ThreadPoolExecutor
     return Image.frombuffer("RGBX", (width, height), target, "raw", "RGBX", 0, 1), moved
 
 
+def _join_in_space(
+    source: npt.NDArray[Any],
+    planes: FloatArray,
+    joiner: SpaceJoiner,
+    weights: FloatArray | float,
+    pool: ThreadPoolExecutor,
+    threads: int,
+) -> tuple[Image.Image | npt.NDArray[np.uint16], int]:
+    """The same for a picture that is no 8-bit sRGB, or stays partly as it is: an RGBX image, or (H, W, 3) uint16."""
+    height, width = source.shape[:2]
+    target = np.empty((height, width, 4), np.uint8) if joiner.depth == 8 else np.empty((height, width, 3), np.uint16)
+    chroma = ChromaRows(planes, width, height)
+    tiles = _tiles(width, height)
+
+    def share(first: int) -> int:
+        moved = 0
+        for top, bottom, left, right in tiles[first::threads]:
+            shape = len(planes), bottom - top, right - left
+            tile = chroma.between(top, bottom, left, right, out=np.empty(shape, np.float32))
+            weight = weights if isinstance(weights, float) else weights[top:bottom, left:right]
+            moved += joiner.join(source[top:bottom, left:right], tile, target[top:bottom, left:right], weight)
+        return moved
+
+    moved = sum(pool.map(share, range(threads)))
+    if joiner.depth == 16:
+        return target.view(np.uint16), moved
+    return Image.frombuffer("RGBX", (width, height), target, "raw", "RGBX", 0, 1), moved
+
+
+def _floats(values: npt.NDArray[Any]) -> Iterator[FloatArray]:
+    """Each channel of (H, W, channels) as (H, W) floats 0..1."""
+    for channel in range(values.shape[2]):
+        yield values[..., channel].astype(np.float32) / np.float32(65535)
+
+
 def _tiles(width: int, height: int) -> list[tuple[int, int, int, int]]:
     """(top, bottom, left, right) of strips of at most _STRIP_PIXELS pixels; very wide rows are cut, too."""
     columns = min(width, _STRIP_PIXELS)
@@ -204,7 +341,7 @@ def _tiles(width: int, height: int) -> list[tuple[int, int, int, int]]:
     ]
 
 
-def _to_array(image: Image.Image | FloatArray) -> npt.NDArray[Any]:
+def _to_array(image: Image.Image | npt.NDArray[Any]) -> npt.NDArray[Any]:
     """The pixels of a mode L or RGB image, (H, W) or (H, W, 3); by strips three times as fast as ``np.asarray``."""
     if not isinstance(image, Image.Image):
         return image

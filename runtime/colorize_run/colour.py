@@ -91,6 +91,16 @@ def perceived(pixels: Pixels) -> FloatArray:
     return _f(luminance(pixels))
 
 
+def perceived_of_linear(y: FloatArray) -> FloatArray:
+    """CIELAB's f(Y), 0.138..1, of relative luminance, 0..1; any shape."""
+    return _f(y)
+
+
+def linear_of_perceived(u: FloatArray) -> FloatArray:
+    """Inverse of `perceived_of_linear`, also for X and Z; any shape."""
+    return _f_inverse(u)
+
+
 def to_grey(rgb: Pixels, weights: Sequence[float]) -> FloatArray:
     """Weighted mean of sRGB-encoded R, G, B: (H, W, 3) or grey (H, W), bytes or 0..1 -> (H, W) float32, 0..1."""
     scaled = rgb.astype(np.float32)

@@ -1,58 +1,32 @@
-"""Reading and writing picture files: orientation, colour profile, alpha, metadata, limits; atomic writes."""
+"""Reading and writing picture files: every frame, whatever their kind, within limits; atomic writes."""
 
 import contextlib
 import errno
-import io
 import os
 import secrets
 import stat
+import struct
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-import numpy as np
-import numpy.typing as npt
-from PIL import ExifTags, Image, ImageCms, ImageOps, JpegImagePlugin, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from colorize_run import moving
+from colorize_run.decoding import picture_of
+from colorize_run.encoding import Writer as Writer
+from colorize_run.encoding import encode as encode
 from colorize_run.errors import ImageFileError, InputMissingError, OutputError
+from colorize_run.native import captured_output
+from colorize_run.picture import FORMATS
+from colorize_run.picture import READABLE as READABLE
+from colorize_run.picture import SUFFIXES as SUFFIXES
+from colorize_run.picture import Picture as Picture
 
-READABLE = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")  # of Pillow's 43 formats, those that photographs come in
 MAX_PIXELS = 125_000_000
-SUFFIXES = {
-    ".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG", ".png": "PNG", ".webp": "WEBP",
-    ".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP", ".dib": "BMP",
-}  # fmt: skip
-_HOLDS_ALPHA = ("PNG", "WEBP", "TIFF")
-_MAX_JPEG_EXIF = 65_533 - len(b"Exif\0\0")
-_HOLDS_PROFILE = ("JPEG", "PNG", "WEBP", "TIFF")
-
-
-@dataclass
-class Picture:
-    """A decoded picture, upright, and what its file said besides.
-
-    ``pixels``: a Pillow image of mode L, RGB or RGBX, in sRGB, or for 16-bit grey files float32 (H, W), 0..1, sRGB-encoded.
-    ``alpha``: mode L, or None. ``profile``: the ICC profile to write back, into whose space ``pixels`` are converted
-    on writing when ``convert_back``. ``notes``: what could not be carried over, for the person to read.
-    """
-
-    pixels: Image.Image | npt.NDArray[np.float32]
-    format: str
-    alpha: Image.Image | None = None
-    profile: bytes | None = None
-    convert_back: bool = False
-    exif: bytes | None = None
-    save_options: dict[str, Any] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(width, height) in pixels."""
-        if isinstance(self.pixels, Image.Image):
-            return self.pixels.size
-        return self.pixels.shape[1], self.pixels.shape[0]
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 
 
 def shown(path: Path | str) -> str:
@@ -92,282 +66,197 @@ def _check_kind(status: os.stat_result) -> None:
         raise ImageFileError("is empty (0 bytes).")
 
 
-def read(source: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> Picture:
-    """Decode a picture file of one of READABLE, whole.
+@contextlib.contextmanager
+def opened(source: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> Iterator["PictureFile"]:
+    """Open a picture file of one of READABLE, to be decoded frame by frame.
 
     Errors: InputMissingError, ImageFileError; their messages leave the file's name to the caller.
     """
     with _opened(source) as file:
-        try:
-            with Image.open(file, formats=READABLE) as image:
-                width, height = image.size
-                if width * height > max_pixels:
-                    raise ImageFileError(
-                        f"has {width} x {height} = {width * height / 1e6:.0f} megapixels, more than the limit of"
-                        f" {max_pixels / 1e6:.0f}; --max-pixels raises it."
-                    )
-                deep = any(";16" in str(tile[3]) for tile in image.tile)  # loading forgets it
-                image.load()
-                picture = _picture(image)
-            if deep:
-                picture.notes.append("its 16 bits per channel were rounded to 8")
-            if picture.format == "WEBP":  # Pillow does not tell how a WebP file was compressed
-                file.seek(0)
-                picture.save_options["lossless"] = b"VP8L" in file.read(64)
-            return picture
-        except ImageFileError:
-            raise
-        except Image.DecompressionBombError as error:  # the host process's own limit, which is not ours to lift
-            raise ImageFileError("has more pixels than Pillow's MAX_IMAGE_PIXELS allows in this process.") from error
-        except UnidentifiedImageError as error:
-            raise ImageFileError(f"is no picture in a known format ({', '.join(READABLE)}).") from error
-        except MemoryError as error:
-            raise ImageFileError("needs more memory than there is.") from error
-        except Exception as error:  # decoders raise nearly anything on damaged files
-            reason = " ".join((str(error) or type(error).__name__).split())
-            raise ImageFileError(f"is damaged or incomplete: {reason[:200]}.") from error
+        with _damage_told():
+            picture_file = PictureFile(file, _image_of(file), max_pixels)
+        yield picture_file
+
+
+def read(source: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Decode a picture file of one of READABLE, the first frame of several.
+
+    Errors: InputMissingError, ImageFileError; their messages leave the file's name to the caller.
+    """
+    with opened(source, max_pixels) as file:
+        return next(file.pictures(1))
 
 
 def from_image(image: Image.Image) -> Picture:
-    """A copy of a Pillow image as `read` would have decoded it. Errors: ImageFileError for modes I and F, and no pixels."""
+    """A Pillow image as `read` would have decoded it. Errors: ImageFileError for modes I and F, and no pixels."""
     if 0 in image.size:
         raise ImageFileError("has no pixels.")
-    return _picture(image.copy())
+    image.load()
+    return picture_of(image)
 
 
-def _picture(image: Image.Image) -> Picture:
-    """Everything that is kept of a loaded file."""
-    kind = "JPEG" if image.format == "MPO" else image.format or "PNG"
-    notes = []
-    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
-        notes.append(f"only the first of {image.n_frames} frames was taken")  # type: ignore[attr-defined]
-    save_options = _save_options(image, kind)
-    profile = image.info.get("icc_profile")
-    exif = None
-    try:
-        if _turn_upright(image):
-            # Kept tables round luminance to where it already is, but only while the 8x8 blocks stay in place: on a
-            # turned picture they would cost more than 1 of L*.
-            save_options.pop("qtables", None)
-        exif = _exif(image)
-    except Exception:  # every camera writes EXIF in its own way; a picture is worth more than its tags
-        notes.append("its EXIF is damaged and was left out")
-        image.info.pop("exif", None)
-    alpha, colours = _split_alpha(image)
-    picture = Picture(colours, kind, alpha, profile, False, exif, save_options, notes)
-    if isinstance(colours, Image.Image):
-        _to_srgb(picture)
-    elif profile is not None:
-        _deep_grey_to_srgb(picture)
-    if not isinstance(colours, Image.Image) and "transparency" in image.info:
-        notes.append("its transparent grey was made opaque")
-    return picture
+class PictureFile:
+    """An open picture file. ``format``: one of READABLE; ``count`` of frames; ``plays``, ``still_first``: see `Writer`."""
+
+    def __init__(self, file: BinaryIO, image: Image.Image, max_pixels: int) -> None:
+        self._file, self._image, self._max_pixels = file, image, max_pixels
+        self.format = "JPEG" if image.format == "MPO" else str(image.format)
+        with _damage_told():
+            self._check_size()
+            several = FORMATS[self.format].moving or FORMATS[self.format].pages
+            self.count = int(getattr(image, "n_frames", 1)) if several else 1
+        self._further = image.format == "MPO" and getattr(image, "n_frames", 1) > 1
+        self._check_length()
+        self.plays = moving.plays_of(image)
+        self.still_first = bool(image.info.get("default_image"))
+        self._check_frames()
+
+    def _check_size(self) -> None:
+        width, height = self._image.size
+        if width * height > self._max_pixels:
+            raise ImageFileError(
+                f"has {width} x {height} = {width * height / 1e6:.0f} megapixels, more than the limit of"
+                f" {self._max_pixels / 1e6:.0f}; --max-pixels raises it."
+            )
+
+    def _check_length(self) -> None:
+        """libjpeg paints grey what is missing. No Huffman code is shorter than a bit, no block of 8 x 8 has less than one."""
+        width, height = self._image.size
+        length = self._file.seek(0, os.SEEK_END)
+        if self.format == "JPEG" and 512 * length < width * height:
+            raise ImageFileError(f"is damaged or incomplete: {length} bytes cannot hold {width} x {height} pixels.")
+
+    def _check_frames(self) -> None:
+        """Frames of a moving picture are kept until all are there; pages are not."""
+        width, height = self._image.size
+        if FORMATS[self.format].moving and width * height * self.count > self._max_pixels:
+            raise ImageFileError(
+                f"has {self.count} frames of {width} x {height}, together {width * height * self.count / 1e6:.0f} megapixels,"
+                f" more than the limit of {self._max_pixels / 1e6:.0f}; --max-pixels raises it."
+            )
+
+    def content(self) -> bytes:
+        """The file as it is."""
+        self._file.seek(0)
+        return self._file.read()
+
+    def several_in(self, kind: str) -> bool:
+        """Whether all frames can be written in a format: moving pictures as such or as pages, pages as pages."""
+        target = FORMATS.get(kind)
+        return self.count > 1 and target is not None and (target.pages or (target.moving and FORMATS[self.format].moving))
+
+    def writer(self, kind: str) -> Writer:
+        """What `pictures` are to be written with."""
+        return Writer(kind, pages=self.several_in(kind) and kind == "TIFF", plays=self.plays, still_first=self.still_first)
+
+    def _again(self, number: int) -> Image.Image:
+        """The file opened anew at one of its frames, while the other has been loaded."""
+        image = _image_of(self._file)
+        image.seek(number)
+        return image
+
+    def pictures(self, most: int | None = None) -> Iterator[Picture]:
+        """All pictures in turn, or the first few, which then say so. Each must be done with before the next is asked for.
+
+        Errors: ImageFileError.
+        """
+        for number in range(min(self.count, most or self.count)):
+            with _damage_told(), _heard(self.format):
+                if self.count > 1:
+                    self._image.seek(number)
+                    self._check_size()
+                picture = picture_of(self._image, partial(self._again, number))
+                if self.count == 1:  # the pixels are the picture's alone, and go when it is done with them
+                    self._image = Image.new("L", (1, 1))
+                if self.format == "WEBP":  # Pillow does not tell how a WebP file was compressed
+                    picture.save_options["lossless"] = _is_lossless_webp(self._file)
+            if self._further:
+                picture.notes.append("the further pictures beside it (depth, gain map) were left out")
+            if most and most < self.count:
+                picture.notes.append(f"only the first of {self.count} frames was taken")
+            yield picture
 
 
-def _turn_upright(image: Image.Image) -> bool:
-    """Apply the EXIF orientation in place; whether there was anything to turn."""
-    turned = bool(image.getexif().get(ExifTags.Base.Orientation, 1) != 1)
-    ImageOps.exif_transpose(image, in_place=True)
-    return turned
-
-
-def _split_alpha(image: Image.Image) -> tuple[Image.Image | None, Image.Image | npt.NDArray[np.float32]]:
-    """Alpha (L or None), and colours as a mode that `Picture.pixels` knows, CMYK and LAB left for the profile."""
-    mode = image.mode
-    if mode.startswith("I;16"):
-        return None, _deep_grey(image)
-    if mode in ("I", "F"):
-        raise ImageFileError(
-            f"has 32-bit pixels (Pillow's mode {mode}), whose white is not defined; convert it to 8 or 16 bits."
-        )
-    if mode == "PA" or (mode in ("P", "L", "RGB", "1") and "transparency" in image.info):
-        image = image.convert("LA" if mode in ("L", "1") else "RGBA")
-    elif mode in ("La", "RGBa"):
-        image = image.convert("LA" if mode == "La" else "RGBA")
-    if image.mode in ("LA", "RGBA"):
-        return image.getchannel("A"), image.convert(image.mode[:-1])
-    if image.mode == "1":
-        return None, image.convert("L")
-    if image.mode in ("L", "RGB", "CMYK", "LAB"):
-        return None, image
-    return None, image.convert("RGB")
-
-
-def _deep_grey(image: Image.Image) -> npt.NDArray[np.float32]:
-    """A 16-bit grey image as (H, W) floats, 0..1; TIFF may keep fewer bits in them, or white as zero."""
-    tags = getattr(image, "tag_v2", {})
-    bits = tags.get(ExifTags.Base.BitsPerSample, (16,))[0]
-    values = np.asarray(image).astype(np.float32) / np.float32(2**bits - 1)
-    white_is_zero = tags.get(ExifTags.Base.PhotometricInterpretation) == 0
-    return 1 - values if white_is_zero else values
-
-
-def _to_srgb(picture: Picture) -> None:
-    """Convert the pixels to sRGB by the embedded profile; RGB profiles are converted back on writing."""
-    image = picture.pixels
-    assert isinstance(image, Image.Image)
-    if picture.profile is None:
-        if image.mode not in ("L", "RGB"):
-            lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
-            picture.pixels = _convert(image, lab, _srgb()) if image.mode == "LAB" else image.convert("RGB")
+@contextlib.contextmanager
+def _heard(kind: str) -> Iterator[None]:
+    """What libtiff prints as part of the error that Pillow raises without it."""
+    if kind != "TIFF":
+        yield
         return
+    failure = None
+    with captured_output() as lines:
+        try:
+            yield
+        except OSError as error:
+            failure = error
+    if failure is not None:
+        raise OSError(f"{failure} ({lines[-1].strip()})" if lines else str(failure)) from failure
+
+
+@contextlib.contextmanager
+def _damage_told() -> Iterator[None]:
+    """Whatever decoders raise, as one sentence."""
     try:
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(picture.profile))
-        if image.mode == "RGB" and _is_srgb(profile):
-            return
-        picture.pixels = _convert(image, profile, _srgb())
-        picture.convert_back = image.mode == "RGB"
-        if not picture.convert_back:  # a grey or CMYK profile cannot describe the RGB that is written
-            picture.profile = _srgb().tobytes()
-    except (ImageCms.PyCMSError, OSError, ValueError) as error:
-        _without_profile(picture, error)
-        if image.mode not in ("L", "RGB"):
-            picture.pixels = image.convert("RGB")
+        yield
+    except ImageFileError:
+        raise
+    except Image.DecompressionBombError as error:  # the host process's own limit, which is not ours to lift
+        raise ImageFileError("has more pixels than Pillow's MAX_IMAGE_PIXELS allows in this process.") from error
+    except MemoryError as error:
+        raise ImageFileError("needs more memory than there is.") from error
+    except Exception as error:  # decoders raise nearly anything on damaged files
+        reason = " ".join((str(error) or type(error).__name__).split())
+        raise ImageFileError(f"is damaged or incomplete: {reason[:200].rstrip('.')}.") from error
 
 
-def _deep_grey_to_srgb(picture: Picture) -> None:
-    """The same for 16-bit grey, which the colour engine does not take: by the profile's tone curve."""
-    assert picture.profile is not None
-    assert not isinstance(picture.pixels, Image.Image)
-    ramp = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
+# How files of each kind begin, to say more of one that Pillow does not know.
+_MAGIC = {
+    b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"RIFF": "WEBP", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"BM": "BMP",
+    b"GIF8": "GIF", b"ftypavif": "AVIF", b"ftypavis": "AVIF", b"ftyp": "HEIC",
+}  # fmt: skip
+
+
+def _image_of(file: BinaryIO) -> Image.Image:
+    """Open, but not decode. Errors: ImageFileError for what is no picture of READABLE, and for HEIC without its extra."""
+    file.seek(0)
+    start = file.read(32)
+    file.seek(0)
+    formats = [kind for kind in READABLE if kind != "HEIF"]
+    if start[4:8] == b"ftyp" and start[8:12] in _HEIF_BRANDS and b"avif" not in start:
+        _know_heif()
+        formats = ["HEIF"]
     try:
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(picture.profile))
-        curve = np.asarray(_convert(ramp, profile, _srgb()))[0, :, 1]
-    except (ImageCms.PyCMSError, OSError, ValueError) as error:
-        _without_profile(picture, error)
-        return
-    picture.pixels = np.interp(picture.pixels, np.arange(256) / 255, curve / 255).astype(np.float32)
-    picture.profile = _srgb().tobytes()
+        return Image.open(file, formats=formats)
+    except UnidentifiedImageError as error:
+        kind = next((kind for magic, kind in _MAGIC.items() if magic in (start[: len(magic)], start[4 : 4 + len(magic)])), None)
+        if kind == "TIFF":
+            raise ImageFileError(
+                "is a TIFF file that is damaged, or of a layout that is not known: save it as grey or RGB, 8 or 16 bits."
+            ) from error
+        if kind:
+            raise ImageFileError(f"begins as {kind} files do, but is damaged or incomplete.") from error
+        raise ImageFileError(f"is no picture in a known format ({', '.join(READABLE)}).") from error
 
 
-def _without_profile(picture: Picture, error: Exception) -> None:
-    picture.notes.append(f"its colour profile could not be used and was taken for sRGB ({error})")
-    picture.profile = None
-
-
-def _is_srgb(profile: ImageCms.ImageCmsProfile) -> bool:
-    """Whether a profile changes no colour by more than a level on the way to sRGB; names are not to be trusted."""
-    steps = np.arange(0, 256, 51, dtype=np.uint8)
-    colours = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(1, -1, 3)
-    converted = np.asarray(_convert(Image.fromarray(colours), profile, _srgb()))
-    return int(np.abs(converted.astype(np.int16) - colours).max()) <= 1
-
-
-def _convert(image: Image.Image, source: ImageCms.ImageCmsProfile, target: ImageCms.ImageCmsProfile) -> Image.Image:
-    """From one profile's space to RGB in another's; black stays where it is."""
-    intent = ImageCms.Intent.RELATIVE_COLORIMETRIC
-    converted = ImageCms.profileToProfile(image, source, target, renderingIntent=intent, outputMode="RGB")
-    assert converted is not None  # only an in-place conversion returns nothing
-    return converted
-
-
-def _srgb() -> ImageCms.ImageCmsProfile:
-    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
-
-
-# In a TIFF file EXIF's first directory is the picture's own, whose layout must not be copied into another file.
-_TIFF_DESCRIPTION = (
-    ExifTags.Base.ImageDescription,
-    ExifTags.Base.Make,
-    ExifTags.Base.Model,
-    ExifTags.Base.Software,
-    ExifTags.Base.DateTime,
-    ExifTags.Base.Artist,
-    ExifTags.Base.HostComputer,
-    ExifTags.Base.Copyright,
-)
-
-
-def _exif(image: Image.Image) -> bytes | None:
-    """EXIF of an upright picture: orientation reset, without the thumbnail, which would show the picture of before."""
-    found = image.getexif()
-    kept = Image.Exif()
-    for tag, value in found.items():
-        if image.format != "TIFF" or tag in _TIFF_DESCRIPTION:
-            kept[tag] = value
-    kept.pop(ExifTags.Base.Orientation, None)
-    for directory in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
-        kept.pop(directory, None)
-        if values := found.get_ifd(directory):
-            kept.get_ifd(directory).update(values)
-    return kept.tobytes() if len(kept) or kept._ifds else None
-
-
-def _save_options(image: Image.Image, kind: str) -> dict[str, Any]:
-    """How the file was compressed, as far as its format lets us do it the same way again."""
-    options: dict[str, Any] = {}
-    if dpi := image.info.get("dpi"):
-        options["dpi"] = dpi
-    if kind == "JPEG":
-        tables = getattr(image, "quantization", None)
-        if tables:
-            options["qtables"] = list(tables.values())
-            sampling = JpegImagePlugin.get_sampling(image)
-            options["subsampling"] = sampling if sampling >= 0 else "4:2:0"
-        options["progressive"] = bool(image.info.get("progressive"))
-    elif kind == "TIFF":
-        compression = image.info.get("compression", "raw")
-        # fax codes hold 1-bit pixels alone, and JPEG in TIFF would lose once more
-        options["compression"] = compression if compression in ("raw", "tiff_lzw", "packbits", "zstd") else "tiff_adobe_deflate"
-    return options
-
-
-_DEFAULTS: dict[str, dict[str, Any]] = {
-    "JPEG": {"quality": 95, "subsampling": "4:4:4"},
-    "PNG": {},
-    "WEBP": {"quality": 95, "method": 4},
-    "TIFF": {"compression": "tiff_adobe_deflate"},
-    "BMP": {},
-}
-
-
-def encode(picture: Picture, kind: str | None = None) -> bytes:
-    """The picture's bytes in its own format, or in another one of READABLE.
-
-    Errors: ImageFileError when the format cannot hold the alpha channel or the picture's size.
-    """
-    kind = kind or picture.format
-    if kind not in READABLE:
-        raise ImageFileError(f"cannot be written as {kind}; known formats: {', '.join(READABLE)}.")
-    image = _as_the_file_holds_it(picture, kind)
-    options = _encoder_options(picture, kind)
-    buffer = io.BytesIO()
+def _know_heif() -> None:
+    """Teach Pillow HEIF; ImageFileError names the extra that is missing."""
     try:
-        image.save(buffer, kind, **options)
-    except (OSError, ValueError, OverflowError) as error:
-        raise ImageFileError(f"cannot be written as {kind}: {error}.") from error
-    return buffer.getvalue()
+        import pillow_heif
+    except ImportError as error:
+        raise ImageFileError("is a HEIC picture, which needs an extra: pip install 'colorize-run[heif]'.") from error
+    pillow_heif.register_heif_opener()
 
 
-def _as_the_file_holds_it(picture: Picture, kind: str) -> Image.Image:
-    """Pixels in the file's own colour space, with their alpha."""
-    image = picture.pixels
-    assert isinstance(image, Image.Image)
-    if picture.convert_back and picture.profile and kind in _HOLDS_PROFILE:
-        image = _convert(image.convert("RGB"), _srgb(), ImageCms.ImageCmsProfile(io.BytesIO(picture.profile)))
-    if picture.alpha is not None:
-        if kind not in _HOLDS_ALPHA:
-            raise ImageFileError(f"has transparency, which {kind} cannot hold; write PNG, WebP or TIFF.")
-        image = image.convert("RGB").convert("RGBA")  # from RGBX straight, the fourth byte would become alpha
-        image.putalpha(picture.alpha)
-    return image.convert("RGB") if image.mode == "RGBX" and kind != "JPEG" else image
-
-
-def _encoder_options(picture: Picture, kind: str) -> dict[str, Any]:
-    options = dict(_DEFAULTS[kind])
-    if kind == picture.format:
-        if "qtables" in picture.save_options:
-            options.pop("quality", None)
-        options |= picture.save_options
-    elif "dpi" in picture.save_options:
-        options["dpi"] = picture.save_options["dpi"]
-    if picture.profile and kind in _HOLDS_PROFILE:
-        options["icc_profile"] = picture.profile
-    if picture.exif and kind == "JPEG" and len(picture.exif) > _MAX_JPEG_EXIF:
-        picture.notes.append("its EXIF is larger than JPEG can hold and was left out")
-    elif picture.exif:
-        options["exif"] = picture.exif
-    return options
+def _is_lossless_webp(file: BinaryIO) -> bool:
+    """Whether the first picture's chunk says so; chunks are walked, as profiles may come before it."""
+    file.seek(12)
+    while len(head := file.read(8)) == 8:
+        name, size = head[:4], struct.unpack("<I", head[4:])[0]
+        if name in (b"VP8 ", b"VP8L"):
+            return bool(name == b"VP8L")
+        # a frame of a moving picture: 16 bytes, then chunks of its own
+        file.seek(16 if name == b"ANMF" else size + size % 2, os.SEEK_CUR)
+    return False
 
 
 def write_atomically(data: bytes, target: Path, *, overwrite: bool) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from colorize_run.contract import Contract
 
 DEFAULT_COLORIZE_MODEL = "photo"
+DEFAULT_SEGMENT_MODEL = "flowers"
 
 _FOLDERS = (Path(__file__).parent / "models", Path(__file__).parents[2] / "artifacts")
 
@@ -77,6 +78,8 @@ def _score(metrics: Mapping[str, float]) -> str:
     figures = {name.removeprefix("validation_"): value for name, value in metrics.items()}
     if "accuracy" in figures:
         return f"accuracy {figures['accuracy']:.1%}"
+    if "iou" in figures:
+        return f"IoU {figures['iou']:.1%}"
     if "error_reduction" in figures:
         return f"a*b* error {figures['error_reduction']:.1%} below grey"
     if "mse" in figures:

@@ -2,13 +2,9 @@
 
 import contextlib
 import hashlib
-import io
 import math
 import os
 import re
-import sys
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +15,7 @@ import onnxruntime as ort
 from colorize_run.contract import CONTRACT_KEY, GOLDEN_KEY, INPUTS, TASKS, Arrays, Contract, GoldenCase, unpack_golden
 from colorize_run.errors import ColorizeRunError, ContractError, DeviceError, ModelFileError
 from colorize_run.models import find_model
+from colorize_run.native import captured_output
 
 DEVICES = ("auto", "cpu", "cuda")
 _CUDA = "CUDAExecutionProvider"
@@ -49,34 +46,6 @@ class Device:
 
     name: str
     reason: str
-
-
-@contextlib.contextmanager
-def _captured_output() -> Iterator[list[str]]:
-    """Collect what native code writes to file descriptors 1 and 2, and Python to stdout, meanwhile.
-
-    onnxruntime reports a provider that does not load only there; stdout may be carrying a picture.
-    """
-    lines: list[str] = []
-    for stream in filter(None, (sys.stdout, sys.stderr)):
-        stream.flush()
-    with tempfile.TemporaryFile() as file:
-        saved = {}
-        for fd in (1, 2):
-            with contextlib.suppress(OSError):  # closed by the caller
-                saved[fd] = os.dup(fd)
-        python_output = io.StringIO()
-        try:
-            for fd in saved:
-                os.dup2(file.fileno(), fd)
-            with contextlib.redirect_stdout(python_output):
-                yield lines
-        finally:
-            for fd, copy in saved.items():
-                os.dup2(copy, fd)
-                os.close(copy)
-            file.seek(0)
-            lines += (file.read().decode(errors="replace") + python_output.getvalue()).splitlines()
 
 
 @dataclass(frozen=True)
@@ -125,7 +94,7 @@ def _open_cuda(model: bytes, threads: int) -> ort.InferenceSession | NoCuda:
     if _CUDA not in ort.get_available_providers():
         return _cpu_build()
     session, failure = None, ""
-    with _captured_output() as lines:
+    with captured_output() as lines:
         ort.preload_dlls()
         try:
             session = ort.InferenceSession(

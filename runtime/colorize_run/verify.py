@@ -9,6 +9,7 @@ from colorize_run.contract import Arrays
 from colorize_run.session import Model
 
 DISCRETE_OUTPUTS = ("rgb",)  # chosen by argmax: pixels are equal or flipped, never a little off
+CHOSEN_OUTPUTS = (*DISCRETE_OUTPUTS, "probabilities")  # of which the largest is taken: pixels may flip
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class Difference:
     """How far one output is from its reference.
 
     ``error``: largest absolute difference as a share of the reference's range; for a discrete output 0.
-    ``flips``: for a discrete output, the share of pixels that differ; otherwise 0.
+    ``flips``: for a discrete output, the share of pixels that differ, for probabilities, of those whose most probable
+    class does; otherwise 0.
     """
 
     error: float
@@ -34,7 +36,8 @@ def compare(name: str, actual: npt.NDArray[np.float32], reference: npt.NDArray[n
         differs = (np.abs(actual - reference) > 1e-4).any(axis=1)
         return Difference(0.0, float(differs.mean()))
     error = float(np.abs(actual.astype(np.float64) - reference).max(initial=0.0))
-    return Difference(error / span if span > 0 else error, 0.0)
+    flips = float((actual.argmax(axis=1) != reference.argmax(axis=1)).mean()) if name in CHOSEN_OUTPUTS else 0.0
+    return Difference(error / span if span > 0 else error, flips)
 
 
 def spans(outputs: list[Arrays]) -> dict[str, float]:

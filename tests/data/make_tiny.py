@@ -1,16 +1,22 @@
 """Makes ``tiny.pt`` and ``tiny.onnx``: a UNet with random weights and a vivid palette, for tests of everything around it.
 
+Also ``tiny-segment.onnx``, which finds what is red and what is blue, coarsely, as a real network of stride 8 would.
+
 Run from the repository's root: ``PYTHONPATH=. python tests/data/make_tiny.py``.
 """
 
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
-from colorize_run.contract import WorkingSize
+import torch.nn.functional as F
+from colorize_run.contract import CONTRACT_KEY, GOLDEN_KEY, Contract, WorkingSize, pack_golden
+from torch import nn
 
+from export.signatures import Segmenter
 from export.specifications import Specification
-from export.to_onnx import export
+from export.to_onnx import export, golden_cases, to_model_proto
 from training.checkpoint import Checkpoint, load
 from training.networks import build
 
@@ -28,3 +34,31 @@ colours = np.array(COLOURS, np.float32)
 tiny = Checkpoint("tiny", "unet", arguments, network.state_dict(), colours, {"name": "random"}, {}, "nothing")
 tiny.save(folder / "tiny.pt")
 export(load(folder / "tiny.pt"), Specification("tiny", "unet", WorkingSize(32, 4, 8, 256), temperature=0.5), folder)
+
+
+class RedAndBlue(nn.Module):
+    """Logits over background, red and blue of each 8 x 8 pixels, enlarged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(3, 3, 1)
+        self.mix.weight.data = torch.tensor([[0.0, 0, 0], [30, -15, -15], [-15, -15, 30]])[:, :, None, None]
+        self.mix.bias.data = torch.tensor([6.0, 0, 0])
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        height, width = image.shape[2], image.shape[3]
+        cells = F.avg_pool2d(F.pad(image, (0, -width % 8, 0, -height % 8), mode="replicate"), 8)
+        enlarged = F.interpolate(self.mix(cells), scale_factor=8.0, mode="bilinear", align_corners=False)
+        return enlarged[:, :, :height, :width]
+
+
+module = Segmenter(RedAndBlue()).eval()
+model = to_model_proto(module, "tiny-segment", "image")
+contract = Contract(
+    task="segment", name="tiny-segment", network="RedAndBlue", resize="pillow-bilinear",
+    working_size=WorkingSize(64, 1, 8, 512),
+    classes=("background", "red", "blue"), class_colours=((0, 0, 0), (128, 0, 0), (0, 0, 128)), licence="MIT",
+)  # fmt: skip
+golden = pack_golden(golden_cases(module, "image"))
+onnx.helper.set_model_props(model, {CONTRACT_KEY: contract.to_json(), GOLDEN_KEY: golden})
+onnx.save(model, folder / "tiny-segment.onnx")

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from colorize_run import Colorizer
 from colorize_run.colour import lightness, srgb_to_lab
 from colorize_run.contract import WorkingSize
+from colorize_run.segment import Segmenter
 from colorize_run.session import Model
 from colorize_run.verify import verify
 from hypothesis import given, settings
@@ -23,14 +24,16 @@ from PIL import Image
 
 from export.__main__ import main
 from export.errors import ExportError, ParityError
-from export.parity import CEILING, FLIPS, TOLERANCE, Finding
+from export.parity import CEILING, FLIPS, TOLERANCE, Finding, on_flowers
 from export.rewrite import has_spread_filters, unspread
 from export.signatures import PaletteColorizer, rgb_to_ab
 from export.signatures import lightness as in_graph_lightness
 from export.specifications import SPECIFICATIONS, Specification
-from export.to_onnx import check, export, wrap
+from export.to_onnx import check, damage_weight, export, to_model_proto, wrap
 from training.checkpoint import Checkpoint, load
+from training.datasets.flowers import load_split
 from training.networks import NETWORKS, build
+from training.networks.deeplab import DeepLab
 from training.networks.lab import ChromaRegressor
 from training.palette import palette_to_ab
 from training.recipes import MODELS as RECIPE_MODELS
@@ -201,7 +204,7 @@ def test_model_card_tells_the_files_figures(name: str) -> None:
     (card,) = [card for card in cards if card.startswith(f"`{name}.onnx`")]
     contract = Model(str(ROOT / "artifacts" / f"{name}.onnx"), "cpu").contract
     formats = {"validation_loss": "{:.4f}", "validation_accuracy": "{:.2%}", "validation_mse": "{:.2e}",
-               "validation_error_reduction": "{:.1%}"}  # fmt: skip
+               "validation_error_reduction": "{:.1%}", "validation_iou": "{:.2%}"}  # fmt: skip
     told = {metric: form.format(contract.metrics[metric]) for metric, form in formats.items() if metric in contract.metrics}
     assert told
     for figure in told.values():
@@ -224,16 +227,25 @@ SMALL: dict[str, dict[str, Any]] = {
     "fusion": {"architecture": 2, "classifier": "test_efficientnet", "classifier_size": 32},
     "photo": {"num_colours": 6, "encoder": "test_efficientnet", "width": 8},
 }
+SMALL_SEGMENTERS: dict[str, dict[str, Any]] = {
+    "flowers": {"encoder": "test_efficientnet", "width": 8},
+    "deeplab-mobilenet-v2": {"backbone": "mobilenet_v2"},
+}
+SLOW = {"deeplab-mobilenet-v3", "deeplab-resnet50", "deeplab-resnet101"}  # torchvision's whole networks, for minutes
 
 
 def untrained(name: str) -> Checkpoint:
     """A small checkpoint for a model of the list, with random weights."""
     torch.manual_seed(1)
-    network = build(SPECIFICATIONS[name].network, SMALL[name])
+    arguments = {**SMALL, **SMALL_SEGMENTERS}[name]
+    network = build(SPECIFICATIONS[name].network, arguments)
     if isinstance(network, ChromaRegressor):
         network.linear.weight.data.mul_(100)  # or it would say the same of every picture, and its range be nothing
+    if name in SMALL_SEGMENTERS:  # decided answers: with random weights all pixels are alike
+        last = network.classifier[4] if isinstance(network, DeepLab) else network.head
+        last.weight.data.mul_(10 if isinstance(network, DeepLab) else 100)
     colours = palette_to_ab(TINY.colours) if NETWORKS[SPECIFICATIONS[name].network].on_photos else TINY.colours
-    return Checkpoint(name, SPECIFICATIONS[name].network, SMALL[name], network.state_dict(), colours, {}, {"a": 0.5}, "none")
+    return Checkpoint(name, SPECIFICATIONS[name].network, arguments, network.state_dict(), colours, {}, {"a": 0.5}, "none")
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -250,7 +262,30 @@ def test_every_kind_of_network_exports_and_runs_without_new_code_in_the_runtime(
 
 
 def test_every_model_of_the_list_is_exported_here() -> None:
-    assert set(SMALL) == set(SPECIFICATIONS) == set(RECIPE_MODELS)
+    assert set(SMALL) | set(SMALL_SEGMENTERS) | SLOW == set(SPECIFICATIONS) == set(RECIPE_MODELS)
+
+
+@pytest.mark.parametrize("name", SMALL_SEGMENTERS)
+def test_every_kind_of_segmenter_exports_and_runs(name: str, tmp_path: Path) -> None:
+    path, report = export(untrained(name), SPECIFICATIONS[name], tmp_path)
+    assert all(finding.error <= finding.allowed for finding in report.findings)
+    contract = Model(str(path), "cpu").contract
+    assert (contract.task, contract.classes) == ("segment", ("background", "flower"))
+    image = Image.open(ROOT / "docs" / "samples" / "chelsea.jpg").resize((151, 97))
+    assert Segmenter(path, "cpu").segment(image).shape == (97, 151)
+
+
+def test_masks_that_drift_on_real_flowers_are_refused(shared_data: Path, tmp_path: Path) -> None:
+    checkpoint = untrained("flowers")
+    flowers = load_split(shared_data, "validation", 0)[:2]
+    module = wrap(checkpoint, SPECIFICATIONS["flowers"])
+    model = to_model_proto(module, "flowers", "image")
+    assert on_flowers(module, model, flowers)["flowers_flips"] <= 1e-4
+    damage_weight(model)
+    bias = next(tensor for tensor in model.graph.initializer if tensor.name == "network.head.bias")
+    bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + np.float32([0.5, -0.5]), bias.name))
+    with pytest.raises(ParityError, match="On 2 flowers"):
+        on_flowers(module, model, flowers)
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from export.__main__ import main
 from export.errors import ExportError
 from export.specifications import SPECIFICATIONS
 from export.to_onnx import export
-from export.variants import Outcome
+from export.variants import Outcome, photo_trial
 from training.checkpoint import Checkpoint
 from training.datasets.photos import Photos
 from training.networks import build
@@ -48,7 +48,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_variants_run_and_say_what_they_are(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(variants, "QUALITY", 9.0)  # whatever they lose
     monkeypatch.setattr(variants, "SMALLER", 9.0)
-    outcomes = list(variants.make(model, photos(8), photos(4), tmp_path))
+    outcomes = list(variants.make(model, photo_trial(photos(8), photos(4)), tmp_path))
     assert [outcome.name for outcome in outcomes] == ["photo-fp16", "photo-int8"]
     assert outcomes[0].size < 0.75
     assert outcomes[0].error < 1e-2
@@ -60,12 +60,12 @@ def test_variants_run_and_say_what_they_are(model: Path, tmp_path: Path, monkeyp
         assert verify(kept).ok
         assert Colorizer(str(kept.path), "cpu").colorize(Image.new("L", (50, 40), 99)).size == (50, 40)
     monkeypatch.setattr(variants, "QUALITY", -9.0)  # none is good enough: what was there goes
-    assert not any(outcome.kept for outcome in variants.make(model, photos(8), photos(4), tmp_path))
+    assert not any(outcome.kept for outcome in variants.make(model, photo_trial(photos(8), photos(4)), tmp_path))
     assert not list(tmp_path.iterdir())
 
 
 def test_what_is_converted_is_the_network_and_not_the_decoding(model: Path) -> None:
-    half = variants.to_fp16(onnx.load(model), photos(1))
+    half = variants.to_fp16(onnx.load(model), photo_trial(photos(1), photos(1)))
     kinds = {tensor.name: tensor.data_type for tensor in half.graph.initializer}
     assert kinds["temperature"] == onnx.TensorProto.FLOAT
     assert list(kinds.values()).count(onnx.TensorProto.FLOAT16) > 20
@@ -86,12 +86,12 @@ def test_what_is_converted_is_the_network_and_not_the_decoding(model: Path) -> N
 def test_a_variant_is_kept_for_a_reason(size: float, time: float, reduction: float, colourfulness: float, kept: bool) -> None:
     before = {"error_reduction": 0.22, "colourfulness_ratio": 0.70}
     after = {"error_reduction": reduction, "colourfulness_ratio": colourfulness}
-    assert Outcome("x", size, time, after, before, 0.0).kept == kept
+    assert Outcome("x", size, time, after, before, 0.0, tuple(before)).kept == kept
 
 
-def test_models_without_temperature_have_no_variants(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="has no temperature"):
-        variants.to_fp16(onnx.load(ROOT / "artifacts" / "regression-cnn.onnx"), photos(1))
+def test_models_that_restore_colours_have_no_variants(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="restores colours"):
+        list(variants.make(ROOT / "artifacts" / "unet-downsized.onnx", photo_trial(photos(1), photos(1)), tmp_path))
 
 
 def test_variants_command(model: Path, tmp_path: Path) -> None:

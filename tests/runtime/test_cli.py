@@ -46,6 +46,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
     def invoke(*arguments: str | Path, stdin: bytes | None = None, model: Path | None = TINY) -> Result:
         options = ["-m", str(model)] if model else []
+        if not {"verify", "models", "--help", "--keep-colour"} & set(arguments):
+            options.append("--force")  # the sample has colours
         return CliRunner().invoke(main, [*map(str, arguments), *options], input=stdin)
 
     return invoke
@@ -214,7 +216,7 @@ def test_two_pictures_never_become_one_file(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["photo.jpg", "-o", "x.gif"],
+        ["photo.jpg", "-o", "x.pcx"],
         ["photo.jpg", "other.jpg", "-o", "x.png"],
         ["-", "-o", "folder/"],
         ["photo.jpg", "--nonsense"],
@@ -240,7 +242,7 @@ def test_full_disk_leaves_nothing(run: Run, tmp_path: Path) -> None:
         pytest.skip("needs /dev/full")
     with Path("/dev/full").open("wb") as full:
         result = subprocess.run(
-            [sys.executable, "-m", "colorize_run", "photo.jpg", "-o", "-", "-m", str(TINY)],
+            [sys.executable, "-m", "colorize_run", "photo.jpg", "-o", "-", "-m", str(TINY), "--force"],
             stdout=full, stderr=subprocess.PIPE, text=True, check=False,
         )  # fmt: skip
     assert result.returncode == 73
@@ -381,6 +383,172 @@ def test_bad_stdin(run: Run, data: bytes) -> None:
     assert result.exit_code == 1
     assert result.stdout_bytes == b""
     one_line(result)
+
+
+# -- control --------------------------------------------------------------------------------------------------
+
+
+def chroma_of(path: str) -> np.ndarray:
+    """Distance from grey of every pixel, in a*, b*."""
+    with Image.open(path) as image:
+        lab = colour.srgb_to_lab(np.asarray(image.convert("RGB"), np.float32) / 255)
+    return np.hypot(lab[..., 1], lab[..., 2])
+
+
+def lightness(path: str) -> np.ndarray:
+    with Image.open(path) as image:
+        return colour.lightness(np.asarray(image.convert("RGB")))
+
+
+def test_pictures_that_have_colours_are_left_as_they_are(run: Run, tmp_path: Path) -> None:
+    for arguments in ([], ["-o", "-"]):
+        done = CliRunner().invoke(main, ["photo.jpg", "-m", str(TINY), *arguments])
+        assert done.exit_code == 0
+        assert "has colours already" in done.stderr
+        assert "--force" in done.stderr
+    assert done.stdout_bytes == SAMPLE.read_bytes()
+    assert (tmp_path / "photo.colorized.jpg").read_bytes() == SAMPLE.read_bytes()
+    assert run("photo.jpg", "--keep-colour", "--overwrite").exit_code == 0
+    assert (tmp_path / "photo.colorized.jpg").read_bytes() == SAMPLE.read_bytes()
+    assert run("photo.jpg", "--force", "--overwrite").exit_code == 0
+    assert (tmp_path / "photo.colorized.jpg").read_bytes() != SAMPLE.read_bytes()
+
+
+def test_what_is_left_may_change_its_format_and_lose_its_metadata(run: Run) -> None:
+    with Image.open("photo.jpg") as image:
+        before = np.asarray(image.convert("RGB"))
+        image.save("said.jpg", comment=b"attic", quality=100)
+    assert run("photo.jpg", "--keep-colour", "-o", "same.png").exit_code == 0
+    assert (np.asarray(Image.open("same.png")) == before).all()
+    assert b"AI-colourised" not in Path("same.png").read_bytes()
+    assert run("said.jpg", "--keep-colour", "--strip-metadata", "-o", "stripped.jpg").exit_code == 0
+    assert b"attic" not in Path("stripped.jpg").read_bytes()
+
+
+@pytest.mark.parametrize("tone", [(1, 1, 1), (1.05, 0.9, 0.7), (0.85, 0.95, 1.05)])
+def test_grey_and_toned_pictures_are_coloured(run: Run, tone: tuple) -> None:
+    grey = np.asarray(Image.open(SAMPLE).convert("L"), np.float32)[..., None]
+    noise = np.random.default_rng(0).normal(0, 4, (*grey.shape[:2], 3))
+    Image.fromarray((grey * tone + noise).clip(0, 255).astype(np.uint8)).save("print.jpg", quality=70)
+    done = run("print.jpg", "--keep-colour")
+    assert done.exit_code == 0
+    assert "has colours" not in done.stderr
+    assert b"AI-colourised" in Path("print.colorized.jpg").read_bytes()
+
+
+def test_one_small_coloured_thing_is_a_colour(run: Run) -> None:
+    image = Image.open(SAMPLE).convert("L").convert("RGB")
+    image.paste((200, 20, 30), (50, 50, 110, 110))
+    image.save("red.png")
+    assert "has colours" in run("red.png", "--keep-colour").stderr
+
+
+def test_saturation_scales_chroma(run: Run) -> None:
+    Image.open(SAMPLE).convert("L").save("grey.png")
+    for value in ("0", "0.5", "1", "2"):
+        assert run("grey.png", "--saturation", value, "-o", f"s{value}.png").exit_code == 0
+    chroma = [float(chroma_of(f"s{value}.png").mean()) for value in ("0", "0.5", "1", "2")]
+    assert chroma[0] < 0.5
+    assert chroma[0] < 0.7 * chroma[1] < 0.7 * 0.7 * chroma[2]
+    assert chroma[2] < chroma[3]
+    assert np.abs(lightness("s2.png") - lightness("grey.png")).max() < 0.3
+
+
+@pytest.mark.parametrize("source", ["colours.png", "grey.png"])
+def test_blend_mixes_with_the_pictures_own_colours(run: Run, source: str) -> None:
+    Image.open(SAMPLE).convert("RGB" if source == "colours.png" else "L").save(source)
+    for share in ("0", "0.5", "1"):
+        assert run(source, "--blend", share, "-o", f"b{share}.png").exit_code == 0
+        assert np.abs(lightness(f"b{share}.png") - lightness(source)).max() < 0.3
+    own, half, new = (np.asarray(Image.open(f"b{share}.png"), np.float32) for share in ("0", "0.5", "1"))
+    assert (own == np.asarray(Image.open(source).convert("RGB"))).all()
+    assert run(source, "-o", "plain.png").exit_code == 0
+    assert (new == np.asarray(Image.open("plain.png"))).all()
+    assert ((half >= np.minimum(own, new) - 1) & (half <= np.maximum(own, new) + 1)).all()
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_mask_colours_only_there(run: Run, scale: int) -> None:
+    width, height = SIZE
+    mask = np.zeros((height * scale, width * scale), np.uint8)
+    mask[:, : width * scale // 2] = 255
+    Image.fromarray(mask).save("area.png")
+    Image.open(SAMPLE).save("photo.png")
+    assert run("photo.png", "--mask", "area.png", "-o", "half.png").exit_code == 0
+    assert run("photo.png", "-o", "whole.png").exit_code == 0
+    before, half, whole = (np.asarray(Image.open(name)) for name in ("photo.png", "half.png", "whole.png"))
+    middle = width // 2
+    assert (half[:, middle + 2 :] == before[:, middle + 2 :]).all()
+    assert (np.abs(half[:, : middle - 2].astype(int) - whole[:, : middle - 2]) <= 1).all()
+    assert np.abs(lightness("half.png") - lightness("photo.png")).max() < 0.3
+
+
+def test_masks_that_do_not_fit(run: Run, tmp_path: Path) -> None:
+    Image.new("L", (100, 100)).save("square.png")
+    result = run("photo.jpg", "--mask", "square.png")
+    assert result.exit_code == 1
+    one_line(result, "square.png", "100 x 100", "same shape")
+    assert run("photo.jpg", "--mask", "nowhere.png").exit_code == 66
+    Path("text.png").write_text("no mask")
+    one_line(run("photo.jpg", "--mask", "text.png"), "text.png", "no picture")
+    one_line(run("photo.jpg", "--mask", "square.png", "-o", "square.png", "--overwrite"), "input")
+    assert not (tmp_path / "photo.colorized.jpg").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--saturation", "nan"],
+        ["--saturation", "5"],
+        ["--blend", "1.1"],
+        ["--raw", "--blend", "0.5"],
+        ["--raw", "--mask", "m.png"],
+    ],
+)
+def test_control_that_means_nothing_is_wrong_usage(run: Run, arguments: list[str]) -> None:
+    assert run("photo.jpg", *arguments).exit_code == 2
+
+
+def with_confidence(model: onnx.ModelProto) -> None:
+    """A further output, sigmoid(a*), as a model may have it by the contract."""
+    graph = model.graph
+    for name, value in (("first", [0]), ("second", [1]), ("axis", [1])):
+        graph.initializer.append(onnx.numpy_helper.from_array(np.array(value), name))
+    graph.node.append(onnx.helper.make_node("Slice", ["ab", "first", "second", "axis"], ["a_alone"]))
+    graph.node.append(onnx.helper.make_node("Sigmoid", ["a_alone"], ["confidence"]))
+    graph.output.append(onnx.helper.make_tensor_value_info("confidence", onnx.TensorProto.FLOAT, ["n", 1, "h", "w"]))
+
+
+def test_confidence_is_written_where_the_model_has_it(run: Run, tmp_path: Path) -> None:
+    model = tampered(tmp_path, with_confidence)
+    assert run("photo.jpg", "--confidence", "sure.png", model=model).exit_code == 0
+    with Image.open("sure.png") as image:
+        assert (image.mode, image.size) == ("L", SIZE)
+        assert image.getextrema()[0] != image.getextrema()[1]
+    result = run("photo.jpg", "--confidence", "sure.png", "-o", "other.jpg", model=model)
+    assert result.exit_code == 73
+    one_line(result, "sure.png", "--overwrite")
+    one_line(run("photo.jpg", "--confidence", "photo.jpg", "-o", "x.jpg", "--overwrite", model=model), "input")
+    one_line(run("photo.jpg", "--confidence", "x.png", "-o", "x.png", model=model), "both")
+
+
+def test_confidence_that_the_model_does_not_have(run: Run, tmp_path: Path) -> None:
+    result = run("photo.jpg", "--confidence", "sure.png")
+    assert result.exit_code == 2
+    one_line(result, "tiny.onnx", "--confidence")
+    assert not (tmp_path / "photo.colorized.jpg").exists()
+    shutil.copy("photo.jpg", "second.jpg")
+    assert run("photo.jpg", "second.jpg", "--confidence", "sure.png").exit_code == 2
+
+
+def test_metadata_can_be_stripped(run: Run) -> None:
+    with Image.open("photo.jpg") as image:
+        image.save("said.jpg", comment=b"attic")
+    assert run("said.jpg", "-o", "kept.jpg").exit_code == 0
+    assert run("said.jpg", "-o", "stripped.jpg", "--strip-metadata").exit_code == 0
+    for word in (b"attic", b"AI-colourised"):
+        assert word in Path("kept.jpg").read_bytes()
+        assert word not in Path("stripped.jpg").read_bytes()
 
 
 # -- models and devices ---------------------------------------------------------------------------------------
@@ -592,7 +760,7 @@ def test_interrupt_leaves_no_half_file(tmp_path: Path) -> None:
     for delay in (0.3, 0.6, 0.9):
         out = tmp_path / f"out{delay}"
         process = subprocess.Popen(
-            [sys.executable, "-m", "colorize_run", *inputs, "-o", str(out), "-m", str(TINY)],
+            [sys.executable, "-m", "colorize_run", *inputs, "-o", str(out), "-m", str(TINY), "--force"],
             stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         time.sleep(delay)
@@ -615,7 +783,7 @@ def test_twelve_megapixels_in_bounded_memory(tmp_path: Path) -> None:
     noisy = np.asarray(large).astype(np.int16) + rng.normal(0, 4, (3000, 4000, 1)).astype(np.int16)
     Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(tmp_path / "large.jpg", quality=92)
     done = subprocess.run(
-        [sys.executable, "-c", PEAK_MEMORY, str(tmp_path / "large.jpg"), "-m", str(TINY)],
+        [sys.executable, "-c", PEAK_MEMORY, str(tmp_path / "large.jpg"), "-m", str(TINY), "--force"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert int(done.stdout) < 500

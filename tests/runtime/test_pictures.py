@@ -4,9 +4,9 @@ import io
 import struct
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
+import tifffile
 from colorize_run import Colorizer, colour
 from colorize_run.errors import ImageFileError
 from hypothesis import given, settings
@@ -152,24 +152,17 @@ def test_exif_too_large_for_jpeg_is_left_out_with_a_note() -> None:
 def test_sixteen_bit_tiff_with_either_white(photometric: int) -> None:
     ramp = np.linspace(0, 65535, 90 * 60).astype(np.uint16).reshape(60, 90)
     stored = 65535 - ramp if photometric == 0 else ramp
-    result = coloured(file_of(Image.fromarray(stored), "TIFF", tiffinfo={262: photometric}))
-    assert np.abs(lightness_of(result) - colour.lightness(ramp.astype(np.float32) / 65535)).max() < 0.35
-
-
-def test_deep_colour_is_noted() -> None:
-    deep = (np.asarray(photograph()).astype(np.uint16) * 257)[..., ::-1]
-    ok, data = cv2.imencode(".png", deep)
-    assert ok
-    _, result = COLORIZER.colorize_file(io.BytesIO(data.tobytes()))
-    assert any("16 bits" in note for note in result.notes)
+    data, _ = COLORIZER.colorize_file(file_of(Image.fromarray(stored), "TIFF", tiffinfo={262: photometric}))
+    after = tifffile.imread(io.BytesIO(data)).astype(np.float32) / 65535
+    assert np.abs(colour.lightness(after) - colour.lightness(ramp.astype(np.float32) / 65535)).max() < 0.02
 
 
 def test_typed_errors_of_the_python_api() -> None:
     for bad in (Image.new("RGB", (0, 5)), Image.new("F", (5, 5)), Image.new("I", (5, 5))):
         with pytest.raises(ImageFileError):
             COLORIZER.colorize(bad)
-    with pytest.raises(ImageFileError, match="GIF"):
-        COLORIZER.colorize_file(file_of(photograph(), "PNG"), "GIF")
+    with pytest.raises(ImageFileError, match="PCX"):
+        COLORIZER.colorize_file(file_of(photograph(), "PNG"), "PCX")
     assert Colorizer(ROOT / "tests" / "data" / "tiny.onnx", "cpu").contract.name == "tiny"
 
 
@@ -290,22 +283,6 @@ def test_palette_transparency_becomes_alpha() -> None:
     image.info["transparency"] = 0
     source = file_of(image, "PNG", transparency=0)
     assert coloured(source).getchannel("A").tobytes() == Image.open(source).convert("RGBA").getchannel("A").tobytes()
-
-
-def test_sixteen_bit_grey_is_read_whole_and_noted() -> None:
-    ramp = np.linspace(0, 65535, 90 * 60).astype(np.uint16).reshape(60, 90)
-    data, result = COLORIZER.colorize_file(file_of(Image.fromarray(ramp), "PNG"))
-    assert any("16 bits" in note for note in result.notes)
-    expected = colour.lightness(ramp.astype(np.float32) / 65535)
-    assert np.abs(lightness_of(Image.open(io.BytesIO(data))) - expected).max() < 0.35
-
-
-def test_only_the_first_frame_is_taken_and_that_is_said() -> None:
-    file = io.BytesIO()
-    photograph().save(file, "TIFF", save_all=True, append_images=[photograph("L").convert("RGB")])
-    file.seek(0)
-    _, result = COLORIZER.colorize_file(file)
-    assert any("first of 2" in note for note in result.notes)
 
 
 def test_resolution_survives() -> None:

@@ -132,9 +132,9 @@ def test_lab_models_learn_and_resume_to_the_same_weights(
 
 def test_classifier_that_cannot_be_downloaded_is_one_sentence(faces_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.pth").write_bytes(b"no weights")
-    with pytest.raises(TrainingError, match="--classifier-weights"):
+    with pytest.raises(TrainingError, match="--weights"):
         CliRunner().invoke(
-            main, command(faces_dir, tmp_path / "run", "--classifier-weights", str(tmp_path / "bad.pth"), epochs=1,
+            main, command(faces_dir, tmp_path / "run", "--weights", str(tmp_path / "bad.pth"), epochs=1,
                           model="fusion")[5:], catch_exceptions=False,
         )  # fmt: skip
 
@@ -296,9 +296,9 @@ def test_errors_reach_the_shell_as_one_sentence() -> None:
         ["fit", "unet", "--seed", "-1"],
         ["fit", "unet", "--learning-rate", "nan"],
         ["fit", "unet", "--augment", "sideways"],
-        ["fit", "cnn", "--classifier-weights", "pyproject.toml"],
-        ["fit", "photo", "--classifier-weights", "pyproject.toml"],
-        ["fit", "fusion", "--encoder-weights", "pyproject.toml"],
+        ["fit", "cnn", "--weights", "pyproject.toml"],
+        ["fit", "unet", "--weights", "none"],
+        ["fit", "fusion", "--weights", "nowhere.pth"],
         ["fit", "unet", "--colours", "5", "--palette", "x.npy"],
         ["palette", "-o", "palette.png"],
         ["describe", "unet", "--size", "100000"],

@@ -208,7 +208,7 @@ def test_pretrained_weights_from_a_file_of_another_library(tmp_path: Path) -> No
     torch.save({"epoch": 3, "model": state}, tmp_path / "odd.pth")
     (tmp_path / "bad.pth").write_bytes(b"garbage")
     for name in ("bad.pth", "odd.pth"):
-        with pytest.raises(TrainingError, match="--classifier-weights"):
+        with pytest.raises(TrainingError, match="--weights"):
             pretrain(network, tmp_path / name)
 
 

@@ -275,7 +275,7 @@ def command(data_dir: Path, run: Path, *options: str) -> list[str]:
 
         torch.manual_seed(0)
         torch.save(timm.create_model("test_efficientnet", features_only=True).state_dict(), weights)
-    return ["fit", "photo", "--data-dir", str(data_dir), "--run-dir", str(run), "--encoder-weights", str(weights),
+    return ["fit", "photo", "--data-dir", str(data_dir), "--run-dir", str(run), "--weights", str(weights),
             *COMMON, *options]  # fmt: skip
 
 
@@ -322,8 +322,8 @@ def test_wrong_options_for_photographs_are_one_sentence(
 
 def test_weights_that_are_no_encoders_are_one_sentence(photo_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.pth").write_bytes(b"no weights")
-    arguments = [*command(photo_dir, tmp_path / "run"), "--encoder-weights", str(tmp_path / "bad.pth")]
-    with pytest.raises(TrainingError, match="give a file of them with --encoder-weights"):
+    arguments = [*command(photo_dir, tmp_path / "run"), "--weights", str(tmp_path / "bad.pth")]
+    with pytest.raises(TrainingError, match="give a file of them with --weights"):
         CliRunner().invoke(main, arguments, catch_exceptions=False)
     with pytest.raises(TrainingError, match="no encoder to choose"):
         CliRunner().invoke(main, ["fit", "unet", "--encoder", "resnet18"], catch_exceptions=False)

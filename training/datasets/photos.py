@@ -1,6 +1,5 @@
 """Colour photographs of any size, from folders and zip archives, for the photo colourizer."""
 
-import hashlib
 import io
 import lzma
 import zipfile
@@ -15,10 +14,9 @@ import numpy.typing as npt
 import torch
 from colorize_run import colour
 from PIL import Image, ImageOps
-from torch.utils.data import Dataset
 
 from training.datasets.ageing import LUMA, aged
-from training.datasets.pictures import Batch
+from training.datasets.pictures import Batch, WholeBatches, fingerprint
 from training.errors import TrainingError
 from training.progress import track
 
@@ -52,10 +50,7 @@ class Photos:
 
     def fingerprint(self) -> str:
         """SHA-256 of all pixels."""
-        digest = hashlib.sha256()
-        for image in self.images:
-            digest.update(str(image.shape).encode() + image.tobytes())
-        return digest.hexdigest()
+        return fingerprint(self.images)
 
 
 def load_photos(data_dir: Path) -> Photos:
@@ -169,7 +164,7 @@ def square(image: ByteArray, side: int) -> ByteArray:
     return np.asarray(colour.resize(Image.fromarray(image[top : top + short, left : left + short]), (side, side)))
 
 
-class PhotoSamples(Dataset[Batch]):
+class PhotoSamples(WholeBatches):
     """Square samples of photographs: ``input`` (N, 1, S, S) grey 0..1, ``target`` (N, 2, S/4, S/4) mean a*, b* of cells.
 
     With ``augment``, sample k·len + i is the k-th variant of picture i: a random crop, mirrored or not, made grey as
@@ -189,11 +184,7 @@ class PhotoSamples(Dataset[Batch]):
         """SHA-256 of the photographs."""
         return self.photos.fingerprint()
 
-    def __getitem__(self, index: int) -> Batch:
-        return {name: value[0] for name, value in self.__getitems__([index]).items()}
-
     def __getitems__(self, indices: list[int]) -> Batch:
-        """A whole batch at once: DataLoader calls this instead of one ``__getitem__`` a picture."""
         samples = [self._sample(index) for index in indices]
         grey, ab = (np.stack(part) for part in zip(*samples, strict=True))
         return {"input": torch.from_numpy(grey[:, None]), "target": torch.from_numpy(ab).permute(0, 3, 1, 2).contiguous()}

@@ -1,7 +1,7 @@
 """What all data sets share: pictures in memory, seeded splits, and loaders whose order can be resumed."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 import lightning as L
@@ -28,7 +28,26 @@ def to_tensor(images: npt.NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().float() / 256
 
 
-class Pictures(Dataset[Batch]):
+def fingerprint(arrays: Iterable[npt.NDArray[Any]]) -> str:
+    """SHA-256 of arrays and their shapes."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(str(array.shape).encode() + array.tobytes())
+    return digest.hexdigest()
+
+
+class WholeBatches(Dataset[Batch]):
+    """A data set that makes whole batches: DataLoader calls ``__getitems__`` instead of one ``__getitem__`` a picture."""
+
+    def __getitem__(self, index: int) -> Batch:
+        return {name: value[0] for name, value in self.__getitems__([index]).items()}
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        """The batch of these samples."""
+        raise NotImplementedError
+
+
+class Pictures(WholeBatches):
     """Inputs with their targets, kept in memory in a compact type.
 
     ``input`` (N, C, H, W); ``target`` (N, H, W) class numbers, (N, C, H, W) or (N, C). Batches come as float32,
@@ -48,11 +67,7 @@ class Pictures(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.input)
 
-    def __getitem__(self, index: int) -> Batch:
-        return {name: value[0] for name, value in self.__getitems__([index]).items()}
-
     def __getitems__(self, indices: list[int]) -> Batch:
-        """A whole batch at once: DataLoader calls this instead of one ``__getitem__`` a picture."""
         indices = [index % len(self) for index in indices]
         target = self.target[indices]
         return {"input": self.input[indices].float(), "target": target.float() if target.is_floating_point() else target.long()}

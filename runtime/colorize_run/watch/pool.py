@@ -67,7 +67,8 @@ class Worker:
         options = {
             "requests": theirs.fileno(), "answers": answers_end, "parent": os.getpid(), "task": settings.task,
             "view": settings.view, "model": settings.model, "device": device, "threads": threads, "memory": settings.memory,
-            "max_bytes": settings.max_bytes, "max_pixels": settings.max_pixels, "max_side": settings.max_side,
+            "max_bytes": settings.max_bytes, "keep_colour": settings.keep_colour, "strip_metadata": settings.strip_metadata,
+            "max_pixels": settings.max_pixels, "max_side": settings.max_side,
         }  # fmt: skip
         command = [sys.executable, "-P", "-m", "colorize_run.watch.worker", json.dumps(options)]
         try:

@@ -31,6 +31,8 @@ class Settings:
     recursive: bool = False
     once: bool = False
     adopt: bool = False
+    keep_colour: bool = True
+    strip_metadata: bool = False
     workers: int = 1
     inputs: str = "keep"
     done_dir: Path | None = None
@@ -53,7 +55,8 @@ class Settings:
     @property
     def options_key(self) -> str:
         """Digest of what, besides input and model, decides an output's bytes."""
-        return hashlib.sha256(f"{self.task}:{self.view}".encode()).hexdigest()[:16]
+        decided = f"{self.task}:{self.view}:{self.keep_colour}:{self.strip_metadata}"
+        return hashlib.sha256(decided.encode()).hexdigest()[:16]
 
     def output_name(self, name: bytes) -> bytes:
         """Relative name of the output of an input's relative name; different inputs never share one."""

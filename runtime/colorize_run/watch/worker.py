@@ -9,7 +9,6 @@ writes. The worker never writes a file.
 import contextlib
 import ctypes
 import hashlib
-import importlib
 import io
 import json
 import os
@@ -66,20 +65,9 @@ class Worker:
         from PIL import Image
 
         Image.MAX_IMAGE_PIXELS = None  # ours is checked on the header, and names its reason
-        if options["task"] == "colorize":
-            from colorize_run.colorize import Colorizer
-
-            door = Colorizer(options["model"], options["device"], options["threads"])
-            model = door.model
-
-            def colorize(data: bytes) -> tuple[bytes, Any]:
-                return door.colorize_file(io.BytesIO(data), max_pixels=self._max_pixels)
-
-            process: Process = colorize
-        else:
-            process, model = _load_segmenter(options, self._max_pixels)
+        process, model = (_load_colorizer if options["task"] == "colorize" else _load_segmenter)(options)
         sample = io.BytesIO()
-        Image.new("RGB", (64, 48), (200, 120, 40)).save(sample, "PNG")
+        Image.new("L", (64, 48), 120).save(sample, "PNG")
         process(sample.getvalue())  # a device that fails shall fail now, and the first picture shall not wait
         device = model.device
         return process, {
@@ -128,7 +116,7 @@ class Worker:
         if len(data) > self._max_bytes:
             return "too_big", f"has more than {self._max_bytes} bytes; --max-bytes raises the limit."
         try:
-            with Image.open(io.BytesIO(data), formats=READABLE) as image:
+            with Image.open(io.BytesIO(data), formats=[kind for kind in READABLE if kind != "HEIF"]) as image:
                 width, height = image.size
         except Exception:  # decoding it finds the words
             return None
@@ -140,21 +128,30 @@ class Worker:
         return None
 
 
-def _load_segmenter(options: dict[str, Any], max_pixels: int) -> tuple[Process, Any]:
-    """The other task, as far as this installation has it."""
-    from colorize_run.errors import OptionError
+def _load_colorizer(options: dict[str, Any]) -> tuple[Process, Any]:
+    from colorize_run.colorize import Colorizer
+    from colorize_run.control import Control
 
-    try:
-        segment = importlib.import_module("colorize_run.segment")
-    except ModuleNotFoundError as error:
-        raise OptionError("This version cannot segment pictures: use --task colorize.") from error
-    door = segment.Segmenter(options["model"], options["device"], options["threads"])
+    door = Colorizer(options["model"], options["device"], options["threads"])
+    given: dict[str, Any] = {
+        "max_pixels": options["max_pixels"],
+        "keep_metadata": not options["strip_metadata"],
+        "control": Control(keep_colour=options["keep_colour"]),
+    }
+    return (lambda data: door.colorize_file(io.BytesIO(data), **given)), door.model
 
-    def process(data: bytes) -> tuple[bytes, Any]:
-        found: tuple[bytes, Any] = door.segment_file(io.BytesIO(data), as_=options["view"], max_pixels=max_pixels)
-        return found
 
-    return process, door.model
+def _load_segmenter(options: dict[str, Any]) -> tuple[Process, Any]:
+    from colorize_run.segment import Segmenter
+
+    door = Segmenter(options["model"], options["device"], options["threads"])
+    given: dict[str, Any] = {
+        "as_": options["view"],
+        "kind": "PNG",  # as the output's name says
+        "max_pixels": options["max_pixels"],
+        "keep_metadata": not options["strip_metadata"],
+    }
+    return (lambda data: door.segment_file(io.BytesIO(data), **given)), door.model
 
 
 def _send(fd: int, header: dict[str, Any], body: bytes = b"") -> None:

@@ -1,0 +1,92 @@
+"""What a person decides of the colours: how strong they are, where they go, and whether a picture needs any."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from colorize_run import colour, image_file
+from colorize_run.errors import ImageFileError, OptionError
+from colorize_run.picture import Picture
+
+_JUDGED_AT = 48  # pixels: noise and JPEG's chroma are averaged away
+# Distances of a*, b* from the tone that a picture's lightness foretells. Chosen on 420 colour photographs, and the same as
+# noisy sepia prints: 7 takes no print for a colour photograph, and 1 in 20 photographs, the palest, for a print.
+_MANY, _MANY_SHARE = 7.0, 95.0
+_STRONG, _STRONG_SHARE = 20.0, 99.5  # a small red thing in a grey picture
+
+
+class Mask:
+    """Where a picture is coloured: fully where the mask is white, not at all where it is black.
+
+    Errors: ImageFileError, InputMissingError, which name the mask.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            picture = image_file.read(path)
+        except ImageFileError as error:
+            raise type(error)(f"The mask {image_file.shown(path)} {error}") from error
+        self._weights = picture.in_bytes().convert("L")
+
+    def weights(self, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+        """The weights (H, W), 0..255, for a picture of size (width, height); ImageFileError for one of another shape."""
+        width, height = self._weights.size
+        if abs(width * size[1] - height * size[0]) > max(width, height, *size):  # more than rounding
+            raise ImageFileError(
+                f"is {size[0]} x {size[1]}, but the mask {image_file.shown(self._path)} is {width} x {height}:"
+                " give it the same shape."
+            )
+        return np.asarray(colour.resize(self._weights, size))
+
+
+@dataclass(frozen=True)
+class Control:
+    """How pictures are coloured. ``saturation``, 0..4: factor on chroma; ``blend``, 0..1: share of the new colours.
+
+    The rest of ``blend`` and of ``mask`` are the picture's own colours. ``keep_colour`` leaves pictures that have colours as
+    they are. Errors: OptionError for values out of range.
+    """
+
+    saturation: float = 1.0
+    blend: float = 1.0
+    mask: Mask | None = None
+    keep_colour: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.saturation <= 4:
+            raise OptionError(f"A saturation of {self.saturation} is not possible: 0 to 4.")
+        if not 0 <= self.blend <= 1:
+            raise OptionError(f"A blend of {self.blend} is not possible: 0 to 1.")
+
+    @property
+    def mixes(self) -> bool:
+        """Whether anything of the picture's own colours may be left."""
+        return self.blend < 1 or self.mask is not None
+
+    def weights(self, size: tuple[int, int]) -> npt.NDArray[np.float32] | float:
+        """Share of the new colours, 0..1: one number for all, or (H, W)."""
+        if self.mask is None:
+            return float(self.blend)
+        return self.mask.weights(size).astype(np.float32) * np.float32(self.blend / 255)
+
+
+def has_colours(picture: Picture) -> bool:
+    """Whether a picture has colours of its own; one that is toned throughout, such as a sepia print, has none."""
+    image = picture.in_bytes()
+    if image.mode == "L":
+        return False
+    size = _JUDGED_AT, _JUDGED_AT
+    small = np.asarray(colour.resize(image.convert("RGB"), size), np.float32) / 255
+    if (alpha := picture.alpha_in_bytes()) is not None:  # what lies under transparency does not count
+        seen = np.asarray(colour.resize(alpha, size), np.float32)[..., None] / 255
+        small = small * seen + np.float32(0.5) * (1 - seen)
+    lab = colour.srgb_to_lab(small).reshape(-1, 3).astype(np.float64)
+    light = lab[:, 0] / 100
+    powers = np.stack([np.ones_like(light), light, light**2, light**3], axis=1)
+    tone = powers @ np.linalg.lstsq(powers, lab[:, 1:], rcond=None)[0]
+    distance = np.linalg.norm(lab[:, 1:] - tone, axis=1)
+    many, strong = np.percentile(distance, [_MANY_SHARE, _STRONG_SHARE])
+    return bool(many > _MANY or strong > _STRONG)

@@ -1,0 +1,232 @@
+"""Segmenting: picture in; mask, soft mask, overlay or cut-out of the full size out."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, get_args
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from colorize_run import colour, guided, image_file
+from colorize_run.colorize import ChromaRows, Result
+from colorize_run.errors import ContractError, ModelFileError, OptionError
+from colorize_run.image_file import Picture
+from colorize_run.metadata import Metadata
+from colorize_run.models import DEFAULT_SEGMENT_MODEL
+from colorize_run.session import Model
+
+FloatArray = npt.NDArray[np.float32]
+ByteArray = npt.NDArray[np.uint8]
+Form = Literal["mask", "soft", "overlay", "cutout"]
+FORMS: tuple[Form, ...] = get_args(Form)
+
+# How outlines are drawn anew on the picture's own edges; chosen on flowers: `python -m benchmarks.outlines`.
+_GUIDE_SIDE = 512  # short side at which colour is compared with the network's answer
+_RADIUS = 1 / 24  # of the window, as a share of that
+_EPSILON = 3e-4  # variance of R, G or B below which a window counts as flat
+_GAIN = 3.0  # slope of opacity over the refined probability: what is nearly sure becomes opaque, or goes
+_OVERLAY = 0.5  # share of the class's colour
+_STRIP_PIXELS = 160_000
+_PARALLEL_FROM = 1 << 20
+
+
+class Segmenter:
+    """Segments pictures with one model on one device.
+
+    ``model``: a model's name or the path of its file; ``device``: auto, cpu or cuda; ``threads``: all that this
+    process may use when None. ``working_size``: short side at which the network sees a picture, instead of the
+    contract's. One instance may be used from several threads.
+    Errors: ModelFileError, ContractError, DeviceError, OptionError.
+    """
+
+    def __init__(
+        self, model: str | Path = DEFAULT_SEGMENT_MODEL, device: str = "auto", threads: int | None = None, *,
+        working_size: int | None = None,
+    ) -> None:  # fmt: skip
+        self.model = Model(str(model), device, threads)
+        self.contract = self.model.contract
+        if self.contract.task != "segment":
+            raise ContractError(f"{self.model.path} is a model for {self.contract.task}, not for segmenting.")
+        if not 2 <= len(self.contract.classes) <= 256 or len(self.contract.classes) != len(self.contract.class_colours):
+            raise ContractError(f"{self.model.path} breaks its contract: two to 256 classes, and a colour for each.")
+        self.working_size = self.contract.working_size.with_short_side(working_size)
+
+    def predict(self, image: Image.Image | FloatArray) -> FloatArray:
+        """Probabilities of the classes at the network's working size, (C, h, w).
+
+        ``image``: a Pillow image of mode L or RGB, or float32 (H, W) grey, sRGB-encoded, 0..1.
+        """
+        return self._run(_planes(_resized(image, self.working_size.fit(*_size(image)))))
+
+    def _run(self, small: FloatArray) -> FloatArray:
+        h, w = small.shape[1:]
+        size = self.working_size
+        padded = np.pad(small, ((0, 0), (0, size.pad(h) - h), (0, size.pad(w) - w)), mode="edge")
+        found = self.model.run({self.model.input: padded[None]}, ["probabilities"])["probabilities"]
+        if found.shape != (1, len(self.contract.classes), *padded.shape[1:]) or not np.isfinite(found).all():
+            raise ModelFileError(f"{self.model.path} gave probabilities that are no numbers, or of another shape.")
+        return found[0, :, :h, :w]
+
+    def segment(self, image: Image.Image) -> ByteArray:
+        """Class numbers of each pixel, (H, W), of a Pillow image of any mode that has one meaning."""
+        picture = image_file.from_image(image)
+        return self._refined(picture, Result()).mask()
+
+    def segment_file(
+        self, source: Path | BinaryIO, as_: Form = "mask", kind: str | None = None, *,
+        max_pixels: int = image_file.MAX_PIXELS, keep_metadata: bool = True,
+    ) -> tuple[bytes, Result]:  # fmt: skip
+        """Segment a picture file, the first frame of several; returns the bytes of a new file of the picture's full size.
+
+        ``as_``: "mask", an indexed PNG of class numbers in the contract's colours; "soft", a grey PNG, white where the
+        picture is no background; "overlay", the picture with the classes' colours laid over it, in its own format or
+        ``kind``; "cutout", the picture with all background transparent, PNG or ``kind``. Of the picture's metadata the last
+        two keep what the format holds, unless ``keep_metadata`` is false.
+        Errors: ImageFileError, ModelFileError, DeviceError, OptionError for a mask or soft mask that is no PNG.
+        """
+        if as_ not in FORMS:
+            raise OptionError(f"There is no form {as_!r}; choose {', '.join(FORMS)}.")
+        if as_ in ("mask", "soft") and kind not in (None, "PNG"):
+            raise OptionError(f"A {as_} is written as PNG, not as {kind}.")
+        result = Result()
+        with result.stage("decode"):
+            picture = image_file.read(source, max_pixels)
+        if not keep_metadata:
+            picture.metadata = Metadata()
+        found = self._refined(picture, result)
+        with result.stage("encode"):
+            data = _WRITERS[as_](picture, found, kind or (picture.format if as_ == "overlay" else "PNG"))
+        result.notes = picture.notes
+        return data, result
+
+    def _refined(self, picture: Picture, result: Result) -> "Refined":
+        pixels = picture.in_bytes()  # encoded as they are: what guides need not be sRGB
+        with result.stage("network"):
+            seen = _resized(pixels, self.working_size.fit(*pixels.size))
+            if picture.space is not None:
+                seen, _ = picture.space.seen(seen.astype(np.float32) / np.float32(255))
+            small = self._run(_planes(seen))
+        with result.stage("refine"):
+            width, height = pixels.size
+            guide = _planes(_resized(pixels, _guide_size(width, height)))
+            enlarged = (
+                np.asarray(cv2.resize(plane, guide.shape[:0:-1], interpolation=cv2.INTER_LINEAR), np.float32)
+                for plane in small[1:]
+            )
+            radius = max(1, round(_RADIUS * min(guide.shape[1:])))
+            lines = [guided.colour_lines(guide, plane, radius, _EPSILON) for plane in enlarged]
+            threads = self.model.threads if width * height >= _PARALLEL_FROM else 1
+            return Refined(_apply(pixels, lines, threads), self.contract.class_colours)
+
+
+class Refined:
+    """Probabilities of all classes but the first, the background, as bytes: ``planes`` (C - 1, H, W)."""
+
+    def __init__(self, planes: ByteArray, colours: tuple[tuple[int, ...], ...]) -> None:
+        self.planes, self.colours = planes, colours
+
+    def mask(self) -> ByteArray:
+        """The most probable class of each pixel, (H, W)."""
+        if len(self.planes) == 1:
+            return np.asarray(self.planes[0] >= 128, np.uint8)
+        background = 255 - np.minimum(self.planes.sum(axis=0, dtype=np.uint16), 255)
+        mask: ByteArray = np.concatenate([background[None], self.planes]).argmax(axis=0).astype(np.uint8)
+        return mask
+
+    def foreground(self) -> ByteArray:
+        """How sure it is that a pixel is no background, (H, W), 0..255."""
+        total = self.planes[0] if len(self.planes) == 1 else np.minimum(self.planes.sum(axis=0, dtype=np.uint16), 255)
+        return np.asarray(total, np.uint8)
+
+    def opacity(self) -> Image.Image:
+        """Alpha of a cut-out: `foreground`, steeper around the middle; mode L."""
+        steps = (np.arange(256) - 127.5) * _GAIN + 127.5
+        return Image.fromarray(np.rint(steps).clip(0, 255).astype(np.uint8)[self.foreground()])
+
+
+def _write_mask(picture: Picture, found: Refined, kind: str) -> bytes:
+    del kind  # always PNG
+    image = Image.fromarray(found.mask(), "P")
+    image.putpalette([value for rgb in found.colours for value in rgb])
+    return image_file.encode(Picture(image, "PNG", save_options=_dpi(picture)))
+
+
+def _write_soft(picture: Picture, found: Refined, kind: str) -> bytes:
+    del kind
+    return image_file.encode(Picture(Image.fromarray(found.foreground()), "PNG", save_options=_dpi(picture)))
+
+
+def _dpi(picture: Picture) -> dict[str, Any]:
+    return {name: value for name, value in picture.save_options.items() if name == "dpi"}
+
+
+def _write_overlay(picture: Picture, found: Refined, kind: str) -> bytes:
+    """Half the colour of the likeliest class over the picture wherever it is no background."""
+    colours = np.array(found.colours[1:], np.uint8)[found.planes.argmax(axis=0)]
+    share = found.opacity().point(lambda value: value * _OVERLAY)
+    if picture.depth == 16:
+        picture.notes.append("its 16 bits per channel were rounded to 8")
+    picture.pixels = Image.composite(Image.fromarray(colours), picture.in_bytes().convert("RGB"), share)
+    picture.alpha, picture.depth = picture.alpha_in_bytes(), 8
+    return image_file.encode(picture, kind)
+
+
+def _write_cutout(picture: Picture, found: Refined, kind: str) -> bytes:
+    """The picture's own pixels, its alpha multiplied by the opacity."""
+    opacity: npt.NDArray[Any] = np.asarray(found.opacity())
+    if not isinstance(picture.pixels, Image.Image):  # 16 bits stay 16 bits
+        opacity = opacity.astype(np.uint16) * np.uint16(257)
+    if picture.alpha is not None:
+        before, full = np.asarray(picture.alpha), np.iinfo(opacity.dtype).max
+        opacity = np.rint(opacity * (before / np.float32(np.iinfo(before.dtype).max))).clip(0, full).astype(opacity.dtype)
+    picture.alpha = Image.fromarray(opacity) if isinstance(picture.pixels, Image.Image) else opacity
+    return image_file.encode(picture, kind)
+
+
+_WRITERS: dict[Form, Callable[[Picture, Refined, str], bytes]] = {
+    "mask": _write_mask, "soft": _write_soft, "overlay": _write_overlay, "cutout": _write_cutout,
+}  # fmt: skip
+
+
+def _size(image: Image.Image | FloatArray) -> tuple[int, int]:
+    return image.size if isinstance(image, Image.Image) else (image.shape[1], image.shape[0])
+
+
+def _guide_size(width: int, height: int) -> tuple[int, int]:
+    scale = min(1.0, _GUIDE_SIDE / min(width, height), 4 * _GUIDE_SIDE / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _resized(image: Image.Image | FloatArray, size: tuple[int, int]) -> npt.NDArray[Any]:
+    return np.asarray(colour.resize(image if isinstance(image, Image.Image) else Image.fromarray(image), size))
+
+
+def _planes(pixels: npt.NDArray[Any]) -> FloatArray:
+    """R, G, B, (3, h, w), 0..1, of bytes or floats, grey (h, w) or colours (h, w, 3)."""
+    scaled = pixels.astype(np.float32) / np.float32(255) if pixels.dtype == np.uint8 else pixels.astype(np.float32)
+    return np.repeat(scaled[None], 3, axis=0) if scaled.ndim == 2 else np.ascontiguousarray(scaled[..., :3].transpose(2, 0, 1))
+
+
+def _apply(image: Image.Image | FloatArray, lines: list[FloatArray], threads: int) -> ByteArray:
+    """The planes that ``lines`` (4, h, w) each describe, at the picture's full size: (len(lines), H, W) bytes of 0..1."""
+    width, height = _size(image)
+    result = np.empty((len(lines), height, width), np.uint8)
+    rows = [ChromaRows(planes, width, height) for planes in lines]
+    step = max(1, _STRIP_PIXELS // width)
+
+    def strip(top: int) -> None:
+        bottom = min(top + step, height)
+        part = image.crop((0, top, width, bottom)) if isinstance(image, Image.Image) else image[top:bottom]
+        guide = _planes(np.asarray(part))
+        buffer = np.empty((4, bottom - top, width), np.float32)
+        for plane, enlarged in zip(result, rows, strict=True):
+            line = enlarged.between(top, bottom, 0, width, out=buffer)
+            line[:3] *= guide
+            plane[top:bottom] = (line.sum(axis=0).clip(0, 1) * 255 + 0.5).astype(np.uint8)
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(strip, range(0, height, step)))
+    return result

@@ -1,0 +1,510 @@
+"""What goes in comes out, only coloured: a case for each kind of file, judged by programs that are not ours.
+
+``python tests/conformance/conformance.py`` replays all of them with ExifTool, ImageMagick, tifffile and OpenCV, and
+writes what it saw to docs/conformance.md; exit code 1 when something is not kept.
+"""
+
+import functools
+import io
+import itertools
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tifffile
+from colorize_run import Colorizer, __version__
+from colorize_run.picture import FORMATS
+from picture_files import (
+    PRIMARIES,
+    ROOT,
+    XMP,
+    Array,
+    camera_exif,
+    chunk,
+    deep_photograph,
+    file_of,
+    lightness,
+    lightness_in,
+    photograph,
+    png16,
+    profile_of,
+    tiff16,
+    with_iptc,
+    with_xmp,
+)  # fmt: skip
+from PIL import ExifTags, Image, ImageCms, ImageOps
+from PIL.PngImagePlugin import PngInfo
+
+SIZE = (90, 60)
+TURNED = ("XMP", "EXIF with thumbnail")  # whose orientation is 6
+PROFILES = ["none", "sRGB", "Display P3", "Adobe RGB", "ProPhoto"]
+TABLE = ROOT / "docs" / "conformance.md"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One file: ``make`` gives its bytes, and its 16-bit values where Pillow could not say them."""
+
+    kind: str
+    mode: str
+    make: Callable[[], tuple[bytes, Array | None]]
+    depth: int = 8
+    profile: str = "none"
+    orientation: int = 1
+    says: str = ""
+    frames: int = 1
+    lossy: bool = False
+
+    @property
+    def name(self) -> str:
+        parts = [self.kind, self.mode, str(self.depth), self.profile, f"orientation {self.orientation}", self.says]
+        return " ".join(part for part in parts if part and part not in ("none", "orientation 1"))
+
+    @property
+    def file_name(self) -> str:
+        return self.name.lower().replace(" ", "-").replace(":", "") + FORMATS[self.kind].suffixes[0]
+
+
+@dataclass
+class Outcome:
+    """What became of a case: figures for the table, and every reason why it is not what it should be."""
+
+    case: Case
+    mean: float = 0.0
+    most: float = 0.0
+    kept: list[str] = field(default_factory=list)
+    readers: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    def check(self, name: str, holds: bool) -> None:
+        (self.kept if holds else self.failures).append(name)
+
+
+# -- cases -----------------------------------------------------------------------------------------------------
+
+
+@functools.cache  # Little CMS writes the time into a profile
+def icc(name: str) -> bytes | None:
+    if name == "sRGB":
+        return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return None if name == "none" else profile_of(name)
+
+
+def oriented(orientation: int) -> bytes:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    exif[ExifTags.Base.Make] = "Camera works"
+    return exif.tobytes()
+
+
+def in_mode(mode: str) -> Image.Image:
+    if mode == "LAB":
+        return ImageCms.profileToProfile(
+            photograph(), ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
+        )
+    image = photograph().convert(mode)
+    if mode in ("RGBA", "LA"):
+        image.putalpha(Image.fromarray(np.arange(90 * 60, dtype=np.uint32).astype(np.uint8).reshape(60, 90)))
+    return image
+
+
+def saved(kind: str, mode: str, *, profile: str = "none", orientation: int = 1, says: str = "", **options: object) -> Case:
+    def make() -> tuple[bytes, None]:
+        more = {} if icc(profile) is None else {"icc_profile": icc(profile)}
+        if orientation != 1:
+            more["exif"] = oriented(orientation)
+        return file_of(in_mode(mode), kind, **more, **options).getvalue(), None
+
+    lossy = kind in ("JPEG", "AVIF", "HEIF") or (kind == "WEBP" and not options.get("lossless"))
+    return Case(kind, mode, make, 8, profile, orientation, says, lossy=lossy)
+
+
+def told(kind: str, source: Callable[[], io.BytesIO], says: str) -> Case:
+    lossy = kind in ("JPEG", "AVIF") or kind == "WEBP"
+    return Case(kind, "RGB", lambda: (source().getvalue(), None), says=says, lossy=lossy)
+
+
+def deep(kind: str, channels: int, *, profile: str = "none", orientation: int = 1, says: str = "", **options: object) -> Case:
+    def make() -> tuple[bytes, Array]:
+        values = deep_photograph()[..., :1] if channels < 3 else deep_photograph()
+        if channels in (2, 4):
+            values = np.dstack([values, np.arange(90 * 60, dtype=np.uint16).reshape(60, 90) * 12])
+        values = values[..., 0] if channels == 1 else values
+        data = icc(profile)
+        if kind == "PNG":
+            import zlib
+
+            chunks = chunk(b"iCCP", b"x\0\0" + zlib.compress(data)) if data else b""
+            if orientation != 1:
+                chunks += chunk(b"eXIf", oriented(orientation).removeprefix(b"Exif\0\0"))
+            return png16(values, chunks).getvalue(), values
+        tags = [(274, 3, 1, orientation, True)] if orientation != 1 else []
+        return tiff16(values, iccprofile=data, extratags=tags, **options).getvalue(), values
+
+    mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels]
+    return Case(kind, mode, make, 16, profile, orientation, says)
+
+
+def moving(kind: str, mode: str, **options: object) -> Case:
+    def make() -> tuple[bytes, None]:
+        frames = [photograph().convert("L").convert("RGBA" if mode == "RGBA" else "RGB") for _ in range(4)]
+        for number, frame in enumerate(frames):
+            frame.paste((250, 250, 250), (9 * number, 10, 12 + 9 * number, 22))
+            if mode == "RGBA":
+                frame.paste((0, 0, 0, 0), (0, 50, 90, 60))
+        more = {"save_all": True, "append_images": frames[1:], "duration": [80, 160, 240, 320]}
+        return file_of(frames[0], kind, **more, **options).getvalue(), None
+
+    says = " ".join(f"{name} {value}" for name, value in options.items() if name == "loop")
+    return Case(kind, mode, make, says=("frames " + says).strip(), frames=4, lossy=kind == "AVIF")
+
+
+def with_text() -> io.BytesIO:
+    info = PngInfo()
+    info.add_text("Title", "attic")
+    info.add_itxt("Author", "Žižek")
+    return file_of(photograph(), "PNG", pnginfo=info)
+
+
+def cases() -> list[Case]:
+    """All cases, 120 at least."""
+    every = list(_jpegs()) + list(_pngs()) + list(_tiffs()) + list(_others())
+    assert len({case.name for case in every}) == len(every), "two cases have one name"
+    return every
+
+
+def _jpegs() -> Iterator[Case]:
+    for mode, profile in itertools.product(("RGB", "L"), PROFILES):
+        yield saved("JPEG", mode, profile=profile, quality=92)
+    yield saved("JPEG", "CMYK", says="Adobe-inverted", quality=92)
+    for orientation in range(2, 9):
+        yield saved("JPEG", "RGB", orientation=orientation, quality=92)
+    yield saved("JPEG", "L", orientation=6, quality=92)
+    for quality, sampling in itertools.product((75, 95), ("4:4:4", "4:2:2", "4:2:0")):
+        yield saved("JPEG", "RGB", says=f"quality {quality} {sampling}", quality=quality, subsampling=sampling)
+    yield saved("JPEG", "RGB", says="progressive", quality=92, progressive=True)
+    yield saved("JPEG", "RGB", says="dpi", quality=92, dpi=(300, 300))
+    yield told("JPEG", lambda: file_of(photograph(), "JPEG", quality=92, exif=camera_exif()), "EXIF with thumbnail")
+    yield told("JPEG", lambda: with_xmp("JPEG"), "XMP")
+    yield told("JPEG", lambda: with_iptc("JPEG"), "IPTC")
+    yield told("JPEG", lambda: file_of(photograph(), "JPEG", comment=b"attic"), "comment")
+
+
+def _pngs() -> Iterator[Case]:
+    for mode in ("1", "L", "P", "LA", "RGB", "RGBA"):
+        yield saved("PNG", mode)
+    yield saved("PNG", "P", says="transparent colour", transparency=0)
+    yield saved("PNG", "L", says="transparent colour", transparency=90)
+    for mode, profile in itertools.product(("RGB", "RGBA"), PROFILES[1:]):
+        yield saved("PNG", mode, profile=profile)
+    for orientation in (3, 6, 8):
+        yield saved("PNG", "RGBA", orientation=orientation)
+    for channels in (1, 2, 3, 4):
+        yield deep("PNG", channels)
+    for profile in PROFILES[1:]:
+        yield deep("PNG", 3, profile=profile)
+    yield deep("PNG", 4, profile="Display P3")
+    for orientation in (5, 6):
+        yield deep("PNG", 3, orientation=orientation)
+    yield saved("PNG", "RGB", says="dpi", dpi=(300, 300))
+    yield told("PNG", lambda: file_of(photograph(), "PNG", exif=camera_exif()), "EXIF with thumbnail")
+    yield told("PNG", lambda: with_xmp("PNG"), "XMP")
+    yield told("PNG", with_text, "texts")
+    for mode, loop in itertools.product(("RGB", "RGBA"), (0, 2)):
+        yield moving("PNG", mode, loop=loop)
+
+
+def _tiffs() -> Iterator[Case]:
+    for mode in ("1", "L", "P", "LA", "RGB", "RGBA", "CMYK", "LAB"):
+        yield saved("TIFF", mode)
+    for packing in ("tiff_lzw", "packbits", "tiff_adobe_deflate", "zstd"):
+        yield saved("TIFF", "RGB", says=packing, compression=packing)
+    yield saved("TIFF", "1", says="group4", compression="group4")
+    yield saved("TIFF", "L", says="white is zero", tiffinfo={262: 0})
+    for profile in PROFILES[1:]:
+        yield saved("TIFF", "RGB", profile=profile)
+    for orientation in range(2, 9):
+        yield saved("TIFF", "RGB", orientation=orientation)
+    for channels in (1, 3, 4):
+        yield deep("TIFF", channels)
+    for says, options in (
+        ("deflate", {"compression": "zlib"}),
+        ("predictor", {"compression": "zlib", "predictor": True}),
+        ("big-endian", {"byteorder": ">"}),
+        ("tiles", {"tile": (16, 16)}),
+    ):
+        yield deep("TIFF", 3, says=says, **options)
+    for profile in PROFILES[1:]:
+        yield deep("TIFF", 3, profile=profile)
+    for orientation in (2, 6):
+        yield deep("TIFF", 3, orientation=orientation)
+    yield saved("TIFF", "RGB", says="dpi", dpi=(300, 300))
+    yield told("TIFF", lambda: file_of(photograph(), "TIFF", exif=oriented(1)), "EXIF")
+    yield told("TIFF", lambda: with_xmp("TIFF", XMP.replace(b' tiff:Orientation="6"', b"")), "XMP")
+    yield told("TIFF", lambda: with_iptc("TIFF"), "IPTC")
+    pages = lambda: file_of(photograph(), "TIFF", save_all=True, append_images=[photograph()] * 3)  # noqa: E731
+    yield Case("TIFF", "RGB", lambda: (pages().getvalue(), None), says="pages", frames=4)
+
+
+def _others() -> Iterator[Case]:
+    for mode, lossless in itertools.product(("RGB", "RGBA"), (False, True)):
+        yield saved("WEBP", mode, says="lossless" if lossless else "", lossless=lossless, quality=90, exact=True)
+    for profile in PROFILES[2:4]:
+        yield saved("WEBP", "RGB", profile=profile, lossless=True)
+    yield saved("WEBP", "RGB", orientation=6, lossless=True)
+    yield told("WEBP", lambda: file_of(photograph(), "WEBP", quality=90, exif=camera_exif()), "EXIF with thumbnail")
+    yield told("WEBP", lambda: with_xmp("WEBP"), "XMP")
+    yield moving("WEBP", "RGB", lossless=True, loop=0)
+    yield moving("WEBP", "RGBA", lossless=True, loop=2)
+    for mode in ("1", "L", "P", "RGB", "RGBA"):
+        yield saved("BMP", mode)
+    yield saved("BMP", "RGB", says="dpi", dpi=(300, 300))
+    for mode in ("L", "P", "RGB"):
+        yield saved("GIF", mode)
+    yield saved("GIF", "P", says="transparent colour", transparency=0)
+    yield moving("GIF", "RGB")
+    yield moving("GIF", "RGB", loop=0)
+    yield moving("GIF", "RGBA", loop=2)
+    for mode in ("L", "RGB", "RGBA"):
+        yield saved("AVIF", mode, quality=95)
+    for profile in PROFILES[2:4]:
+        yield saved("AVIF", "RGB", profile=profile, quality=95)
+    yield saved("AVIF", "RGB", orientation=6, quality=95)
+    yield moving("AVIF", "RGB", quality=95)
+
+
+# -- replay ----------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def colorizer() -> Colorizer:
+    return Colorizer(ROOT / "tests" / "data" / "tiny.onnx", "cpu")
+
+
+def replay(case: Case, folder: Path) -> Outcome:
+    """Make the case's file, colour it, and judge what came out by readers that come with the tests."""
+    outcome = Outcome(case)
+    data, values = case.make()
+    (folder / f"before-{case.file_name}").write_bytes(data)
+    coloured, result = colorizer().colorize_file(io.BytesIO(data))
+    (folder / f"after-{case.file_name}").write_bytes(coloured)
+    before, after = truth(case, data, values), own_reading(case, coloured)
+    outcome.readers.append("tifffile" if case.kind == "TIFF" else "OpenCV" if case.depth == 16 else "Pillow")
+    judge_pixels(outcome, before, after)
+    judge_frames(outcome, data, coloured)
+    surprises = [note for note in result.notes if "no metadata" not in note]
+    outcome.check("nothing left out" if not surprises else "; ".join(surprises), not surprises)
+    with Image.open(io.BytesIO(data)) as old, Image.open(io.BytesIO(coloured)) as new:
+        outcome.check("format", new.format == old.format)
+        if case.profile != "none" and case.mode != "L":
+            outcome.check("profile", new.info.get("icc_profile") == icc(case.profile))
+        if "dpi" in old.info and case.kind != "GIF":
+            sides = zip(new.info.get("dpi", (0, 0)), old.info["dpi"], strict=True)
+            outcome.check("dpi", all(abs(float(a) - float(b)) < 0.1 for a, b in sides))
+        if case.kind == "JPEG" and case.orientation == 1 and case.mode == "RGB" and case.says not in TURNED:
+            outcome.check("tables", new.quantization == old.quantization)
+            outcome.check("progressive", new.info.get("progressive") == old.info.get("progressive"))
+    return outcome
+
+
+def truth(case: Case, data: bytes, values: Array | None) -> Array:
+    """The upright pixels that went in: R, G, B and alpha, if any, of the first frame, by Pillow or as they were made."""
+    with Image.open(io.BytesIO(data)) as image:
+        if values is None:
+            if image.mode == "LAB":
+                return np.asarray(photograph())
+            alpha = "transparency" in image.info or image.mode in ("LA", "RGBA", "PA")
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGBA" if alpha else "RGB"))
+    values = np.dstack([values] * 3) if values.ndim == 2 else values
+    values = np.dstack([*[values[..., 0]] * 3, values[..., 1]]) if values.shape[2] == 2 else values
+    turns = {2: np.fliplr, 3: lambda a: np.rot90(a, 2), 5: lambda a: a.swapaxes(0, 1), 6: lambda a: np.rot90(a, -1)}
+    return turns.get(case.orientation, lambda a: a)(values)
+
+
+def own_reading(case: Case, data: bytes) -> Array:
+    """What came out, by a reader of another make where there is one for its depth."""
+    if case.kind == "TIFF":
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            if file.pages[0].compression in (1, 8):  # the others need a package more
+                return file.pages[0].asarray()
+    if case.depth == 16:
+        values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        return values[..., [2, 1, 0, 3][: values.shape[2]]]
+    with Image.open(io.BytesIO(data)) as image:
+        alpha = image.mode == "RGBA" or "transparency" in image.info
+        return np.asarray(image.convert("RGBA" if alpha else "RGB"))
+
+
+def judge_pixels(outcome: Outcome, before: Array, after: Array, reader: str = "") -> None:
+    case = outcome.case
+    size = before.shape[:2] == after.shape[:2]
+    outcome.check(f"size{reader}", size)
+    outcome.check(f"{case.depth} bits{reader}", after.dtype.itemsize * 8 == case.depth)
+    if not size:
+        return
+    if before.shape[2] == 4 and not reader:
+        opaque = after[..., 3] if after.shape[2] == 4 else np.full(before.shape[:2], 255, np.uint8)
+        far = np.abs(before[..., 3].astype(int) - opaque)
+        outcome.check("alpha", bool((far <= (3 if case.kind == "AVIF" else 0)).all()) or case.kind == "GIF")
+    difference = np.abs(lightness_of(case, before) - lightness_of(case, after))
+    if before.shape[2] == 4:
+        difference = difference[before[..., 3] > 0]
+    mean, most = float(difference.mean()), float(difference.max())
+    outcome.mean, outcome.most = max(outcome.mean, mean), max(outcome.most, most)
+    if case.lossy or case.kind == "GIF":
+        outcome.check(f"lightness{reader}", mean < (2.5 if case.kind == "GIF" else 1.5))
+    elif case.mode == "LAB":
+        outcome.check(f"lightness{reader}", mean < 0.5)  # the file holds L* in bytes
+    else:
+        outcome.check(f"lightness{reader}", most < (0.05 if case.depth == 16 else 0.4))
+
+
+def lightness_of(case: Case, values: Array) -> Array:
+    return lightness_in(values, case.profile) if case.profile in PRIMARIES else lightness(values)
+
+
+def judge_frames(outcome: Outcome, before: bytes, after: bytes) -> None:
+    if outcome.case.frames == 1:
+        return
+    seen = []
+    for data in (before, after):
+        with Image.open(io.BytesIO(data)) as image:
+            times = []
+            for number in range(image.n_frames):
+                image.seek(number)
+                image.load()
+                times.append(round(image.info.get("duration", 0)))
+            seen.append((image.n_frames, times, image.info.get("loop")))
+    outcome.check(f"{outcome.case.frames} frames, durations, loop", seen[0] == seen[1])
+
+
+# -- independent readers -----------------------------------------------------------------------------------------
+
+
+def image_magick() -> str | None:
+    """The command that converts, by whatever name; a program of that name that is something else does not count."""
+    for name in ("magick", "convert-im6.q16", "convert"):
+        if shutil.which(name):
+            done = subprocess.run([name, "-version"], capture_output=True, text=True, check=False)
+            if "ImageMagick" in done.stdout:
+                return name
+    return None
+
+
+def judge_by_image_magick(outcome: Outcome, folder: Path, convert: str) -> None:
+    """The same pixels, read by ImageMagick with 16 bits."""
+    case = outcome.case
+    command = [convert, f"{folder / f'after-{case.file_name}'}[0]", "-depth", "16", "-endian", "LSB", "rgba:-"]
+    done = subprocess.run(command, capture_output=True, check=False)
+    # Version 6 calls any XMP in a WebP file corrupt, the simplest too.
+    if done.returncode or (done.stderr and b"ValidateXMPProfile" not in done.stderr):
+        outcome.failures.append(f"ImageMagick: {done.stderr.decode()[:80]}")
+        return
+    data, values = case.make()
+    before = truth(case, data, values)
+    pixels = np.frombuffer(done.stdout, "<u2")
+    if pixels.size != before.shape[0] * before.shape[1] * 4:
+        outcome.failures.append("size by ImageMagick")
+        return
+    pixels = pixels.reshape(*before.shape[:2], 4)
+    exact = case.lossy or case.depth == 16 or bool((pixels[..., :3] % 257 == 0).all())
+    judge_pixels(outcome, before, pixels if case.depth == 16 else (pixels // 257).astype(np.uint8), " by ImageMagick")
+    outcome.check("bytes by ImageMagick", exact)
+    outcome.readers.append("ImageMagick")
+
+
+def judge_by_exiftool(outcomes: list[Outcome], folder: Path) -> None:
+    """Tags, depth and profile as ExifTool sees them, before and after."""
+    found = {}
+    names = [f"{when}-{outcome.case.file_name}" for outcome in outcomes for when in ("before", "after")]
+    done = subprocess.run(["exiftool", "-j", "-G1", "-n", *names], capture_output=True, cwd=folder, check=False)
+    for entry in json.loads(done.stdout):
+        found[entry["SourceFile"]] = entry
+    for outcome in outcomes:
+        case = outcome.case
+        before, after = (found[f"{when}-{case.file_name}"] for when in ("before", "after"))
+        outcome.readers.append("ExifTool")
+        signs = [f"ExifTool:{kind}" for kind in ("Warning", "Error")]
+        trouble = [after[sign] for sign in signs if sign in after and after[sign] != before.get(sign)]
+        outcome.check("well-formed" if not trouble else f"ExifTool: {trouble}", not trouble)
+        upright = [value for name, value in after.items() if name.endswith(":Orientation")]
+        outcome.check("orientation reset", all(value == 1 for value in upright))
+        outcome.check("no thumbnail", not any("Thumbnail" in name for name in after))
+        if case.kind != "BMP":
+            outcome.check("provenance", "trainedalgorithmic" in str(after.get("XMP-iptcExt:DigitalSourceType")).lower())
+        for name in TOLD:
+            if name in before and not _changes(name, case, before):
+                outcome.check(name, after.get(name) == before[name])
+
+
+# What is compared between before and after, where before has it.
+TOLD = [
+    "IFD0:Make", "IFD0:Artist", "IFD0:XResolution", "XMP-dc:Creator", "IPTC:Caption-Abstract", "File:Comment", "PNG:Title",
+    "PNG:Author", "GIF:AnimationIterations", "PNG:AnimationFrames", "PNG:AnimationPlays", "RIFF:AnimationLoopCount",
+    "GIF:FrameCount", "JFIF:XResolution", "ICC_Profile:ProfileDescription", "IFD0:BitsPerSample",
+]  # fmt: skip
+
+
+def _changes(name: str, case: Case, before: dict) -> bool:
+    """Whether a tag may change: grey becomes RGB, LAB becomes sRGB, a resolution without a unit means nothing."""
+    if "BitsPerSample" in name or "ProfileDescription" in name:
+        return case.mode not in ("RGB", "RGBA")
+    return "XResolution" in name and before.get("IFD0:ResolutionUnit", before.get("JFIF:ResolutionUnit", 1)) == 1
+
+
+def observe(folder: Path) -> list[Outcome]:
+    """Replay every case before every reader there is."""
+    outcomes = [replay(case, folder) for case in cases()]
+    if convert := image_magick():
+        for outcome in outcomes:
+            judge_by_image_magick(outcome, folder, convert)
+    if shutil.which("exiftool"):
+        judge_by_exiftool(outcomes, folder)
+    return outcomes
+
+
+def table(outcomes: list[Outcome]) -> str:
+    lines = [
+        "# What is kept, file by file",
+        "",
+        "Written by `python tests/conformance/conformance.py`; `tests/conformance` replays it. Each file is made, coloured",
+        "with the tests' own model, and read again by programs that are not ours. ΔL* is the difference in CIELAB lightness",
+        "between what went in and what came out, each by its own profile: mean and largest over all pixels, the worst of the",
+        "readers. Lossy formats and GIF's 256 colours round once more; the rest is the rounding of 8 or 16 bits.",
+        "",
+        f"{len(outcomes)} cases, {sum(not outcome.failures for outcome in outcomes)} kept, with version {__version__}.",
+        "",
+        "| format | mode | bits | profile | turned | besides | frames | mean ΔL* | most | read by | kept |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for outcome in outcomes:
+        case = outcome.case
+        verdict = "yes" if not outcome.failures else "**no**: " + ", ".join(outcome.failures)
+        cells = [
+            case.kind, case.mode, case.depth, case.profile, case.orientation, case.says or "-", case.frames,
+            f"{outcome.mean:.3f}", f"{outcome.most:.2f}", ", ".join(outcome.readers), verdict,
+        ]  # fmt: skip
+        lines.append("| " + " | ".join(str(cell).replace("|", "/") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        outcomes = observe(Path(folder))
+    TABLE.write_text(table(outcomes))
+    failed = [outcome for outcome in outcomes if outcome.failures]
+    for outcome in failed:
+        print(f"{outcome.case.name}: {', '.join(outcome.failures)}")  # noqa: T201 - a command for people
+    print(f"{len(outcomes)} cases, {len(failed)} not kept -> {TABLE}")  # noqa: T201
+    sys.exit(bool(failed))
+
+
+if __name__ == "__main__":
+    main()

