@@ -79,11 +79,16 @@ Row = Callable[[Bench, Outcome], None]
 ROWS: dict[str, tuple[str, Row]] = {}
 
 
-def row(key: str, title: str) -> Callable[[Row], Row]:
-    """Put a function into the table."""
+def row(key: str, title: str, missing: Callable[[], str] = str) -> Callable[[Row], Row]:
+    """Put a function into the table; ``missing`` says why it cannot take place here."""
+
+    def guarded(bench: Bench, outcome: Outcome, function: Row) -> None:
+        outcome.skipped = missing()
+        if not outcome.skipped:
+            function(bench, outcome)
 
     def enter(function: Row) -> Row:
-        ROWS[key] = title, function
+        ROWS[key] = title, lambda bench, outcome: guarded(bench, outcome, function)
         return function
 
     return enter
@@ -128,22 +133,16 @@ def _poison(bench: Bench, outcome: Outcome) -> None:
             outcome.attempt(bench, kills.by_poison, how)
 
 
-@row("5", "power cuts, ext4 and xfs, for keep, move and delete")
+@row("5", "power cuts, ext4 and xfs, for keep, move and delete", power.missing)
 def _power(bench: Bench, outcome: Outcome) -> None:
-    outcome.skipped = power.missing()
-    if outcome.skipped:
-        return
     trials, checked = bench.of(5, 60), 0
     for inner, inputs in (("ext4", "keep"), ("xfs", "keep"), ("ext4", "move"), ("ext4", "delete"), ("xfs", "delete")):
         checked += outcome.attempt(bench, power.cuts, bench.seed, trials, inner, inputs, weight=trials) or 0
     outcome.note = f"{checked:,} rows that said done, each with its output"
 
 
-@row("5c", "control of row 5: the same with an fsync that does nothing must lose")
+@row("5c", "control of row 5: the same with an fsync that does nothing must lose", power.missing)
 def _power_control(bench: Bench, outcome: Outcome) -> None:
-    outcome.skipped = power.missing()
-    if outcome.skipped:
-        return
     outcome.trials = 1
     folder = bench.trial()
     try:
@@ -183,17 +182,17 @@ def _flood(bench: Bench, outcome: Outcome) -> None:
             outcome.failures.append(f"the supervisor grew by {peak - before} MB")
 
 
-@row("11", "no space or no inodes for outputs")
+@row("11", "no space or no inodes for outputs", faults.no_mounts)
 def _full_output(bench: Bench, outcome: Outcome) -> None:
     outcome.note_slowest([outcome.attempt(bench, faults.full_output, kind) for kind in ["bytes", "inodes"] * bench.of(1, 10)])
 
 
-@row("12", "no space for the ledger")
+@row("12", "no space for the ledger", faults.no_mounts)
 def _full_state(bench: Bench, outcome: Outcome) -> None:
     outcome.note_slowest([outcome.attempt(bench, faults.full_state) for _ in bench.seeds(1, 10)])
 
 
-@row("13", "failing system calls (FUSE) on the output's and the input's side, then healed")
+@row("13", "failing system calls (FUSE) on the output's and the input's side, then healed", faults.no_fuse)
 def _failing_calls(bench: Bench, outcome: Outcome) -> None:
     calls = [("output", call) for call in faults.OUTPUT_CALLS] + [("input", call) for call in faults.INPUT_CALLS]
     cases = [
@@ -205,20 +204,20 @@ def _failing_calls(bench: Bench, outcome: Outcome) -> None:
     outcome.note_slowest([outcome.attempt(bench, faults.failing_call, *case) for case in cases])
 
 
-@row("13r", "a share: slow writers on another machine, no events, leases wrongly granted")
+@row("13r", "a share: slow writers on another machine, no events, leases wrongly granted", faults.no_fuse)
 def _remote(bench: Bench, outcome: Outcome) -> None:
     for _ in bench.seeds(1, 10):
         outcome.attempt(bench, faults.remote_writer, 10, weight=10)
 
 
-@row("15", "the output read-only, renamed away, or replaced by a link")
+@row("15", "the output read-only, renamed away, or replaced by a link", faults.no_mounts)
 def _output_gone(bench: Bench, outcome: Outcome) -> None:
     seconds = [outcome.attempt(bench, faults.read_only_output) for _ in bench.seeds(1, 10)]
     seconds += [outcome.attempt(bench, faults.output_gone, how) for how in ["moved", "linked"] * bench.of(1, 10)]
     outcome.note_slowest(seconds)
 
 
-@row("16", "the input unmounted or renamed away")
+@row("16", "the input unmounted or renamed away", faults.no_mounts)
 def _source_gone(bench: Bench, outcome: Outcome) -> None:
     kinds = ["unmounted", "moved"] * bench.of(1, 10)
     outcome.note_slowest([outcome.attempt(bench, faults.source_gone, kind) for kind in kinds])
@@ -284,6 +283,7 @@ def _walk(bench: Bench, outcome: Outcome) -> None:
     examples = bench.of(20, 5000)
     if failure := outcome.attempt(bench, stateful.explore, examples, bench.seed, weight=examples):
         outcome.failures.append(failure)
+        click.echo(f"  FAILED: {failure}", err=True)
 
 
 @row("lat", "seconds from a file's closing to its claim; default options")

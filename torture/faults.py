@@ -2,20 +2,48 @@
 
 import contextlib
 import errno
+import functools
 import os
 import random
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from subprocess import CalledProcessError as CalledProcessError
+from subprocess import CalledProcessError
 
 from torture.kills import QUICK, fill
 from torture.rig import ROOT, Broken, Golden, Watch, check_outputs, judge, mounted, picture, wait_for
 
 HEALING = 5.0  # seconds after a fault is gone, within which work must go on
 NO_RESERVE = (*QUICK, "--min-free", "0")
+
+
+@functools.cache
+def no_mounts() -> str:
+    """Why file systems cannot be mounted here; empty if they can."""
+    if os.geteuid() != 0:
+        return "mounts need root"
+    with tempfile.TemporaryDirectory() as place:
+        try:
+            with mounted(Path(place), "tmpfs", "tmpfs", "size=64k"):
+                return ""
+        except (OSError, CalledProcessError):
+            return "mounts are not allowed here"
+
+
+@functools.cache
+def no_fuse() -> str:
+    """Why FUSE does not work here; empty if it does."""
+    if reason := no_mounts():
+        return reason
+    with tempfile.TemporaryDirectory() as place:
+        try:
+            with failing(Path(place) / "mount", Path(place) / "backing", Path(place) / "control"):
+                return ""
+        except (OSError, Broken):
+            return "needs mfusepy, libfuse and /dev/fuse"
 
 
 def _resumes(watch: Watch, since: float) -> float:

@@ -133,7 +133,7 @@ def of_workers(folder: Path, model: Path, golden: Golden, seed: int, kills: int)
 
 def by_poison(folder: Path, model: Path, golden: Golden, how: str) -> None:
     """One file that takes its worker down among good ones: quarantined after two tries, the others all done."""
-    watch = Watch(folder, model, *QUICK, "--timeout", "1.5", site="poison")
+    watch = Watch(folder, model, *QUICK, "--timeout", "5", site="poison")
     made = fill(watch, 6)
     name = b"p2a.jpg"
     made[name] = picture(999) + b"POISON:" + how.encode()

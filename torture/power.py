@@ -5,31 +5,39 @@ in one instant and behind the back of the file system within, then mounted and l
 """
 
 import contextlib
+import functools
 import hashlib
 import os
 import random
 import shutil
 import sqlite3
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from torture.faults import no_mounts
 from torture.kills import fill
 from torture.rig import Broken, Golden, Watch
 
 INNER = {"ext4": ("mkfs.ext4", "-q", "-F"), "xfs": ("mkfs.xfs", "-q", "-f")}
 
 
+@functools.cache
 def missing() -> str:
     """Why the rig cannot be set up here; empty if it can."""
-    if os.geteuid() != 0:
-        return "needs root, for loop mounts"
+    if reason := no_mounts():
+        return reason
     for tool in ("mkfs.xfs", "mkfs.ext4", "losetup"):
         if not shutil.which(tool):
             return f"needs {tool}"
-    probe = subprocess.run(["losetup", "-f"], check=False, capture_output=True)
-    return "" if probe.returncode == 0 else "needs a free loop device"
+    with tempfile.TemporaryDirectory() as place:
+        try:
+            with rig(Path(place), "ext4"):
+                return ""
+        except (OSError, subprocess.CalledProcessError):
+            return "loop mounts of XFS are not possible here"
 
 
 def _run(*command: str | Path) -> str:

@@ -21,6 +21,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command line does, 
 import numpy as np
 from colorize_run import Colorizer
 from colorize_run.contract import CONTRACT_KEY, Contract, WorkingSize
+from colorize_run.control import Control
 from colorize_run.watch import arrival
 from PIL import Image
 
@@ -66,7 +67,7 @@ def stub_model(path: Path) -> Path:
 def picture(number: int, suffix: str = ".jpg") -> bytes:
     """A small picture, different for each number."""
     random = np.random.default_rng(number)
-    pixels = np.repeat(np.repeat(random.integers(0, 255, (3, 4, 3), dtype=np.uint8), 8, 0), 8, 1)
+    pixels = np.repeat(np.repeat(random.integers(0, 255, (3, 4), dtype=np.uint8), 8, 0), 8, 1)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, FORMATS[suffix.lower()])
     return file.getvalue()
@@ -75,15 +76,15 @@ def picture(number: int, suffix: str = ".jpg") -> bytes:
 class Golden:
     """What the stub model makes of a file's bytes, computed here, in one process, without any watch."""
 
-    def __init__(self, model: Path, *, keep_metadata: bool = True) -> None:
-        self._colorizer, self._keep_metadata = Colorizer(model, "cpu", 1), keep_metadata
+    def __init__(self, model: Path) -> None:
+        self._colorizer = Colorizer(model, "cpu", 1)
         self._known: dict[bytes, str] = {}
 
     def __call__(self, data: bytes) -> str:
         """SHA-256 of the right output."""
         key = hashlib.sha256(data).digest()
         if key not in self._known:
-            made, _ = self._colorizer.colorize_file(io.BytesIO(data), keep_metadata=self._keep_metadata)
+            made, _ = self._colorizer.colorize_file(io.BytesIO(data), control=Control(keep_colour=True))
             self._known[key] = hashlib.sha256(made).hexdigest()
         return self._known[key]
 

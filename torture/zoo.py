@@ -70,7 +70,7 @@ def bad() -> Bad:
         "html.jpg": (b"<!doctype html><title>404</title>", "undecodable"), "svg.png": (b"<svg xmlns='x'/>", "undecodable"),
         "eps.jpg": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n", "undecodable"),
         "pdf.jpg": (b"%PDF-1.4\n1 0 obj<<>>endobj\ntrailer<<>>\n%%EOF", "undecodable"),
-        "psd.png": (b"8BPS\0\1" + bytes(99), "undecodable"), "gif.jpg": (_saved(Image.fromarray(noise), "GIF"), "undecodable"),
+        "psd.png": (b"8BPS\0\1" + bytes(99), "undecodable"),
         "float.tif": (_saved(Image.fromarray(noise[..., 0].astype(np.float32)), "TIFF"), "undecodable"),
         "bomb1.png": (flat_png(50_000, 50_000, 1, 0), "too_many_pixels"),
         "bomb8.png": (flat_png(13_300, 13_300, 8, 2), "too_many_pixels"),

@@ -4,7 +4,10 @@ import fcntl
 import os
 from pathlib import Path
 
-SUFFIXES = (b".jpg", b".jpeg", b".jpe", b".jfif", b".png", b".webp", b".tif", b".tiff", b".bmp", b".dib")
+SUFFIXES = (  # those of `picture.SUFFIXES`, which cannot be imported without NumPy; a test holds them equal
+    b".jpg", b".jpeg", b".jpe", b".jfif", b".png", b".apng", b".webp", b".tif", b".tiff", b".bmp", b".dib", b".gif", b".avif",
+    b".heic", b".heif",
+)  # fmt: skip
 # On these the kernel's word on writers can be trusted: nobody writes but through this kernel.
 _LOCAL = {"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "tmpfs", "ramfs"}
 

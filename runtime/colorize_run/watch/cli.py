@@ -82,9 +82,11 @@ def _limits(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--task", type=click.Choice(["colorize", "segment"]), default="colorize", show_default=True)
 @click.option("--as", "view", type=click.Choice(["mask", "soft", "overlay", "cutout"]), default="mask", show_default=True,
               help="What --task segment writes.")  # fmt: skip
-@click.option("-m", "--model", help="A model's name, or the path of an .onnx file.  [default: photo, flowers]")
+@click.option("-m", "--model", help="A model's name, or the path of an .onnx file.  [default: photo, or flowers]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
               help="cuda ends with exit code 69 where it does not work; auto goes on with the CPU, and says so.")  # fmt: skip
+@click.option("--keep-colour/--force", default=True, show_default=True, help="Leave pictures that have colours as they are.")
+@click.option("--strip-metadata", is_flag=True, help="Leave EXIF, XMP and IPTC out of the outputs.")
 @click.option("--recursive", is_flag=True, help="Sub-folders too, mirrored in OUTBOX; eight deep.")
 @click.option("--once", is_flag=True, help="Do what is there, then end.")
 @click.option("--input", "inputs", type=click.Choice(["keep", "move", "delete"]), default="keep", show_default=True,
@@ -97,9 +99,6 @@ def _limits(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--adopt", is_flag=True, help="Begin although OUTBOX holds files; those of the same names are replaced.")
 @click.option("--incomplete-timeout", type=click.FloatRange(0), help="Seconds of quiet after which a file that"
               " cannot be decoded is quarantined.  [default: 600; 5 with --once]")  # fmt: skip
-@click.option(
-    "--strip-metadata", is_flag=True, help="Leave out where and how a picture was taken, and that a model coloured it."
-)
 @click.option("--port", type=click.IntRange(1, 65_535), help="Answer /metrics, /healthz and /readyz on this loopback port.")
 @_limits
 def run(inbox: Path, outbox: Path, model: str | None, **options: Any) -> None:
@@ -146,8 +145,9 @@ def _settings(inbox: Path, outbox: Path, model: str | None, options: dict[str, A
 def _model(task: str, model: str | None) -> Path:
     from colorize_run import models
 
-    default = models.DEFAULT_COLORIZE_MODEL if task == "colorize" else models.DEFAULT_SEGMENT_MODEL
-    return models.find_model(model or default)
+    return models.find_model(
+        model or {"colorize": models.DEFAULT_COLORIZE_MODEL, "segment": models.DEFAULT_SEGMENT_MODEL}[task]
+    )
 
 
 def _cores() -> int:

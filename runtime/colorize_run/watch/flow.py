@@ -12,6 +12,7 @@ import random
 import sqlite3
 import stat
 import time
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -212,7 +213,10 @@ class Flow:
         if self.source.whole:
             self._infer_gone(seen)
         known = sum(name in self.pending.items or name in self.settled for name in seen)
-        self.unaccounted = len(seen) - known - self.waiting
+        strays = self.pending.strays(self.flying.values())
+        for item in strays:
+            self.pending.wait(item, "settling", time.monotonic())
+        self.unaccounted = len(seen) - known - self.waiting + len(strays)
         self._dispose_leftovers(seen)
 
     def look_for_source(self) -> bool:
@@ -291,6 +295,12 @@ class Flow:
                 job = self._claim(item, now, model_sha)
             except BlockedError:
                 self.pending.wait(item, "settling", now)
+                return None
+            except OSError as error:
+                self._retry(item, error.errno, error.strerror or "")
+                continue
+            except Exception as error:
+                self._bug(item, error)
                 return None
             if job:
                 return job
@@ -401,8 +411,19 @@ class Flow:
         except OSError as error:
             self.block("output", error.strerror or str(error), need=len(answer.body))
             self.pending.wait(item, "settling", time.monotonic())
+        except Exception as error:
+            self._bug(item, error)
         finally:
             os.close(job.fd)
+
+    def _bug(self, item: Item, error: Exception) -> None:
+        """Something unforeseen, perhaps about this file: it gets a second chance, alone, and takes nothing down."""
+        err = f"{type(error).__name__}: {error}"
+        self.telemetry.count("bugs")
+        self.telemetry.event("bug", item.name, err_class="bug", err=err, trace=traceback.format_exc())
+        self.pending.wait(item, "settling", time.monotonic() + 1)
+        with contextlib.suppress(BlockedError):
+            self._strike(item, "bug", err, {})
 
     def _is_current(self, item: Item, job: Job) -> bool:
         """Whether the bytes that were worked on are still the file's."""

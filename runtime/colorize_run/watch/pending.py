@@ -3,6 +3,7 @@
 import collections
 import heapq
 import itertools
+from collections.abc import Collection
 from dataclasses import dataclass
 
 _SUSPECT_AFTER = 3  # interruptions, after which a file is not put beside others
@@ -54,6 +55,12 @@ class Pending:
         if self.items.get(item.name) is item:
             del self.items[item.name]
         item.state = "dropped"
+
+    def strays(self, flying: Collection[Item]) -> list[Item]:
+        """Items whose turn would never come: there must be none, whatever went wrong."""
+        queued = {id(item) for item in (*self._ready, *self._suspects, *flying)}
+        queued |= {id(item) for due, _, item in self._heap if item.due == due}
+        return [item for item in self.items.values() if id(item) not in queued]
 
     def next_due(self) -> float | None:
         """When the next item's wait ends."""

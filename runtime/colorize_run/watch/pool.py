@@ -16,7 +16,7 @@ from colorize_run.watch.ledger import Row
 from colorize_run.watch.settings import Settings
 from colorize_run.watch.worker import FRAME
 
-QUEUED = 2  # one being worked on and one waiting, so that a worker need not wait for fsync
+QUEUED = 3  # one being worked on and two waiting, so that a worker need not wait for fsync, nor for its turn on a busy machine
 _MAX_HEADER, _MAX_BODY = 1 << 20, 1 << 31
 _RECYCLE_AFTER = 1_000  # files; native libraries leak a little
 _RECYCLE_GROWTH = 512 << 20  # bytes above half again what the worker took after loading
@@ -67,8 +67,8 @@ class Worker:
         options = {
             "requests": theirs.fileno(), "answers": answers_end, "parent": os.getpid(), "task": settings.task,
             "view": settings.view, "model": settings.model, "device": device, "threads": threads, "memory": settings.memory,
-            "max_bytes": settings.max_bytes, "max_pixels": settings.max_pixels, "max_side": settings.max_side,
-            "strip_metadata": settings.strip_metadata,
+            "max_bytes": settings.max_bytes, "keep_colour": settings.keep_colour, "strip_metadata": settings.strip_metadata,
+            "max_pixels": settings.max_pixels, "max_side": settings.max_side,
         }  # fmt: skip
         command = [sys.executable, "-P", "-m", "colorize_run.watch.worker", json.dumps(options)]
         try:

@@ -53,8 +53,11 @@ class Source:
             fd = durable.open_folder(str(self.path))
         except OSError:
             return False
-        with os.scandir(fd) as entries:
-            bare = next(entries, None) is None
+        try:
+            with os.scandir(fd) as entries:
+                bare = next(entries, None) is None
+        except OSError:
+            bare = True
         if bare and not self._was_empty:
             os.close(fd)
             return False

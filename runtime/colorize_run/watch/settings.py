@@ -31,6 +31,8 @@ class Settings:
     recursive: bool = False
     once: bool = False
     adopt: bool = False
+    keep_colour: bool = True
+    strip_metadata: bool = False
     workers: int = 1
     inputs: str = "keep"
     done_dir: Path | None = None
@@ -44,7 +46,6 @@ class Settings:
     max_bytes: int = 64 << 20
     max_pixels: int = 50_000_000
     max_side: int = 16_384
-    strip_metadata: bool = False
     max_depth: int = 8
     max_pending: int = 10_000
     min_free: int = 256 << 20
@@ -54,7 +55,8 @@ class Settings:
     @property
     def options_key(self) -> str:
         """Digest of what, besides input and model, decides an output's bytes."""
-        return hashlib.sha256(f"{self.task}:{self.view}".encode()).hexdigest()[:16]
+        decided = f"{self.task}:{self.view}:{self.keep_colour}:{self.strip_metadata}"
+        return hashlib.sha256(decided.encode()).hexdigest()[:16]
 
     def output_name(self, name: bytes) -> bytes:
         """Relative name of the output of an input's relative name; different inputs never share one."""

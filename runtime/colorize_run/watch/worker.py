@@ -27,8 +27,6 @@ _PR_SET_PDEATHSIG = 1
 _CHUNK = 1 << 20
 
 Answer = tuple[dict[str, Any], bytes]
-# Fewer than a person may name: each decoder more is one more to be attacked. MPO is what some cameras call a JPEG file.
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "MPO")
 Process = Callable[[bytes], tuple[bytes, Any]]
 
 
@@ -67,9 +65,9 @@ class Worker:
         from PIL import Image
 
         Image.MAX_IMAGE_PIXELS = None  # ours is checked on the header, and names its reason
-        process, model = _load_colorizer(options) if options["task"] == "colorize" else _load_segmenter(options)
+        process, model = (_load_colorizer if options["task"] == "colorize" else _load_segmenter)(options)
         sample = io.BytesIO()
-        Image.new("RGB", (64, 48), (200, 120, 40)).save(sample, "PNG")
+        Image.new("L", (64, 48), 120).save(sample, "PNG")
         process(sample.getvalue())  # a device that fails shall fail now, and the first picture shall not wait
         device = model.device
         return process, {
@@ -118,12 +116,10 @@ class Worker:
         if len(data) > self._max_bytes:
             return "too_big", f"has more than {self._max_bytes} bytes; --max-bytes raises the limit."
         try:
-            with Image.open(io.BytesIO(data), formats=READABLE) as image:
-                (width, height), kind = image.size, image.format
+            with Image.open(io.BytesIO(data), formats=[kind for kind in READABLE if kind != "HEIF"]) as image:
+                width, height = image.size
         except Exception:  # decoding it finds the words
             return None
-        if kind not in FORMATS:
-            return "undecodable", f"is a {kind} file, whatever its name says; a watched folder takes {', '.join(FORMATS[:-1])}."
         if width * height > self._max_pixels:
             found = f"has {width} x {height} = {width * height / 1e6:.0f} megapixels"
             return "too_many_pixels", f"{found}; --max-pixels raises the limit of {self._max_pixels / 1e6:.0f}."
@@ -134,18 +130,28 @@ class Worker:
 
 def _load_colorizer(options: dict[str, Any]) -> tuple[Process, Any]:
     from colorize_run.colorize import Colorizer
+    from colorize_run.control import Control
 
     door = Colorizer(options["model"], options["device"], options["threads"])
-    rest = {"max_pixels": options["max_pixels"], "keep_metadata": not options["strip_metadata"]}
-    return lambda data: door.colorize_file(io.BytesIO(data), **rest), door.model
+    given: dict[str, Any] = {
+        "max_pixels": options["max_pixels"],
+        "keep_metadata": not options["strip_metadata"],
+        "control": Control(keep_colour=options["keep_colour"]),
+    }
+    return (lambda data: door.colorize_file(io.BytesIO(data), **given)), door.model
 
 
 def _load_segmenter(options: dict[str, Any]) -> tuple[Process, Any]:
     from colorize_run.segment import Segmenter
 
     door = Segmenter(options["model"], options["device"], options["threads"])
-    rest = {"max_pixels": options["max_pixels"], "keep_metadata": not options["strip_metadata"]}
-    return lambda data: door.segment_file(io.BytesIO(data), options["view"], **rest), door.model
+    given: dict[str, Any] = {
+        "as_": options["view"],
+        "kind": "PNG",  # as the output's name says
+        "max_pixels": options["max_pixels"],
+        "keep_metadata": not options["strip_metadata"],
+    }
+    return (lambda data: door.segment_file(io.BytesIO(data), **given)), door.model
 
 
 def _send(fd: int, header: dict[str, Any], body: bytes = b"") -> None:
