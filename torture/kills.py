@@ -131,6 +131,23 @@ def of_workers(folder: Path, model: Path, golden: Golden, seed: int, kills: int)
     return restarts
 
 
+def stopped(folder: Path, model: Path, golden: Golden) -> None:
+    """The supervisor is stopped for longer than a picture may take, as in a pause of its machine: no file pays for it."""
+    watch = Watch(folder, model, *QUICK, "--timeout", "1.5")
+    made = fill(watch, 6)
+    with watch:
+        assert watch.process is not None
+        watch.wait_event("claimed")
+        watch.process.send_signal(signal.SIGSTOP)
+        time.sleep(3)
+        watch.process.send_signal(signal.SIGCONT)
+        watch.wait_quiet()
+        watch.stop()
+    judge(watch, golden, made)
+    if watch.events("strike"):
+        raise Broken("a pause was held against a file")
+
+
 def by_poison(folder: Path, model: Path, golden: Golden, how: str) -> None:
     """One file that takes its worker down among good ones: quarantined after two tries, the others all done."""
     watch = Watch(folder, model, *QUICK, "--timeout", "5", site="poison")

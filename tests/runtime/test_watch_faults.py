@@ -47,6 +47,10 @@ def test_a_killed_worker_costs_one_file_one_try(tmp_path: Path, stub: Path, gold
     kills.of_workers(tmp_path / "w", stub, golden, seed=1, kills=2)
 
 
+def test_a_stopped_supervisor_blames_no_file(tmp_path: Path, stub: Path, golden: Golden) -> None:
+    kills.stopped(tmp_path / "w", stub, golden)
+
+
 def test_a_file_that_takes_its_worker_down_is_quarantined_alone(tmp_path: Path, stub: Path, golden: Golden) -> None:
     together([partial(kills.by_poison, tmp_path / how, stub, golden, how) for how in kills.POISONS])
 

@@ -196,6 +196,10 @@ class Supervisor:
         """Kill what hangs, replace what is missing."""
         for worker in list(self.workers):
             if worker.overdue(self.settings.timeout):
+                self._hear(worker)  # it may have answered while this process was stopped
+            if worker not in self.workers:
+                continue
+            if worker.overdue(self.settings.timeout):
                 worker.kill()
                 self._ended(worker, "timeout")
             elif worker.retiring and not worker.jobs:
@@ -233,7 +237,7 @@ class Supervisor:
                 worker.submit(job)
             except OSError:
                 self.flow.give_back(job)
-                self._ended(worker, "died")
+                worker.retiring = True  # it is dead; what it answered before is still to be read
 
     def _space(self) -> bool:
         try:
