@@ -27,7 +27,7 @@ FloatArray = npt.NDArray[np.float32]
 T = TypeVar("T")
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 10.0
-_STRIP_PIXELS = 64_000  # fits the cache; with yet smaller ones threads wait for one another more than they work
+_STRIP_PIXELS = 160_000  # fits the cache; smaller strips make threads wait for one another more than they work
 _COPY_PIXELS = 1 << 16
 _PARALLEL_FROM = 1 << 20  # pixels; below, starting threads costs more than it saves
 
