@@ -69,7 +69,9 @@ models: $(MODELS:%=model-%)  ## Train and export every model anew (hours on a CP
 model-%: $(VENV)/.installed
 	test -f runs/$*-tuned/$*.pt || $(BIN)/python -m training fit $* $(call FIT,$*) \
 		$(if $(wildcard runs/$*-tuned/resume-*.ckpt),--resume)
-	$(BIN)/python -m export $* runs/$*-tuned/$*.pt -o $(if $(filter deeplab-%,$*),runs/$*-tuned,artifacts)
+	$(BIN)/python -m export $* runs/$*-tuned/$*.pt -o $(if $(filter deeplab-%,$*),runs/$*-tuned,artifacts) \
+		$(if $(filter flowers deeplab-%,$*),--data-dir $(DATA))
+	$(if $(filter photo flowers,$*),$(BIN)/python -m export variants artifacts/$*.onnx --data-dir $(DATA))
 
 clean:  ## Remove everything that the other targets made
 	rm -rf $(VENV) .demo-venv .wheel-venv demo dist build runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

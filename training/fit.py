@@ -158,6 +158,8 @@ def _refuse_what_means_nothing(recipe: Recipe, data: Data) -> None:
         )
     if (kind.on_photos or kind.on_flowers) and (recipe.augment or recipe.shift != 1):
         raise TrainingError(f"{recipe.model} moves and changes its pictures itself: --augment and --shift mean nothing to it.")
+    if recipe.from_scratch and recipe.arguments.get("last_layer_only"):
+        raise TrainingError("A last layer alone needs trained weights to stand on: leave --weights none away, or --recipe.")
     if not learns_from and not data.classes:
         raise TrainingError("--classes names no class of CIFAR-10.")
 
@@ -165,8 +167,6 @@ def _refuse_what_means_nothing(recipe: Recipe, data: Data) -> None:
 def make_task(recipe: Recipe, prepared: Prepared, weights: Path | None = None, *, pretrained: bool = True) -> Task:
     """The untrained network of ``recipe`` in the task that trains it; begun with trained ``weights`` if ``pretrained``."""
     network = build(recipe.network, recipe.arguments)
-    if isinstance(network, DeepLab | EncoderDecoder):
-        network.keeps_statistics = not recipe.from_scratch
     base = None
     if pretrained and isinstance(network, FusionColorizer):
         lab.pretrain(network, weights)
@@ -243,7 +243,9 @@ class RunFolder(Callback):
             self._save_grid(module, self.folder / "grids" / f"epoch-{trainer.current_epoch:03d}.png")
             if reached > self.best:
                 self.best = reached
-                torch.save(self._learnt(module.network), self.folder / "best.pt")
+                partial = self.folder / "best.pt.partial"
+                torch.save(self._learnt(module.network), partial)
+                partial.replace(self.folder / "best.pt")
 
     def _learnt(self, network: torch.nn.Module) -> dict[str, torch.Tensor]:
         """What a checkpoint must hold: everything, or the last layer where the rest is that of ``base``."""
@@ -357,6 +359,7 @@ def _quiet() -> None:
         ".*Checkpoint directory .* exists and is not empty.*",  # that is what --resume is for
         ".*recommended to use `self.log.*sync_dist=True.*",  # torchmetrics has summed over the devices already
         ".*number of training batches .* smaller than the logging interval.*",
+        ".*module\\(s\\) in eval mode at the start of training.*",  # a last layer learns alone
         ".*isinstance\\(treespec, LeafSpec\\).*",  # Lightning 2.6 on torch 2.15
         ".*lr_scheduler.step.*before.*optimizer.step.*",  # first step under a gradient scaler
     ):

@@ -71,7 +71,9 @@ class Task(L.LightningModule, ABC):
         return [{"params": [parameter for parameter in self.network.parameters() if parameter.requires_grad]}]
 
     def tuned_gently(self, pretrained: nn.Module) -> list[dict[str, Any]]:
-        """Groups in which the ``pretrained`` part of the network learns at a fifth of the rate."""
+        """Groups in which the ``pretrained`` part of the network learns at a fifth of the rate, unless it begins at random."""
+        if self.recipe.from_scratch:
+            return Task.parameter_groups(self)
         inside = {id(parameter) for parameter in pretrained.parameters()}
         learning = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         groups = [{"params": [parameter for parameter in learning if id(parameter) not in inside]}]

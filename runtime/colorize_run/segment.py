@@ -57,8 +57,10 @@ class Segmenter:
     def predict(self, image: Image.Image | FloatArray) -> FloatArray:
         """Probabilities of the classes at the network's working size, (C, h, w).
 
-        ``image``: a Pillow image of mode L or RGB, or float32 (H, W) grey, sRGB-encoded, 0..1.
+        ``image``: a Pillow image of mode L or RGB, or float32 (H, W) grey, sRGB-encoded, 0..1. OptionError for other modes.
         """
+        if isinstance(image, Image.Image) and image.mode not in ("L", "RGB"):
+            raise OptionError(f"A picture of mode {image.mode} has to be converted to L or RGB first.")
         return self._run(_planes(_resized(image, self.working_size.fit(*_size(image)))))
 
     def _run(self, small: FloatArray) -> FloatArray:
@@ -175,14 +177,21 @@ def _write_overlay(picture: Picture, found: Refined, kind: str) -> bytes:
 
 
 def _write_cutout(picture: Picture, found: Refined, kind: str) -> bytes:
-    """The picture's own pixels, its alpha multiplied by the opacity."""
+    """The picture's own pixels, its alpha multiplied by the opacity; what cannot be seen is gone, not just hidden."""
     opacity: npt.NDArray[Any] = np.asarray(found.opacity())
     if not isinstance(picture.pixels, Image.Image):  # 16 bits stay 16 bits
         opacity = opacity.astype(np.uint16) * np.uint16(257)
     if picture.alpha is not None:
         before, full = np.asarray(picture.alpha), np.iinfo(opacity.dtype).max
         opacity = np.rint(opacity * (before / np.float32(np.iinfo(before.dtype).max))).clip(0, full).astype(opacity.dtype)
-    picture.alpha = Image.fromarray(opacity) if isinstance(picture.pixels, Image.Image) else opacity
+    if isinstance(picture.pixels, Image.Image):
+        picture.alpha = Image.fromarray(opacity)
+        picture.pixels = picture.pixels.copy()
+        picture.pixels.paste(0, mask=picture.alpha.point(lambda value: 255 * (value == 0)))
+    else:
+        picture.alpha = opacity
+        seen = opacity > 0
+        picture.pixels = picture.pixels * (seen if picture.pixels.ndim == 2 else seen[..., None])
     return image_file.encode(picture, kind)
 
 

@@ -236,8 +236,13 @@ def test_a_last_layer_is_kilobytes_and_needs_the_very_weights_it_stands_on(
     assert path.stat().st_size < 60_000
     whole = load(path, weights=voc_weights)
     state = torch.load(voc_weights, weights_only=True)
-    assert (whole.state["backbone.0.0.weight"] == state["features.0.0.weight"]).all(), "frozen"
-    assert (whole.state["backbone.0.1.running_mean"] == state["features.0.1.running_mean"]).all(), "its statistics too"
+    trained = torch.load(last_layer / "resume-epoch=1.ckpt", weights_only=False)["state_dict"]  # what the run itself had
+    for theirs, ours in (
+        ("features.0.0.weight", "backbone.0.0.weight"),
+        ("features.0.1.running_mean", "backbone.0.1.running_mean"),
+        ("aspp0.1.running_var", "classifier.0.aspp0.1.running_var"),
+    ):
+        assert (trained[f"network.{ours}"] == state[theirs]).all(), "frozen"
     assert whole.build()(torch.rand(1, 3, 40, 50)).shape == (1, 2, 40, 50)
     other = dict(state)
     other["features.0.0.weight"] = other["features.0.0.weight"] + 1
@@ -292,6 +297,9 @@ def test_from_scratch_measures_its_own_statistics(flower_dir: Path, tmp_path: Pa
     assert done.exit_code == 0, done.output
     state = load(run / "deeplab-mobilenet-v2.pt").state
     assert state["backbone.0.1.running_mean"].abs().max() > 0
+    refused = command(flower_dir, tmp_path / "nothing", "--weights", "none")
+    with pytest.raises(TrainingError, match="needs trained weights to stand on"):
+        CliRunner().invoke(main, refused, catch_exceptions=False)
 
 
 def test_a_resumed_run_ends_as_an_uninterrupted_one(

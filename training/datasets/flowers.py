@@ -2,6 +2,7 @@
 
 import csv
 import io
+import sys
 import tarfile
 import zipfile
 import zlib
@@ -103,9 +104,13 @@ def _load(data_dir: Path) -> tuple[Flowers, Splits, Pairs]:
                     contents = tar.extractfile(member)
                     assert contents is not None
                     files[member.name] = contents.read()
-        return _decode(files), _official_splits(data_dir / PUBLIC_FILES[2]), []
+        splits = data_dir / PUBLIC_FILES[2]
+        return _decode(files), _official_splits(splits) if splits.is_file() else {}, []
     except _DAMAGED as error:
-        raise TrainingError(f"The flowers in {data_dir} cannot be read: {str(error) or type(error).__name__}") from error
+        raise TrainingError(
+            f"The flowers in {data_dir} cannot be read ({str(error) or type(error).__name__}): delete what is damaged, and it"
+            " is fetched anew."
+        ) from error
 
 
 def _fetch(data_dir: Path) -> None:
@@ -113,8 +118,13 @@ def _fetch(data_dir: Path) -> None:
         if (data_dir / name).is_file():
             continue
         try:
-            download_url(URL + name, str(data_dir), name)
+            partial = f"{name}.partial"  # a download that breaks off shall not pass for the archive
+            download_url(URL + name, str(data_dir), partial)
+            (data_dir / partial).replace(data_dir / name)
         except (OSError, RuntimeError) as error:
+            if name == PUBLIC_FILES[2]:  # a seeded split will do
+                print(f"{name} could not be downloaded ({error}): a seeded tenth is for validation.", file=sys.stderr)
+                continue
             raise TrainingError(
                 f"{name} is not in {data_dir} and could not be downloaded ({error}); fetch {URL}{name} on a connected"
                 " machine and put it there."
@@ -125,9 +135,12 @@ def _official_splits(path: Path) -> Splits:
     """The first of the three official splits; their numbers count from 1."""
     from scipy.io import loadmat
 
-    mat = loadmat(path)
     keys = {"train": "trn1", "validation": "val1", "test": "tst1"}
-    return {split: {f"image_{int(number):04}" for number in mat[key].ravel()} for split, key in keys.items()}
+    try:
+        mat = loadmat(path)
+        return {split: {f"image_{int(number):04}" for number in mat[key].ravel()} for split, key in keys.items()}
+    except Exception as error:  # SciPy raises nearly anything on a damaged file
+        raise TrainingError(f"{path} is damaged ({type(error).__name__}): delete it, and it is fetched anew.") from error
 
 
 def _pairs(files: Mapping[str, bytes]) -> Pairs:
@@ -223,7 +236,7 @@ class FlowerSamples(WholeBatches):
         side = self.side if index // len(self) < self.final_epoch else self.final_side
         place = _random_place(image.shape[1], image.shape[0], side, rng)
         size, flags = (side, side), cv2.WARP_INVERSE_MAP
-        picture = cv2.warpAffine(image, place, size, flags=flags | cv2.INTER_AREA, borderMode=cv2.BORDER_REFLECT_101)
+        picture = cv2.warpAffine(image, place, size, flags=flags | cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
         whole = cv2.resize(mask, image.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)
         labels = cv2.warpAffine(whole, place, size, flags=flags | cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT_101)
         return _in_another_light(picture.astype(np.float32) / np.float32(255), rng), np.asarray(labels, np.uint8)

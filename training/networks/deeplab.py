@@ -60,7 +60,6 @@ class DeepLab(nn.Module):
 
     mean: Tensor
     std: Tensor
-    keeps_statistics = True  # of BatchNorm: not for one that is trained from scratch
 
     def __init__(
         self, backbone: Backbone = "resnet101", num_classes: int = 2, kernel: int = 3, padding: int = 0, *,
@@ -83,15 +82,13 @@ class DeepLab(nn.Module):
         if last_layer_only:
             self.requires_grad_(False)
             self.get_submodule(LAST_LAYER).requires_grad_(True)
+        self.train()  # Lightning starts with the modes that it finds
 
     def train(self, mode: bool = True) -> "DeepLab":
-        """As for every module, but what is frozen stays in evaluation mode, and so does BatchNorm that has been trained.
-
-        Its statistics are those of a million pictures; those of a batch of sixteen flowers are worse.
-        """
+        """As for every module, but what is frozen stays in evaluation mode: BatchNorm's statistics are frozen, too."""
         super().train(mode)
-        for module in self.modules():
-            if self.last_layer_only or (self.keeps_statistics and isinstance(module, nn.BatchNorm2d)):
+        if self.last_layer_only:
+            for module in self.modules():
                 module.training = False
         self.training = mode
         return self

@@ -38,12 +38,10 @@ class EncoderDecoder(nn.Module):
     ``encoder`` is any of timm's with five scales; ``fusion`` adds the encoder's features averaged over the picture to
     the bottleneck (Iizuka, Simo-Serra, Ishikawa 2016, "Let there be Color!"), ``dilation`` spreads the filter of the
     bottleneck's convolution by hand. It is built with random weights: `pretrain` gives the encoder those of ImageNet.
-    Its BatchNorm layers keep their statistics.
     """
 
     mean: Tensor
     std: Tensor
-    keeps_statistics = True  # of the encoder's BatchNorm: not for one that is trained from scratch
 
     def __init__(
         self, outputs: int, in_channels: int, encoder: str = PACKAGED, width: int = 64, *, fusion: bool, dilation: bool
@@ -73,13 +71,6 @@ class EncoderDecoder(nn.Module):
         self.up8 = _conv(2 * f + f // 2 + c8, f + f // 2)
         self.up4 = nn.Sequential(_conv(f + f // 2 + c4, f), _conv(f, f))
         self.head = nn.Conv2d(f, outputs, 1)
-
-    def train(self, mode: bool = True) -> "EncoderDecoder":
-        """As for every module, but the encoder's BatchNorm layers keep the statistics of ImageNet."""
-        super().train(mode)
-        if self.keeps_statistics:
-            self.encoder.eval()
-        return self
 
     def decode(self, picture: Tensor) -> Tensor:
         """The network's answer at a quarter of the picture's size."""
