@@ -21,6 +21,11 @@ done
 ./venv/bin/colorize-run verify --device cpu
 ./venv/bin/colorize-run --force photo.jpg
 test -s photo.colorized.jpg
+./venv/bin/colorize-run segment photo.jpg --as cutout
+test -s photo.cutout.png
+mkdir inbox && cp photo.jpg inbox/
+./venv/bin/colorize-run watch inbox outbox --once --device cpu 2>/dev/null
+test -s outbox/photo.jpg
 ./venv/bin/python - <<'PYTHON'
 import sys
 

@@ -180,21 +180,14 @@ class Joiner:
             cv2.transform(linear, _Y_WEIGHTS, dst=out)
 
     def _f(self, y: FloatArray, out: FloatArray, scratch: FloatArray) -> None:
-        """`_f` in place: the root of what is above (6/29)³, plus the line of what is below, where there is any."""
-        if cv2.minMaxLoc(y)[0] >= _C**3:
-            np.cbrt(y, out=out)
-            return
+        """`_f` in place: the root of what is above (6/29)³, plus the line of what is below."""
         np.clip(y, np.float32(_C**3), np.float32(2), out=scratch)
         np.cbrt(scratch, out=out)
         np.clip(y, np.float32(0), np.float32(_C**3), out=scratch)
         cv2.addWeighted(scratch, 1 / (3 * _C * _C), out, 1, -_C / 3, dst=out)
 
     def _f_inverse(self, u: FloatArray, scratch: FloatArray, out: FloatArray) -> None:
-        """`_f_inverse` in place: the cube of what is above 6/29, plus the line of what is below, where there is any."""
-        if cv2.minMaxLoc(u)[0] >= _C:
-            np.multiply(u, u, out=out)
-            np.multiply(out, u, out=out)
-            return
+        """`_f_inverse` in place: the cube of what is above 6/29, plus the line of what is below."""
         np.clip(u, np.float32(_C), np.float32(9), out=scratch)
         np.multiply(scratch, scratch, out=out)
         np.multiply(out, scratch, out=out)

@@ -307,6 +307,8 @@ def test_figures_that_were_to_beat() -> None:
     assert Model(str(ROOT / "artifacts" / "chroma-regressor.onnx"), "cpu").contract.metrics["validation_mse"] < 1.1e-4
     for name, accuracy in (("cnn", 0.455), ("unet", 0.57), ("dilated-unet", 0.57), ("unet-large", 0.64)):
         assert Model(str(ROOT / "artifacts" / f"{name}.onnx"), "cpu").contract.metrics["validation_accuracy"] >= accuracy
+    for name in ("flowers", "flowers-int8"):
+        assert Model(str(ROOT / "artifacts" / f"{name}.onnx"), "cpu").contract.metrics["validation_iou"] >= 0.93
 
 
 def test_convolutions_that_share_a_filter_or_have_another_rank() -> None:
