@@ -241,9 +241,12 @@ def untrained(name: str) -> Checkpoint:
     network = build(SPECIFICATIONS[name].network, arguments)
     if isinstance(network, ChromaRegressor):
         network.linear.weight.data.mul_(100)  # or it would say the same of every picture, and its range be nothing
-    if name in SMALL_SEGMENTERS:  # decided answers: with random weights all pixels are alike
+    if name in SMALL_SEGMENTERS:  # BatchNorm statistics and decided answers: without, all pixels are alike
+        with torch.no_grad():
+            for _ in range(10):
+                network.train()(torch.rand(4, 3, 64, 64))
         last = network.classifier[4] if isinstance(network, DeepLab) else network.head
-        last.weight.data.mul_(10 if isinstance(network, DeepLab) else 100)
+        last.weight.data.mul_(2 if isinstance(network, DeepLab) else 100)
     colours = palette_to_ab(TINY.colours) if NETWORKS[SPECIFICATIONS[name].network].on_photos else TINY.colours
     return Checkpoint(name, SPECIFICATIONS[name].network, arguments, network.state_dict(), colours, {}, {"a": 0.5}, "none")
 
