@@ -1,6 +1,7 @@
 """What all data sets share: pictures in memory, seeded splits, and loaders whose order can be resumed."""
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
@@ -36,15 +37,15 @@ def fingerprint(arrays: Iterable[npt.NDArray[Any]]) -> str:
     return digest.hexdigest()
 
 
-class WholeBatches(Dataset[Batch]):
+class WholeBatches(Dataset[Batch], ABC):
     """A data set that makes whole batches: DataLoader calls ``__getitems__`` instead of one ``__getitem__`` a picture."""
 
     def __getitem__(self, index: int) -> Batch:
         return {name: value[0] for name, value in self.__getitems__([index]).items()}
 
+    @abstractmethod
     def __getitems__(self, indices: list[int]) -> Batch:
         """The batch of these samples."""
-        raise NotImplementedError
 
 
 class Pictures(WholeBatches):
