@@ -123,8 +123,8 @@ def variants(model: Path, data_dir: Path, output: Path, first: int | None) -> No
     from training.datasets import flowers, photos
 
     if Model(str(model.resolve()), "cpu").contract.task == "segment":
-        split = [flowers.load_split(data_dir, name, 0) for name in ("train", "validation")]
-        trial = flower_trial(split[0], split[1][:first])
+        learnt, held_out = flowers.load_splits(data_dir, ("train", "validation"), 0)
+        trial = flower_trial(learnt, held_out[:first])
     else:
         train, validation = photos.split(photos.load_photos(data_dir), 0)
         trial = photo_trial(train, validation[:first])

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from torture.faults import no_mounts
 from torture.kills import fill
-from torture.rig import Broken, Golden, Watch
+from torture.rig import Broken, Golden, Watch, unmount
 
 INNER = {"ext4": ("mkfs.ext4", "-q", "-F"), "xfs": ("mkfs.xfs", "-q", "-f")}
 
@@ -54,12 +54,7 @@ def _looped(image: Path, folder: Path, *, direct: bool, options: str = "") -> It
         try:
             yield folder
         finally:
-            for _ in range(100):
-                if subprocess.run(["umount", str(folder)], check=False, capture_output=True).returncode == 0:
-                    break
-                time.sleep(0.05)
-            else:
-                subprocess.run(["umount", "-l", str(folder)], check=False, capture_output=True)
+            unmount(folder)
     finally:
         subprocess.run(["losetup", "-d", device], check=False, capture_output=True)
 

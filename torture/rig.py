@@ -341,9 +341,13 @@ def mounted(folder: Path, kind: str, source: str, options: str = "") -> Iterator
     try:
         yield folder
     finally:
-        for _ in range(50):
-            if subprocess.run(["umount", str(folder)], check=False, capture_output=True).returncode == 0:
-                break
-            time.sleep(0.1)
-        else:
-            subprocess.run(["umount", "-l", str(folder)], check=False, capture_output=True)
+        unmount(folder)
+
+
+def unmount(folder: Path) -> None:
+    """Take a file system away, once nobody uses it, or else at once and for good when the last has gone."""
+    for _ in range(100):
+        if subprocess.run(["umount", str(folder)], check=False, capture_output=True).returncode == 0:
+            return
+        time.sleep(0.05)
+    subprocess.run(["umount", "-l", str(folder)], check=False, capture_output=True)

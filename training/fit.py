@@ -137,7 +137,7 @@ def _prepare_photos(recipe: Recipe, data: Data, workers: int) -> Prepared:
 
 
 def _prepare_flowers(recipe: Recipe, data: Data, workers: int) -> Prepared:
-    train, validation = (flowers.load_split(data.data_dir, name, recipe.split_seed) for name in ("train", "validation"))
+    train, validation = flowers.load_splits(data.data_dir, ("train", "validation"), recipe.split_seed)
     samples = FlowerSamples(
         train, recipe.side, recipe.seed, augment=recipe.augmented, final_side=recipe.final_side, epochs=recipe.epochs
     )
@@ -158,8 +158,8 @@ def _refuse_what_means_nothing(recipe: Recipe, data: Data) -> None:
         )
     if (kind.on_photos or kind.on_flowers) and (recipe.augment or recipe.shift != 1):
         raise TrainingError(f"{recipe.model} moves and changes its pictures itself: --augment and --shift mean nothing to it.")
-    if recipe.from_scratch and recipe.arguments.get("last_layer_only"):
-        raise TrainingError("A last layer alone needs trained weights to stand on: leave --weights none away, or --recipe.")
+    if recipe.from_scratch and (recipe.arguments.get("last_layer_only") or "classifier" in recipe.arguments):
+        raise TrainingError(f"{recipe.name} freezes what others have trained, which cannot begin at random: no --weights none.")
     if not learns_from and not data.classes:
         raise TrainingError("--classes names no class of CIFAR-10.")
 

@@ -172,7 +172,7 @@ class ChromaClassification(Task):
         self.register_buffer("palette", palette, persistent=False)
         self.labels = SoftLabels(palette.numpy()) if len(palette) else None
         for name, parameter in network.encoder.named_parameters():
-            if not name.startswith(recipe.learn_encoder):
+            if not recipe.from_scratch and not name.startswith(recipe.learn_encoder):
                 parameter.requires_grad_(False)
 
     def add_metrics(self) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +29,7 @@ T = TypeVar("T")
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 10.0
 _STRIP_PIXELS = 160_000  # fits the cache; smaller strips make threads wait for one another more than they work
 _COPY_PIXELS = 1 << 16
-_PARALLEL_FROM = 1 << 20  # pixels; below, starting threads costs more than it saves
+PARALLEL_FROM = 1 << 20  # pixels; below, starting threads costs more than it saves
 
 
 @dataclass(frozen=True)
@@ -238,7 +238,7 @@ class Colorizer:
     ) -> None:
         """Replace the picture's pixels by coloured ones: of mode RGBX, or 16 bits where ``depth`` says so."""
         width, height = picture.size
-        threads = self.model.threads if width * height >= _PARALLEL_FROM else 1
+        threads = self.model.threads if width * height >= PARALLEL_FROM else 1
         with ThreadPoolExecutor(threads) as pool:
             copying = pool.submit(_to_array, picture.pixels)  # meanwhile, the network looks at the picture
             with result.stage("resize"):
@@ -256,72 +256,69 @@ class Colorizer:
             with result.stage("join"):
                 radius = max(1, round(guided.RADIUS * min(small.shape[:2])))
                 chroma = guided.slopes_and_offsets(luminance, ab, radius)
-                source = copying.result()
-                picture.pixels = source  # a large picture's Pillow image goes before its result comes
-                if picture.space is None and not control.mixes:
-                    picture.pixels, moved = _join(source, chroma, pool, threads)
-                else:
-                    joiner = SpaceJoiner(picture.space or SRGB, depth)
-                    weights = control.weights((width, height))
-                    picture.pixels, moved = _join_in_space(source, chroma, joiner, weights, pool, threads)
+                picture.pixels = copying.result()  # a large picture's Pillow image goes before its result comes
+                picture.pixels, moved = _join(picture, chroma, depth, control, pool, threads)
         result.gamut = "sRGB" if picture.space in (None, SRGB) else "its colour space"
         result.moved_share = max(result.moved_share, moved / (width * height))
 
 
-def _join(source: npt.NDArray[Any], planes: FloatArray, pool: ThreadPoolExecutor, threads: int) -> tuple[Image.Image, int]:
-    """Join luminance and chroma tile by tile, so that no full-size float array ever exists.
+JoinTile = Callable[[npt.NDArray[Any], FloatArray, npt.NDArray[Any], tuple[slice, slice]], int]
 
-    ``planes`` (4, h, w) are those of `guided.slopes_and_offsets`.
-    Returns the picture, of mode RGBX, and the number of pixels whose chroma had to give way.
+
+def _join(
+    picture: Picture, planes: FloatArray, depth: int, control: Control, pool: ThreadPoolExecutor, threads: int
+) -> tuple[Image.Image | npt.NDArray[np.uint16], int]:
+    """Join the luminance of ``picture.pixels``, an array, with chroma, whose ``planes`` `guided.slopes_and_offsets` made.
+
+    Returns an image of mode RGBX, or of 16 bits (H, W, 3), and the number of pixels whose chroma had to give way.
     """
+    source = picture.pixels
+    assert not isinstance(source, Image.Image)
     height, width = source.shape[:2]
-    target = np.empty((height, width, 4), np.uint8)
-    chroma = ChromaRows(planes, width, height)
-    tiles = _tiles(width, height)
+    target = np.empty((height, width, 4), np.uint8) if depth == 8 else np.empty((height, width, 3), np.uint16)
+    if picture.space is None and not control.mixes:
+        moved = _join_tiles(source, planes, target, _of_bytes, pool, threads)
+    else:
+        joiner, weights = SpaceJoiner(picture.space or SRGB, depth), control.weights((width, height))
 
-    def share(first: int) -> int:
-        """Every ``threads``-th tile, beginning with the ``first``."""
-        top, bottom, left, right = tiles[0]  # none is larger
-        joiner, moved = colour.Joiner((bottom - top) * (right - left)), 0
-        buffer = np.empty(len(planes) * (bottom - top) * (right - left), np.float32)
-        for top, bottom, left, right in tiles[first::threads]:
-            shape = len(planes), bottom - top, right - left
-            tile = chroma.between(top, bottom, left, right, out=buffer[: np.prod(shape)].reshape(shape))
-            moved += joiner.join(source[top:bottom, left:right], tile, target[top:bottom, left:right])
-        return moved
+        def join(pixels: npt.NDArray[Any], tile: FloatArray, out: npt.NDArray[Any], place: tuple[slice, slice]) -> int:
+            return joiner.join(pixels, tile, out, weights if isinstance(weights, float) else weights[place])
 
-    moved = sum(pool.map(share, range(threads)))
+        moved = _join_tiles(source, planes, target, lambda _: join, pool, threads)
+    if depth == 16:
+        return target.view(np.uint16), moved
     # Without a copy: four bytes a pixel is how Pillow keeps RGB, too.
     return Image.frombuffer("RGBX", (width, height), target, "raw", "RGBX", 0, 1), moved
 
 
-def _join_in_space(
-    source: npt.NDArray[Any],
-    planes: FloatArray,
-    joiner: SpaceJoiner,
-    weights: FloatArray | float,
-    pool: ThreadPoolExecutor,
-    threads: int,
-) -> tuple[Image.Image | npt.NDArray[np.uint16], int]:
-    """The same for a picture that is no 8-bit sRGB, or stays partly as it is: an RGBX image, or (H, W, 3) uint16."""
+def _of_bytes(pixels: int) -> JoinTile:
+    """The fast join of 8-bit sRGB, with buffers for tiles of so many pixels."""
+    joiner = colour.Joiner(pixels)
+    return lambda source, tile, out, _: joiner.join(source, tile, out)
+
+
+def _join_tiles(
+    source: npt.NDArray[Any], planes: FloatArray, target: npt.NDArray[Any], make: Callable[[int], JoinTile],
+    pool: ThreadPoolExecutor, threads: int,
+) -> int:  # fmt: skip
+    """Join tile by tile into ``target``, so that no full-size float array ever exists; ``make`` is called by each thread."""
     height, width = source.shape[:2]
-    target = np.empty((height, width, 4), np.uint8) if joiner.depth == 8 else np.empty((height, width, 3), np.uint16)
     chroma = ChromaRows(planes, width, height)
-    tiles = _tiles(width, height)
+    places = tiles(width, height)
 
     def share(first: int) -> int:
-        moved = 0
-        for top, bottom, left, right in tiles[first::threads]:
+        """Every ``threads``-th tile, beginning with the ``first``."""
+        top, bottom, left, right = places[0]  # none is larger
+        join, moved = make((bottom - top) * (right - left)), 0
+        buffer = np.empty(len(planes) * (bottom - top) * (right - left), np.float32)
+        for top, bottom, left, right in places[first::threads]:
             shape = len(planes), bottom - top, right - left
-            tile = chroma.between(top, bottom, left, right, out=np.empty(shape, np.float32))
-            weight = weights if isinstance(weights, float) else weights[top:bottom, left:right]
-            moved += joiner.join(source[top:bottom, left:right], tile, target[top:bottom, left:right], weight)
+            tile = chroma.between(top, bottom, left, right, out=buffer[: np.prod(shape)].reshape(shape))
+            place = slice(top, bottom), slice(left, right)
+            moved += join(source[place], tile, target[place], place)
         return moved
 
-    moved = sum(pool.map(share, range(threads)))
-    if joiner.depth == 16:
-        return target.view(np.uint16), moved
-    return Image.frombuffer("RGBX", (width, height), target, "raw", "RGBX", 0, 1), moved
+    return sum(pool.map(share, range(threads)))
 
 
 def _floats(values: npt.NDArray[Any]) -> Iterator[FloatArray]:
@@ -330,7 +327,7 @@ def _floats(values: npt.NDArray[Any]) -> Iterator[FloatArray]:
         yield values[..., channel].astype(np.float32) / np.float32(65535)
 
 
-def _tiles(width: int, height: int) -> list[tuple[int, int, int, int]]:
+def tiles(width: int, height: int) -> list[tuple[int, int, int, int]]:
     """(top, bottom, left, right) of strips of at most _STRIP_PIXELS pixels; very wide rows are cut, too."""
     columns = min(width, _STRIP_PIXELS)
     rows = max(1, _STRIP_PIXELS // columns)

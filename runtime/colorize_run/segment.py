@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from colorize_run import colour, guided, image_file
-from colorize_run.colorize import ChromaRows, Result
+from colorize_run.colorize import PARALLEL_FROM, ChromaRows, Result, tiles
 from colorize_run.errors import ContractError, ModelFileError, OptionError
 from colorize_run.image_file import Picture
 from colorize_run.metadata import Metadata
@@ -29,8 +29,6 @@ _RADIUS = 1 / 24  # of the window, as a share of that
 _EPSILON = 3e-4  # variance of R, G or B below which a window counts as flat
 _GAIN = 3.0  # slope of opacity over the refined probability: what is nearly sure becomes opaque, or goes
 _OVERLAY = 0.5  # share of the class's colour
-_STRIP_PIXELS = 160_000
-_PARALLEL_FROM = 1 << 20
 
 
 class Segmenter:
@@ -120,7 +118,7 @@ class Segmenter:
             )
             radius = max(1, round(_RADIUS * min(guide.shape[1:])))
             lines = [guided.colour_lines(guide, plane, radius, _EPSILON) for plane in enlarged]
-            threads = self.model.threads if width * height >= _PARALLEL_FROM else 1
+            threads = self.model.threads if width * height >= PARALLEL_FROM else 1
             return Refined(_apply(pixels, lines, threads), self.contract.class_colours)
 
 
@@ -186,7 +184,6 @@ def _write_cutout(picture: Picture, found: Refined, kind: str) -> bytes:
         opacity = np.rint(opacity * (before / np.float32(np.iinfo(before.dtype).max))).clip(0, full).astype(opacity.dtype)
     if isinstance(picture.pixels, Image.Image):
         picture.alpha = Image.fromarray(opacity)
-        picture.pixels = picture.pixels.copy()
         picture.pixels.paste(0, mask=picture.alpha.point(lambda value: 255 * (value == 0)))
     else:
         picture.alpha = opacity
@@ -224,18 +221,17 @@ def _apply(image: Image.Image | FloatArray, lines: list[FloatArray], threads: in
     width, height = _size(image)
     result = np.empty((len(lines), height, width), np.uint8)
     rows = [ChromaRows(planes, width, height) for planes in lines]
-    step = max(1, _STRIP_PIXELS // width)
 
-    def strip(top: int) -> None:
-        bottom = min(top + step, height)
-        part = image.crop((0, top, width, bottom)) if isinstance(image, Image.Image) else image[top:bottom]
+    def fill(place: tuple[int, int, int, int]) -> None:
+        top, bottom, left, right = place
+        part = image.crop((left, top, right, bottom)) if isinstance(image, Image.Image) else image[top:bottom, left:right]
         guide = _planes(np.asarray(part))
-        buffer = np.empty((4, bottom - top, width), np.float32)
+        buffer = np.empty((4, bottom - top, right - left), np.float32)
         for plane, enlarged in zip(result, rows, strict=True):
-            line = enlarged.between(top, bottom, 0, width, out=buffer)
+            line = enlarged.between(top, bottom, left, right, out=buffer)
             line[:3] *= guide
-            plane[top:bottom] = (line.sum(axis=0).clip(0, 1) * 255 + 0.5).astype(np.uint8)
+            plane[top:bottom, left:right] = (line.sum(axis=0).clip(0, 1) * 255 + 0.5).astype(np.uint8)
 
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(strip, range(0, height, step)))
+        list(pool.map(fill, tiles(width, height)))
     return result

@@ -298,8 +298,16 @@ def test_from_scratch_measures_its_own_statistics(flower_dir: Path, tmp_path: Pa
     state = load(run / "deeplab-mobilenet-v2.pt").state
     assert state["backbone.0.1.running_mean"].abs().max() > 0
     refused = command(flower_dir, tmp_path / "nothing", "--weights", "none")
-    with pytest.raises(TrainingError, match="needs trained weights to stand on"):
+    with pytest.raises(TrainingError, match="cannot begin at random"):
         CliRunner().invoke(main, refused, catch_exceptions=False)
+
+
+def test_a_frozen_classifier_cannot_begin_at_random(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="cannot begin at random"):
+        CliRunner().invoke(
+            main, ["fit", "fusion", "--weights", "none", "--data-dir", str(tmp_path), "--run-dir", str(tmp_path / "run")],
+            catch_exceptions=False,
+        )  # fmt: skip
 
 
 def test_a_resumed_run_ends_as_an_uninterrupted_one(

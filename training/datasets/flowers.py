@@ -6,7 +6,7 @@ import sys
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,15 +73,21 @@ def load_flowers(data_dir: Path) -> Flowers:
 
 def load_split(data_dir: Path, name: str, seed: int) -> Flowers:
     """Load a split: train and validation, all, or test, which only the public archives have. Errors: TrainingError."""
+    return load_flowers(data_dir) if name == "all" else load_splits(data_dir, (name,), seed)[0]
+
+
+def load_splits(data_dir: Path, names: Sequence[str], seed: int) -> list[Flowers]:
+    """Load several splits at once. Errors: TrainingError."""
     flowers, official, pairs = _load(data_dir)
-    if name == "all":
-        return flowers
     sides = _official_sides(flowers, official) if official else _seeded_sides(flowers, seed)
     sides = _with_duplicates_together(flowers, sides, pairs)
-    chosen = np.flatnonzero(sides == name)
-    if not len(chosen):
-        raise TrainingError(f"The flowers in {data_dir} have no {name} split (that takes datasplits.mat).")
-    return flowers.subset(np.random.default_rng(seed).permutation(chosen))  # so that any first few are a mixture
+    found = []
+    for name in names:
+        chosen = np.flatnonzero(sides == name)
+        if not len(chosen):
+            raise TrainingError(f"The flowers in {data_dir} have no {name} split (that takes datasplits.mat).")
+        found.append(flowers.subset(np.random.default_rng(seed).permutation(chosen)))  # any first few are a mixture
+    return found
 
 
 Splits = dict[str, set[str]]  # split -> names
