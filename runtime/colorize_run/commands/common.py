@@ -1,0 +1,61 @@
+"""What the commands share: options, exit codes, and how they speak to a person."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from colorize_run.session import Model
+
+EXIT_CODES = """\b
+Exit codes:
+  0   all done
+  1   some pictures failed, each named with its reason; the others are done
+  2   wrong usage
+  65  bad model file
+  66  no input exists
+  69  device not available
+  70  internal error
+  73  no output can be written
+"""
+
+
+def number(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:
+    """Callback of options that take a number: BadParameter for nan, which no range excludes."""
+    if value is not None and value != value:
+        raise click.BadParameter("nan is no number.")
+    return value
+
+
+model_option = click.option("-m", "--model", help="A model's name, or the path of an .onnx file.  [default: photo]")
+device_option = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="cuda fails before any file is touched if it does not work; auto says what it took, and why.",
+)
+
+
+def is_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is at the bottom of it: NumPy and others turn one that hits their import into an ImportError."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+def announce(device: str, model: "Model") -> None:
+    """Say what ``auto`` took."""
+    if device == "auto":
+        say(f"device: {model.device.name} ({model.device.reason})")
+
+
+def internal(error: BaseException) -> str:
+    """What to say of an error that nobody foresaw."""
+    reason = " ".join(str(error).split())[:200]
+    return f"internal error: {type(error).__name__}: {reason} (COLORIZE_RUN_TRACEBACK=1 shows where)"
+
+
+def say(text: str) -> None:
+    """One line for a person: on stderr, as stdout carries pictures and JSON."""
+    click.echo(text, err=True)
