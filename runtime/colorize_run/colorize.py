@@ -24,6 +24,7 @@ from colorize_run.session import Model
 from colorize_run.space import SRGB, SpaceJoiner
 
 FloatArray = npt.NDArray[np.float32]
+Observe = Callable[[Image.Image | npt.NDArray[Any], Picture], None]
 T = TypeVar("T")
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 10.0
@@ -49,7 +50,8 @@ class Result:
     """One colourized file: seconds by stage, the share of pixels whose chroma had to give way, and notes.
 
     ``gamut``: what they had to give way to; ``confidence``: a mode L image of the picture's size, white where the model is
-    sure, of the first frame; None where the model says nothing of it.
+    sure, of the first frame; None where the model says nothing of it. ``size``: width and height of the first frame;
+    ``left``: whether the picture was left as it is, as it has colours.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
@@ -57,6 +59,8 @@ class Result:
     gamut: str = "sRGB"
     confidence: Image.Image | None = None
     notes: list[str] = field(default_factory=list)
+    size: tuple[int, int] = (0, 0)
+    left: bool = False
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -128,12 +132,14 @@ class Colorizer:
     def colorize_file(
         self, source: Path | BinaryIO, kind: str | None = None, *, raw: bool = False,
         max_pixels: int = image_file.MAX_PIXELS, keep_metadata: bool = True, control: Control | None = None,
+        observe: Observe | None = None,
     ) -> tuple[bytes, Result]:  # fmt: skip
         """Colourize a picture file, each of its frames; returns the new file's bytes, in format ``kind`` or the source's own.
 
         ``raw`` gives the network's own picture at its working size instead. Unless ``keep_metadata``, the file says nothing
         of the picture's origin, nor that its colours came from a model; colour profile and resolution stay. ``control``:
         strength and place of the colours; what it leaves as it is comes back byte for byte where the format stays.
+        ``observe`` is given the pixels of each frame before, and the coloured frame before it is encoded.
         Errors: ImageFileError, ModelFileError, DeviceError.
         """
         control = control or Control()
@@ -146,16 +152,22 @@ class Colorizer:
             for picture in result.timed("decode", file.pictures(None if file.several_in(kind) else 1)):
                 # a film is judged by its first frame
                 left.append(left[0] if moves and left else not raw and self._leaves(picture, control))
+                before = picture.pixels if observe and not raw else None
+                result.size = picture.size if len(left) == 1 else result.size
                 if raw:
                     self._raw(picture, result)
                 elif not left[-1]:
                     self._colorize(picture, result, picture.depth if FORMATS[kind].deep else 8, control, steady)
+                    if observe and before is not None:
+                        observe(before, picture)
+                        before = None
                 picture.metadata = self._metadata(picture, keep=keep_metadata, sign=not left[-1])
                 with result.stage("encode"):
                     writer.add(picture)
                 said.append(picture.notes)
             with result.stage("encode"):
                 data = file.content() if all(left) and kind == file.format and keep_metadata else writer.finish()
+        result.left = all(left)
         result.notes = list(dict.fromkeys(itertools.chain.from_iterable(said)))  # some are said while encoding
         return data, result
 

@@ -1,12 +1,9 @@
 """Reading and writing picture files: every frame, whatever their kind, within limits; atomic writes."""
 
 import contextlib
-import errno
 import os
-import secrets
 import stat
 import struct
-import unicodedata
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -18,7 +15,9 @@ from colorize_run import moving
 from colorize_run.decoding import picture_of
 from colorize_run.encoding import Writer as Writer
 from colorize_run.encoding import encode as encode
-from colorize_run.errors import ImageFileError, InputMissingError, OutputError
+from colorize_run.errors import ImageFileError, InputMissingError
+from colorize_run.files import shown as shown
+from colorize_run.files import write_atomically as write_atomically
 from colorize_run.native import captured_output
 from colorize_run.picture import FORMATS
 from colorize_run.picture import READABLE as READABLE
@@ -30,14 +29,9 @@ _LARGE_PIXELS = 32_000_000
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 
 
-def shown(path: Path | str) -> str:
-    """A file name as it may be printed: control characters and undecodable bytes escaped."""
-    text = os.fspath(path)
-    return "".join(c if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp") else ascii(c)[1:-1] for c in text)
-
-
 @contextlib.contextmanager
-def _opened(source: Path | BinaryIO) -> Iterator[BinaryIO]:
+def opened_file(source: Path | BinaryIO) -> Iterator[BinaryIO]:
+    """An input, open for reading; a stream as it is. Errors: InputMissingError, ImageFileError for what is no filled file."""
     if not isinstance(source, Path):
         yield source
         return
@@ -73,9 +67,9 @@ def opened(source: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> Iterator["P
 
     Errors: InputMissingError, ImageFileError; their messages leave the file's name to the caller.
     """
-    with _opened(source) as file:
+    with opened_file(source) as file:
         with _damage_told():
-            picture_file = PictureFile(file, _image_of(file), max_pixels)
+            picture_file = PictureFile(file, undecoded(file), max_pixels)
         yield picture_file
 
 
@@ -152,7 +146,7 @@ class PictureFile:
 
     def _again(self, number: int) -> Image.Image:
         """The file opened anew at one of its frames, while the other has been loaded."""
-        image = _image_of(self._file)
+        image = undecoded(self._file)
         image.seek(number)
         return image
 
@@ -218,7 +212,7 @@ _MAGIC = {
 }  # fmt: skip
 
 
-def _image_of(file: BinaryIO) -> Image.Image:
+def undecoded(file: BinaryIO) -> Image.Image:
     """Open, but not decode. Errors: ImageFileError for what is no picture of READABLE, and for HEIC without its extra."""
     file.seek(0)
     start = file.read(32)
@@ -269,50 +263,3 @@ def _is_lossless_webp(file: BinaryIO) -> bool:
         # a frame of a moving picture: 16 bytes, then chunks of its own
         file.seek(16 if name == b"ANMF" else size + size % 2, os.SEEK_CUR)
     return False
-
-
-def write_atomically(data: bytes, target: Path, *, overwrite: bool) -> None:
-    """Write a file that appears whole or not at all, and survives a power cut once this returns.
-
-    Errors: OutputError; without ``overwrite`` also when ``target`` exists, even if it came to exist just now.
-    """
-    partial = target.with_name(f".{secrets.token_hex(8)}.colorize-run.partial")
-    try:
-        fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-        try:
-            with open(fd, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(fd)
-            _publish(partial, target, overwrite=overwrite)
-        finally:
-            partial.unlink(missing_ok=True)
-        _sync_folder(target.parent)
-    except FileExistsError as error:
-        raise OutputError(f"{shown(target)} exists; --overwrite replaces it.") from error
-    except OSError as error:
-        raise OutputError(f"{shown(target)} cannot be written: {error.strerror}.") from error
-
-
-def _publish(partial: Path, target: Path, *, overwrite: bool) -> None:
-    if overwrite:
-        partial.replace(target)
-        return
-    try:
-        os.link(partial, target)  # unlike a rename, fails when the name is taken
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
-            raise
-        if target.exists():  # a file system without hard links, such as FAT: a small race is left
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from error
-        partial.replace(target)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable; systems that cannot open a folder do not need it."""
-    with contextlib.suppress(OSError):
-        fd = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)

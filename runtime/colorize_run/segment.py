@@ -94,6 +94,7 @@ class Segmenter:
         result = Result()
         with result.stage("decode"):
             picture = image_file.read(source, max_pixels)
+        result.size = picture.size
         if not keep_metadata:
             picture.metadata = Metadata()
         found = self._refined(picture, result)

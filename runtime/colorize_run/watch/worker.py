@@ -30,7 +30,7 @@ Answer = tuple[dict[str, Any], bytes]
 Process = Callable[[bytes], tuple[bytes, Any]]
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """End at once when the supervisor does, even in the middle of a picture."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -183,7 +183,7 @@ def _start(options: dict[str, Any], answers: int) -> Worker | None:
 def main() -> None:
     """Serve requests until the supervisor closes the line."""
     options = json.loads(sys.argv[1])
-    _die_with(options["parent"])
+    die_with(options["parent"])
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     import warnings

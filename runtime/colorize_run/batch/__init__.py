@@ -1,0 +1,1 @@
+"""Many pictures in one run: folders, resuming, several processes, progress and reports."""

@@ -1,0 +1,262 @@
+"""Which picture goes where: arguments become tasks, folders are searched, and no two inputs ever share an output."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+
+from colorize_run.files import identity, shown
+from colorize_run.watch.arrival import SUFFIXES, accepted, accepted_folder
+from colorize_run.watch.settings import is_within
+
+STANDARD = Path("-")
+INDEX_NAME = ".colorize-run.jsonl"
+_MARKS = (b".colorized", b".overlay")  # before the suffix of an output that lies beside its input
+_TEMPORARY = (b"~", b".part", b".tmp", b".crdownload", b".filepart")
+_PNG_MARKS = (b".mask.png", b".soft.png", b".cutout.png")
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How outputs are called: ``beside`` an input, ``in_folder`` of -o, and ``found`` for what a folder was searched for.
+
+    Each maps a name of a file to another. ``found`` gives different names for different names; it takes the input's name and
+    whether the output lies beside it.
+    """
+
+    beside: Callable[[Path], str]
+    in_folder: Callable[[Path], str]
+    found: Callable[[Path, bool], str]
+
+
+def colorized_beside(source: Path) -> str:
+    """``photo.jpg`` -> ``photo.colorized.jpg``; different names give different ones."""
+    return f"{source.stem}.colorized{source.suffix}"
+
+
+COLORIZED = Naming(colorized_beside, lambda s: s.name, lambda s, beside: colorized_beside(s) if beside else s.name)
+
+
+def segmented(form: str) -> Naming:
+    """Names of masks and the like; in folders ``a.jpg`` -> ``a.jpg.mask.png``, as ``a.png`` may lie beside it."""
+
+    def suffix(source: Path) -> str:
+        return source.suffix if form == "overlay" else ".png"
+
+    def short(source: Path) -> str:
+        return f"{source.stem}.{form}{suffix(source)}"
+
+    return Naming(short, short, lambda source, _: f"{source.name}.{form}{suffix(source)}")
+
+
+def is_output(name: bytes) -> bool:
+    """Whether a file is called as outputs are that lie beside their inputs: a folder's search leaves these out."""
+    return name.lower().rpartition(b".")[0].endswith(_MARKS) or name.lower().endswith(_PNG_MARKS)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One picture: where it is, where it goes, in which format if -o says so, and whose folder's index remembers it."""
+
+    source: Path
+    target: Path
+    kind: str | None = None
+    root: Path | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Something that cannot be done, known before the work: its name, the whole sentence, and its exit code."""
+
+    name: str
+    reason: str
+    code: int
+
+
+@dataclass
+class Found:
+    """What the search of folders saw: pictures by relative name, failures, and what was left out, counted by its kind."""
+
+    names: list[str] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    left: Counter[str] = field(default_factory=Counter)
+
+
+def in_words(left: Counter[str]) -> str:
+    """What was left out, such as "not pictures 3, linked folders 1"; empty for nothing."""
+    return ", ".join(f"{what} {count}" for what, count in left.items())
+
+
+@dataclass
+class Plan:
+    """Tasks, what failed already, and what the search left out; ``folders``: whether any was given."""
+
+    tasks: list[Task]
+    failures: list[Failure]
+    left: Counter[str]
+    folders: bool
+
+
+def plan(names: Sequence[str], output: str | None, naming: Naming, *, recursive: bool = False) -> Plan:
+    """What goes where. UsageError if two outputs would be one, or folders would feed on each other.
+
+    No picture has been opened then, and nothing was written.
+    """
+    folders = [name for name in names if name != "-" and os.path.isdir(name)]
+    _check_arguments(names, folders, output, recursive=recursive)
+    failures: list[Failure] = []
+    left: Counter[str] = Counter()
+    avoid = None if output in (None, "-") else identity(Path(output or ""))
+    tasks: list[Task] = []
+    for name in names:
+        if name in folders:
+            found = search(Path(name), recursive=recursive, avoid=avoid)
+            failures += found.failures
+            left += found.left
+            if not found.names and not found.failures:
+                failures.append(_empty(name, found.left))
+            tasks += _of_folder(Path(name), found.names, output, naming, alone=len(folders) == 1)
+        else:
+            tasks.append(_of_file(name, output, naming, alone=len(names) == 1, indexed=bool(folders)))
+    _check_unique(tasks)
+    return Plan(tasks, failures, left, bool(folders))
+
+
+def _check_arguments(names: Sequence[str], folders: list[str], output: str | None, *, recursive: bool) -> None:
+    if recursive and not folders:
+        raise click.UsageError("--recursive looks into sub-folders: give a folder.")
+    if not folders and len(names) == 1:
+        return
+    what = f"{shown(folders[0])} is a folder" if folders else f"there are {len(names)} pictures"
+    if folders and ("-" in names or output == "-"):
+        raise click.UsageError(f"{what}, and neither stdin nor stdout can go with it.")
+    if output and _names_a_picture(output):
+        raise click.UsageError(f"{shown(output)} is one file, but {what}: give -o a folder.")
+    for folder in folders if output else ():
+        _check_apart(Path(folder), Path(output or ""), recursive=recursive)
+
+
+def _names_a_picture(output: str) -> bool:
+    suffix = Path(output).suffix.lower()
+    return os.fsencode(suffix) in SUFFIXES and not os.path.isdir(output) and not output.endswith(("/", os.sep))
+
+
+def _check_apart(folder: Path, output: Path, *, recursive: bool) -> None:
+    """A folder must not be written into itself, nor from below the output folder into inputs."""
+    if output.exists() and not output.is_dir():
+        raise click.UsageError(f"{shown(output)} is a file, but {shown(folder)} is a folder: give -o a folder.")
+    if identity(folder) == identity(output):
+        raise click.UsageError(
+            f"{shown(output)} is the input folder itself: leave -o away to write beside the inputs, or give another folder."
+        )
+    if recursive and output.exists() and is_within(folder, output):
+        raise click.UsageError(f"With --recursive, {shown(folder)} must not lie in the output folder {shown(output)}.")
+
+
+def _of_file(name: str, output: str | None, naming: Naming, *, alone: bool, indexed: bool) -> Task:
+    """Where a single picture goes, and in which format if that is not its own."""
+    source = STANDARD if name == "-" else Path(name)
+    if output is None:
+        return Task(source, source if source is STANDARD else source.parent / naming.beside(source))
+    if output == "-":
+        return Task(source, STANDARD)
+    target = Path(output)
+    if os.path.isdir(target) or not alone or output.endswith(("/", os.sep)):
+        if source is STANDARD:
+            raise click.UsageError("A picture from stdin has no name: give -o a file, not a folder.")
+        return Task(source, target / naming.in_folder(source), root=target if indexed else None)
+    from colorize_run.picture import SUFFIXES as KINDS  # imports NumPy
+
+    kind = KINDS.get(target.suffix.lower())
+    if kind is None:
+        raise click.UsageError(f"{shown(target)}: the format is taken from the suffix; known: {', '.join(KINDS)}.")
+    return Task(source, target, kind)
+
+
+def _empty(name: str, left: Counter[str]) -> Failure:
+    seen = f"; left out: {in_words(left)}" if left else ""
+    return Failure(shown(name), f"{shown(name)} holds no pictures{seen}.", 66)
+
+
+def _of_folder(folder: Path, names: list[str], output: str | None, naming: Naming, *, alone: bool) -> Iterator[Task]:
+    """A folder's pictures, mirrored: straight into -o, or below the folder's own name where several folders are given."""
+    root = folder if output is None else Path(output)
+    into = root if alone or output is None else root / Path(os.path.abspath(folder)).name
+    for relative in map(Path, names):
+        yield Task(folder / relative, into / relative.parent / naming.found(relative, output is None), root=root)
+
+
+def search(folder: Path, *, recursive: bool, avoid: tuple[int, int] | None = None) -> Found:
+    """The pictures in a folder, in order; ``avoid``: identity of a sub-folder not to be looked into.
+
+    Links to pictures count as pictures, links to folders are not followed: so no loop, and nothing twice.
+    """
+    found = Found()
+    stack = [""]
+    while stack:
+        relative = stack.pop()
+        try:
+            with os.scandir(os.path.join(folder, relative)) as entries:
+                listed = sorted(entries, key=lambda entry: os.fsencode(entry.name))
+        except OSError as error:
+            name = shown(os.path.join(folder, relative))
+            found.failures.append(Failure(name, f"The folder {name} cannot be read: {error.strerror}.", 1))
+            continue
+        deeper = []
+        for entry in listed:
+            path = os.path.join(relative, entry.name)
+            if not _is_folder(entry):
+                _sort_file(os.fsencode(entry.name), path, found)
+            elif _enters(entry, found, avoid, recursive=recursive):
+                deeper.append(path)
+        stack += reversed(deeper)
+    return found
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def _sort_file(base: bytes, path: str, found: Found) -> None:
+    if is_output(base):
+        found.left["named as outputs"] += 1
+    elif accepted(base):
+        found.names.append(path)
+    elif base == os.fsencode(INDEX_NAME):
+        pass
+    elif base.startswith((b".", b"~")) or base.endswith(_TEMPORARY):
+        found.left["hidden or temporary"] += 1
+    else:
+        found.left["not pictures"] += 1
+
+
+def _enters(entry: os.DirEntry[str], found: Found, avoid: tuple[int, int] | None, *, recursive: bool) -> bool:
+    """Whether a sub-folder is looked into; if not, it is counted."""
+    if avoid is not None and identity(Path(entry.path)) == avoid:
+        found.left["the output folder"] += 1
+    elif entry.is_symlink():
+        found.left["linked folders"] += 1
+    elif not accepted_folder(os.fsencode(entry.name)):
+        found.left["hidden folders"] += 1
+    elif not recursive:
+        found.left["sub-folders (--recursive looks into them)"] += 1
+    else:
+        return True
+    return False
+
+
+def _check_unique(tasks: list[Task]) -> None:
+    taken: dict[str, Path] = {}
+    for task in tasks:
+        key = os.path.abspath(task.target)
+        if key in taken:
+            raise click.UsageError(
+                f"{shown(taken[key])} and {shown(task.source)} would both be written to {shown(task.target)}."
+            )
+        taken[key] = task.source

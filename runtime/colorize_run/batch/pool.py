@@ -1,0 +1,250 @@
+"""The run's side of its workers: starting them, handing them pictures, and noticing how they end."""
+
+import contextlib
+import json
+import os
+import selectors
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from colorize_run.batch.work import Order, Outcome, Request
+from colorize_run.errors import (
+    ColorizeRunError,
+    DeviceError,
+    ImageFileError,
+    InputMissingError,
+    ModelFileError,
+    OptionError,
+)
+from colorize_run.files import shown
+from colorize_run.watch.pool import death
+
+_ERRORS = {kind.exit_code: kind for kind in (ColorizeRunError, ModelFileError, DeviceError, OptionError)}
+_ERRORS |= {kind.exit_code: kind for kind in (ImageFileError, InputMissingError)}  # of the mask
+_BYTES_PER_WORKER = 1 << 30  # a picture of 100 megapixels takes that much
+_CUDA_SLOTS = 8  # threads that decode and encode beside one device
+
+Answer = tuple[Request, Outcome]
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    from colorize_run.session import available_threads
+
+    return available_threads()
+
+
+def automatic_jobs(pictures: int) -> int:
+    """As many processes as there are cores, pictures, and gigabytes of memory that are free."""
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with contextlib.suppress(OSError, StopIteration, ValueError):
+        lines = Path("/proc/meminfo").read_text().splitlines()  # also counts what the system would give back
+        free = 1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
+    return max(1, min(cores(), pictures, free // _BYTES_PER_WORKER))
+
+
+@dataclass(eq=False)
+class Worker:
+    """One process and the pictures it has: the first ones are being worked on, as many as it has slots."""
+
+    process: "subprocess.Popen[bytes]"
+    answers: int
+    said: Any
+    hand: dict[int, Request] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
+    buffer: bytearray = field(default_factory=bytearray)
+
+    @classmethod
+    def start(cls, options: dict[str, Any]) -> "Worker":
+        """A fresh process that loads the model; it says ``ready`` or ``stop`` when it has. Errors: OSError."""
+        answers, answers_end = os.pipe2(os.O_CLOEXEC)
+        said = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
+        command = [sys.executable, "-P", "-m", "colorize_run.batch.worker"]
+        try:
+            process = subprocess.Popen(  # noqa: S603 - ourselves
+                [*command, json.dumps({**options, "answers": answers_end, "parent": os.getpid()})],
+                stdin=subprocess.PIPE, stdout=said, stderr=said, pass_fds=(answers_end,), start_new_session=True,
+            )  # fmt: skip
+        except BaseException:
+            os.close(answers)
+            said.close()
+            raise
+        finally:
+            os.close(answers_end)
+        os.set_blocking(answers, False)
+        return cls(process, answers, said)
+
+    def submit(self, request: Request) -> None:
+        """Hand a picture over; a worker that is gone will be heard of by `listen`."""
+        self.hand[request.number] = request
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(json.dumps(asdict(request)).encode() + b"\n")
+            self.process.stdin.flush()
+
+    def listen(self) -> list[dict[str, Any]] | None:
+        """What has come in whole, without waiting; None once the worker is gone, and nothing is left to hear."""
+        gone = False
+        with contextlib.suppress(BlockingIOError):
+            while not gone:
+                part = os.read(self.answers, 1 << 20)
+                self.buffer += part
+                gone = not part
+        *lines, rest = bytes(self.buffer).split(b"\n")
+        self.buffer = bytearray(rest)
+        return [json.loads(line) for line in lines] if lines or not gone else None
+
+    def close(self) -> str:
+        """End the process at once; how it ended, in words."""
+        self.process.kill()
+        code = self.process.wait()
+        with contextlib.suppress(BrokenPipeError):
+            assert self.process.stdin is not None
+            self.process.stdin.close()
+        os.close(self.answers)
+        self.said.seek(max(0, self.said.seek(0, os.SEEK_END) - 2000))
+        words = self.said.read()
+        self.said.close()
+        return death(code, words)
+
+
+class Pool:
+    """Worker processes of one run: on the CPU ``jobs`` with a share of the cores each; on CUDA one, which holds the model once.
+
+    ``about``: what the first worker says of model and device, and the ``key`` of outputs. Errors: those of the model.
+    """
+
+    staging = True
+
+    def __init__(self, order: Order, jobs: int) -> None:
+        self._jobs = jobs
+        self._options: dict[str, Any] = {
+            "order": asdict(order),
+            "threads": max(1, cores() // jobs),
+            "slots": max(1, min(jobs, _CUDA_SLOTS)),
+        }
+        self._selector = selectors.DefaultSelector()
+        self._workers: list[Worker] = []
+        self._suspects: deque[Request] = deque()
+        try:
+            self._start()
+            self.about = self._first_words()
+        except BaseException:
+            self.close()
+            raise
+        self._on_cuda = self.about["device"] == "cuda"
+        self._room = self._options["slots"] + 1 if self._on_cuda else 2  # one waits, so that no worker does
+        self._most = 1 if self._on_cuda else jobs
+        self.about["jobs"] = self._options["slots"] if self._on_cuda else jobs
+
+    def _start(self) -> None:
+        worker = Worker.start(self._options)
+        self._workers.append(worker)
+        self._selector.register(worker.answers, selectors.EVENT_READ, worker)
+
+    def _first_words(self) -> dict[str, Any]:
+        worker = self._workers[0]
+        while not worker.about:
+            self._selector.select()
+            if self._hear(worker) is None:
+                self._workers.remove(worker)
+                raise ColorizeRunError(f"internal error: {worker.close()}.")
+        return worker.about
+
+    def _hear(self, worker: Worker) -> list[Answer] | None:
+        """Answers of a worker; None when it is gone. Errors: of the model or device, which end the run."""
+        heard = worker.listen()
+        if heard is None:
+            self._selector.unregister(worker.answers)
+            return None
+        found = []
+        for said in heard:
+            if "stop" in said:
+                raise _ERRORS.get(said["code"], ColorizeRunError)(said["stop"])
+            if "ready" in said:
+                worker.about = {**said["ready"], "key": said["key"]}
+            else:
+                outcome = Outcome(**said["outcome"])
+                outcome.size = (outcome.size[0], outcome.size[1])
+                found.append((worker.hand.pop(said["number"]), outcome))
+        return found
+
+    def run(self, requests: Iterable[Request]) -> Iterator[list[Answer]]:
+        """Do all pictures; answers as they come, several at a time if several have come.
+
+        A picture whose worker dies is done again at the end, alone, if others were in the same hands or memory ran out; it
+        fails if that takes its worker down, too.
+        """
+        yield from self._run(iter(requests), self._most, self._room)
+        while self._suspects:
+            request = self._suspects.popleft()
+            yield from self._run(iter([request]), 1, 1, last=True)
+
+    def _run(self, requests: Iterator[Request], most: int, room: int, *, last: bool = False) -> Iterator[list[Answer]]:
+        waiting: deque[Request] = deque()
+        while True:
+            self._hand_out(waiting, requests, most, room)
+            if not any(worker.hand for worker in self._workers):
+                return
+            found: list[Answer] = []
+            for key, _ in self._selector.select():
+                heard = self._hear(key.data)
+                found += self._bury(key.data, waiting, last=last) if heard is None else heard
+            if found:
+                yield found
+
+    def _hand_out(self, waiting: deque[Request], requests: Iterator[Request], most: int, room: int) -> None:
+        """Fill every worker's hands, the emptiest first; start workers while there is work for them."""
+        while True:
+            request = waiting.popleft() if waiting else next(requests, None)
+            if request is None:
+                return
+            worker = min(self._workers, key=lambda each: len(each.hand), default=None)
+            if (worker is None or worker.hand) and len(self._workers) < most:
+                self._start()
+                worker = self._workers[-1]
+            if worker is None or len(worker.hand) >= room:
+                waiting.appendleft(request)
+                return
+            worker.submit(request)
+
+    def _bury(self, worker: Worker, waiting: deque[Request], *, last: bool) -> list[Answer]:
+        """A worker died: the pictures it worked on are suspects or have failed, those that only waited go on."""
+        self._workers.remove(worker)
+        how = worker.close()
+        slots = self._options["slots"] if self._on_cuda else 1
+        hand = list(worker.hand.values())
+        suspects, innocent = hand[:slots], hand[slots:]
+        if not worker.about and not last and not self._workers:
+            raise ColorizeRunError(f"internal error: {how}.")
+        waiting.extendleft(reversed(innocent if worker.about else hand))
+        if not worker.about:  # it died while loading: no picture's fault
+            return []
+        for request in suspects:
+            if request.staged:
+                Path(request.staged).unlink(missing_ok=True)
+        if not last and (len(suspects) > 1 or "SIGKILL" in how):
+            self._suspects.extend(suspects)
+            return []
+        memory = ", as the system does when memory runs out" if "SIGKILL" in how else ""
+        return [
+            (request, Outcome("failed", f"{shown(request.source)} was given up: {how}{memory}.", 70)) for request in suspects
+        ]
+
+    def close(self) -> None:
+        """End all workers at once, and remove what they were writing."""
+        for worker in self._workers:
+            hand = list(worker.hand.values())
+            worker.close()
+            for request in hand:
+                if request.staged:
+                    with contextlib.suppress(OSError):
+                        Path(request.staged).unlink(missing_ok=True)
+        self._workers.clear()
+        self._selector.close()

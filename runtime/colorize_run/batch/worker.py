@@ -1,0 +1,97 @@
+"""One worker process of a run: it reads, colours and stages pictures, and may die without taking the run along.
+
+Started as ``python -P -m colorize_run.batch.worker OPTIONS``. Requests come as lines of JSON on stdin, answers go as lines of
+JSON to a pipe of their own, as native libraries write to stdout. It ends with stdin, or with its parent.
+"""
+
+import contextlib
+import json
+import os
+import resource
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from typing import Any
+
+from colorize_run.batch.resume import Record
+from colorize_run.batch.work import Order, Request, Workshop
+from colorize_run.errors import ColorizeRunError
+from colorize_run.watch.worker import die_with
+
+
+class Line:
+    """The pipe to the parent; several threads may speak."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd, self._lock = fd, threading.Lock()
+
+    def say(self, **said: Any) -> None:
+        """One line of JSON, whole."""
+        with self._lock:
+            rest = memoryview(json.dumps(said).encode() + b"\n")
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+
+
+def _serve(workshop: Workshop, line: Line, slots: int) -> None:
+    """Do what comes in on stdin, as many at a time as there are slots."""
+
+    def do(text: str) -> None:
+        said = json.loads(text)
+        request = Request(**{**said, "known": tuple(Record(**record) for record in said["known"])})
+        try:
+            outcome, _, _ = workshop.do(request)
+        except ColorizeRunError as error:  # of the model or the device: no picture's fault
+            line.say(stop=str(error), code=error.exit_code)
+        else:
+            line.say(number=request.number, outcome=asdict(outcome))
+
+    if slots == 1:
+        for text in sys.stdin:
+            do(text)
+        return
+    with ThreadPoolExecutor(slots) as pool:
+        for text in sys.stdin:
+            pool.submit(_or_end, do, text)
+
+
+def _or_end(do: Any, text: str) -> None:
+    """A thread whose error nobody sees would leave the parent waiting for ever."""
+    try:
+        do(text)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        os._exit(70)
+
+
+def _open(options: dict[str, Any], line: Line) -> Workshop | None:
+    try:
+        workshop = Workshop(Order(**options["order"]), options["threads"])
+    except ColorizeRunError as error:
+        line.say(stop=str(error), code=error.exit_code)
+        return None
+    line.say(ready=workshop.about, key=workshop.key)
+    return workshop
+
+
+def main() -> None:
+    """Serve until stdin ends."""
+    options = json.loads(sys.argv[1])
+    die_with(options["parent"])
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    line = Line(options["answers"])
+    workshop = _open(options, line)
+    if workshop is None:
+        return
+    import cv2
+
+    cv2.setNumThreads(options["threads"])
+    on_cuda = workshop.about["device"] == "cuda"
+    _serve(workshop, line, options["slots"] if on_cuda else 1)
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(BrokenPipeError):
+        main()
