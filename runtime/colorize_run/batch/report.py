@@ -1,0 +1,306 @@
+"""Reports of a run: a line of JSON for each picture as it ends, and one page that shows them all."""
+
+import base64
+import contextlib
+import datetime
+import hashlib
+import html
+import json
+import os
+import secrets
+import shutil
+import tempfile
+from importlib import resources
+from pathlib import Path
+from typing import IO, Any
+
+import click
+
+from colorize_run import __version__
+from colorize_run.batch.plan import STANDARD, Plan, Task, in_words
+from colorize_run.batch.run import Listener, Summary
+from colorize_run.batch.work import Order, Outcome
+from colorize_run.errors import OutputError
+from colorize_run.files import identity, publish, shown, told
+
+SCHEMA = 1
+_MARK = b'<meta name="generator" content="colorize-run">'
+# Longer side of thumbnails in pixels by the number of pictures, so that a page stays below about 40 MB.
+_SIDES = ((500, 480), (2_500, 320), (10_000, 200))
+_SMALLEST = 120
+
+
+def side_for(pictures: int) -> int:
+    """Longer side of the thumbnails of a page with so many pictures."""
+    return next((side for most, side in _SIDES if pictures <= most), _SMALLEST)
+
+
+def reports_to(names: tuple[str, ...], plan: Plan, order: Order) -> list[Listener]:
+    """What --report asks for. UsageError for other suffixes; OutputError for files that are not to be replaced."""
+    found: list[Listener] = []
+    taken = {identity(task.source) for task in plan.tasks} | {identity(task.target) for task in plan.tasks}
+    for name in dict.fromkeys(names):
+        path = Path(name)
+        if path.suffix.lower() not in (".jsonl", ".html"):
+            raise click.UsageError(f"--report {shown(name)}: the suffix decides what is written, .jsonl or .html.")
+        if path.exists() and identity(path) in taken:
+            raise OutputError(f"{shown(path)} is a picture of this run; a report cannot replace it.")
+        kind = Lines if path.suffix.lower() == ".jsonl" else Page
+        found.append(kind(path, order))
+    return found
+
+
+class Lines:
+    """One line of JSON for each picture, whole, as soon as it has ended; a further run appends. docs/report.md has the fields.
+
+    Errors: OutputError, for a file that is something else unless it may be overwritten, and where nothing can be written.
+    """
+
+    def __init__(self, path: Path, order: Order) -> None:
+        self._path, self._fd = path, -1
+        with told(path):
+            if path.exists() and not order.overwrite and not _is_lines(path):
+                raise FileExistsError
+            self._replaces = path.exists() and not _is_lines(path)
+
+    def begin(self, plan: Plan, about: dict[str, Any]) -> None:
+        """Open the file; a line that a power cut tore is ended."""
+        del plan
+        self._run, self._about = _now(), about
+        with told(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | (os.O_TRUNC if self._replaces else 0)
+            self._fd = os.open(self._path, flags, 0o666)
+            size = os.fstat(self._fd).st_size
+            if size and os.pread(self._fd, 1, size - 1) != b"\n":
+                os.write(self._fd, b"\n")
+
+    def tell(self, task: Task, outcome: Outcome) -> None:
+        """Append a line, whole or not at all."""
+        data = json.dumps({"schema": SCHEMA, "run": self._run, **as_fields(task, outcome, self._about)}).encode() + b"\n"
+        with told(self._path):
+            before = os.fstat(self._fd).st_size
+            try:
+                written = os.write(self._fd, data)
+            except OSError:
+                os.ftruncate(self._fd, before)
+                raise
+            if written != len(data):
+                os.ftruncate(self._fd, before)
+                raise OSError(28, os.strerror(28))
+
+    def end(self, summary: Summary) -> None:
+        """Close the file."""
+        del summary
+        os.close(self._fd)
+
+
+def as_fields(task: Task, outcome: Outcome, about: dict[str, Any]) -> dict[str, Any]:
+    """A picture as a report has it; what does not apply is None."""
+    worked = outcome.status in ("done", "copied")
+    width, height = outcome.size
+    return {
+        "input": "-" if task.source is STANDARD else os.fspath(task.source),
+        "output": _output(task, outcome),
+        "status": outcome.status,
+        "reason": outcome.reason or None,
+        "code": outcome.code,
+        "width": width or None,
+        "height": height or None,
+        "input_bytes": outcome.input_bytes or None,
+        "output_bytes": outcome.output_bytes or None,
+        "input_sha256": outcome.input_sha256 or None,
+        "output_sha256": outcome.output_sha256 or None,
+        "ms": outcome.milliseconds,
+        "device": about["device"],
+        "model": about["model"],
+        "model_sha256": about["sha256"],
+        "delta_lightness": dict(zip(("mean", "max"), outcome.lightness, strict=True)) if outcome.lightness else None,
+        "clipped": round(outcome.clipped, 6) if worked else None,
+        "notes": outcome.notes,
+    }
+
+
+def _output(task: Task, outcome: Outcome) -> str | None:
+    if outcome.status == "failed":
+        return None
+    return "-" if task.target is STANDARD else os.fspath(task.target)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _is_lines(path: Path) -> bool:
+    """Whether a file is empty, or begins as `Lines` does."""
+    with path.open("rb") as file:
+        line = file.readline(1 << 20)
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        return not line or "schema" in json.loads(line)
+    return False
+
+
+class Page:
+    """One HTML page with everything in it, written when the run has ended or was interrupted; it replaces an earlier one.
+
+    Pictures go to unnamed temporary files beside it as they come, so that memory stays as it is. Errors: OutputError.
+    """
+
+    def __init__(self, path: Path, order: Order) -> None:
+        self._path, self._order = path, order
+        self._number, self._times = 0, [0.0, 0.0]
+        with told(path):
+            if path.exists() and not order.overwrite and not _is_page(path):
+                raise FileExistsError
+
+    def begin(self, plan: Plan, about: dict[str, Any]) -> None:
+        """Open the temporary files."""
+        self._about, self._left, self._run = about, in_words(plan.left), _now()
+        with told(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._rows, self._pictures, self._failures = (self._file() for _ in range(3))
+
+    def _file(self) -> IO[bytes]:
+        return tempfile.TemporaryFile(dir=self._path.parent, prefix=".", suffix=".colorize-run.partial")
+
+    def tell(self, task: Task, outcome: Outcome) -> None:
+        """Keep what the page shows of a picture."""
+        row = _row(task, outcome)
+        with told(self._path):
+            self._rows.write((b",\n" if self._number else b"") + _script_json(row))
+            if outcome.thumbnails:
+                small = _script_json(outcome.thumbnails)
+                self._pictures.write(b'<script type="application/json" id="t%d">%s</script>\n' % (self._number, small))
+            if outcome.status == "failed":
+                self._failures.write(f"<li>{html.escape(outcome.reason)}</li>\n".encode())
+        self._number += 1
+
+    def end(self, summary: Summary) -> None:
+        """Write the page; it appears whole."""
+        partial = self._path.with_name(f".{secrets.token_hex(8)}.colorize-run.partial")
+        with told(self._path), self._rows, self._pictures, self._failures:
+            try:
+                with partial.open("xb") as page:
+                    self._write(page, summary)
+                    page.flush()
+                    os.fsync(page.fileno())
+                publish(partial, self._path, overwrite=True)
+            finally:
+                partial.unlink(missing_ok=True)
+
+    def _write(self, page: IO[bytes], summary: Summary) -> None:
+        style, script, frame = (
+            resources.files("colorize_run.batch").joinpath(f"page.{kind}").read_text() for kind in ("css", "js", "html")
+        )
+        texts = {
+            "csp": _policy(style, script), "style": style, "script": script, "title": self._title(summary),
+            "heading": self._title(summary), "subheading": self._subheading(summary),
+            "footer": f"Written by colorize-run {__version__}. Nothing is loaded from anywhere, and nothing is sent.",
+        }  # fmt: skip
+        for number, piece in enumerate(frame.split("@")):
+            if number % 2 == 0:
+                page.write(piece.encode())
+            elif piece in texts:
+                page.write(texts[piece].encode())
+            else:
+                {"summary": self._write_summary, "failures": self._write_failures, "data": self._write_data}[piece](
+                    page, summary
+                )
+
+    def _title(self, summary: Summary) -> str:
+        what = "coloured" if self._order.task == "colorize" else "segmented"
+        return f"{summary.counts['done']} of {summary.counts.total()} pictures {what}"
+
+    def _subheading(self, summary: Summary) -> str:
+        ended = "interrupted" if summary.interrupted else "stopped: " + summary.stopped if summary.stopped else "ended"
+        return html.escape(f"Begun {self._run}, {ended} after {summary.seconds:.1f} s.")
+
+    def _write_summary(self, page: IO[bytes], summary: Summary) -> None:
+        worked = summary.counts["done"] + summary.counts["copied"]
+        tiles = {
+            "done": summary.counts["done"], "done before": summary.counts["skipped"],
+            "copied, had colours": summary.counts["copied"], "failed": summary.counts["failed"],
+            "images/s": f"{worked / summary.seconds:.1f}" if worked and summary.seconds else "–",
+        }  # fmt: skip
+        about = self._about
+        facts = {
+            "Model": f"{about['model']} ({about['path']})", "Model's SHA-256": about["sha256"],
+            "Device": f"{about['device']} ({about['why']})", "At a time": f"{about['jobs']}, {about['threads']} threads each",
+            "Options": _options(self._order), "Left out": self._left or "nothing",
+            "Pictures below": f"the files as read and written, at most {self._order.thumbnails} pixels",
+            "ΔL*": "mean and largest change of lightness between pixels read and pixels before encoding, to 0.02",
+        }  # fmt: skip
+        page.write(b'<section aria-labelledby="summary-heading"><h2 id="summary-heading">Summary</h2>\n<dl class="tiles">')
+        page.write("".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in tiles.items()).encode())
+        cells = (f'<tr><th scope="row">{name}</th><td>{html.escape(shown(value))}</td></tr>\n' for name, value in facts.items())
+        page.write(f"</dl>\n<table>{''.join(cells)}</table></section>\n".encode())
+
+    def _write_failures(self, page: IO[bytes], summary: Summary) -> None:
+        if not summary.counts["failed"]:
+            return
+        page.write(b'<section aria-labelledby="failures-heading"><h2 id="failures-heading">Failures</h2>\n')
+        page.write(b'<ol class="failures" tabindex="0" aria-labelledby="failures-heading">\n')
+        _copy(self._failures, page)
+        page.write(b"</ol></section>\n")
+
+    def _write_data(self, page: IO[bytes], summary: Summary) -> None:
+        del summary
+        page.write(b'<script type="application/json" id="rows">[')
+        _copy(self._rows, page)
+        page.write(b"]</script>\n")
+        _copy(self._pictures, page)
+
+
+def _copy(source: IO[bytes], target: IO[bytes]) -> None:
+    source.seek(0)
+    shutil.copyfileobj(source, target, 1 << 20)
+
+
+def _row(task: Task, outcome: Outcome) -> dict[str, Any]:
+    mean, largest = outcome.lightness or (None, None)
+    across, down = _size_of_webp(outcome.thumbnails[1]) if outcome.thumbnails else (0, 0)
+    return {
+        "name": "stdin" if task.source is STANDARD else shown(task.source), "status": outcome.status, "reason": outcome.reason,
+        "output": "" if task.target is STANDARD or outcome.status == "failed" else shown(task.target),
+        "width": outcome.size[0], "height": outcome.size[1], "total": round(sum(outcome.milliseconds.values()), 1),
+        "mean": mean, "max": largest, "clipped": round(outcome.clipped, 4), "notes": outcome.notes,
+        "thumbnails": bool(outcome.thumbnails), "across": across, "down": down,
+    }  # fmt: skip
+
+
+def _size_of_webp(encoded: str) -> tuple[int, int]:
+    """Width and height of a WebP in base64, by its first chunk. Source: Google, WebP Container Specification; RFC 6386, 9.1."""
+    head = base64.b64decode(encoded[:40])
+    if head[12:16] == b"VP8X":
+        return 1 + int.from_bytes(head[24:27], "little"), 1 + int.from_bytes(head[27:30], "little")
+    return int.from_bytes(head[26:28], "little") & 0x3FFF, int.from_bytes(head[28:30], "little") & 0x3FFF
+
+
+def _script_json(value: Any) -> bytes:
+    """JSON in ASCII that cannot end the script element that it stands in."""
+    text = json.dumps(value, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026").encode()
+
+
+def _policy(style: str, script: str) -> str:
+    """A Content-Security-Policy that allows the page's own style, script and inline pictures, and no network."""
+    hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script))
+    style_hash, script_hash = hashes
+    return (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{style_hash}'; script-src 'sha256-{script_hash}';"
+        " base-uri 'none'; form-action 'none'"
+    )
+
+
+def _options(order: Order) -> str:
+    """What was asked for beside the defaults."""
+    plain = Order(order.task, order.model)
+    hidden = {"task", "model", "device", "measure", "thumbnails"}
+    said = [f"{name.replace('_', ' ')} {value}" for name, value in vars(order).items()
+            if name not in hidden and value != getattr(plain, name)]  # fmt: skip
+    return ", ".join(said) or "none"
+
+
+def _is_page(path: Path) -> bool:
+    with path.open("rb") as file:
+        return _MARK in file.read(2000)

@@ -1,0 +1,551 @@
+"""Folders, as a person or a script meets them: mirrored, resumed by content, killed, crowded and broken."""
+
+import errno
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from colorize_run.batch.plan import COLORIZED, is_output, plan, segmented
+from colorize_run.cli import main
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = ROOT / "tests" / "data" / "tiny.onnx"
+INDEX = ".colorize-run.jsonl"
+
+Run = Callable[..., Result]
+
+
+def picture(path: Path, seed: int = 0, size: tuple[int, int] = (48, 32)) -> Path:
+    """A small grey picture, not like any other."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0]), np.uint8)
+    Image.fromarray(pixels).resize((2 * size[0], 2 * size[1])).save(path)
+    return path
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below a folder but the index."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != INDEX:
+            found[str(path.relative_to(folder))] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs ``colorize-run`` with the tiny model in an empty folder; its workers find the package where this process does."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "runtime"))
+
+    def invoke(*arguments: str | Path) -> Result:
+        segments = arguments[0] == "segment"
+        model = ROOT / "tests" / "data" / "tiny-segment.onnx" if segments else TINY
+        result = CliRunner().invoke(main, [*map(str, arguments), "-m", str(model), "--device", "cpu"])
+        assert "Traceback" not in result.output
+        assert "internal error" not in result.output
+        return result
+
+    return invoke
+
+
+def command(*arguments: str | Path) -> list[str]:
+    """The same as a process of its own."""
+    return [sys.executable, "-m", "colorize_run", *map(str, arguments), "-m", str(TINY), "--device", "cpu"]
+
+
+# -- where pictures go ----------------------------------------------------------------------------------------
+
+
+def test_a_folder_is_mirrored_and_what_is_left_out_is_counted(run: Run, tmp_path: Path) -> None:
+    for number, name in enumerate(
+        ("b.jpg", "a.png", "sub/a.png", "sub/deeper/c.tif", ".hidden.jpg", ".dir/d.png", "x.jpg.part")
+    ):
+        picture(tmp_path / "in" / name.replace(".part", ".png"), number)
+    (tmp_path / "in/x.jpg.png").rename(tmp_path / "in/x.jpg.part")
+    (tmp_path / "in/notes.txt").write_text("no picture")
+    (tmp_path / "in/sub/loop").symlink_to("..")
+    (tmp_path / "in/endless").symlink_to("endless")
+    result = run("in/", "-o", "out/", "--recursive")
+    assert result.exit_code == 0, result.stderr
+    assert set(digests(tmp_path / "out")) == {"b.jpg", "a.png", "sub/a.png", "sub/deeper/c.tif"}
+    said = result.stderr.splitlines()[0]
+    for words in ("4 pictures", "not pictures 2", "hidden or temporary 2", "hidden folders 1", "linked folders 1"):
+        assert words in said
+    assert "4 done" in result.stderr
+
+
+def test_without_recursive_only_the_top_level(run: Run, tmp_path: Path) -> None:
+    picture(tmp_path / "in/a.png")
+    picture(tmp_path / "in/sub/b.png")
+    result = run("in", "-o", "out")
+    assert result.exit_code == 0
+    assert set(digests(tmp_path / "out")) == {"a.png"}
+    assert "--recursive" in result.stderr.splitlines()[0]
+
+
+def test_outputs_beside_inputs_are_not_coloured_again(run: Run, tmp_path: Path) -> None:
+    picture(tmp_path / "in/a.png")
+    assert run("in/").exit_code == 0
+    before = digests(tmp_path / "in")
+    assert set(before) == {"a.png", "a.colorized.png"}
+    again = run("in/")
+    assert again.exit_code == 0
+    assert "1 done before" in again.stderr
+    assert "named as outputs 1" in again.stderr
+    assert digests(tmp_path / "in") == before
+
+
+def test_segments_of_a_folder_keep_the_whole_name(run: Run, tmp_path: Path) -> None:
+    picture(tmp_path / "in/a.png")
+    picture(tmp_path / "in/a.jpg", 1)
+    assert run("segment", "in", "-o", "out").exit_code == 0
+    assert set(digests(tmp_path / "out")) == {"a.png.mask.png", "a.jpg.mask.png"}
+    assert run("segment", "in", "--as", "overlay").exit_code == 0
+    assert {"a.png.overlay.png", "a.jpg.overlay.jpg"} < set(digests(tmp_path / "in"))
+    assert "2 done before" in run("segment", "in", "--as", "overlay").stderr
+
+
+def test_several_folders_and_files(run: Run, tmp_path: Path) -> None:
+    picture(tmp_path / "one/a.png")
+    picture(tmp_path / "two/a.png", 1)
+    picture(tmp_path / "three.png", 2)
+    assert run("one", "two", "three.png", "-o", "out").exit_code == 0
+    assert set(digests(tmp_path / "out")) == {"one/a.png", "two/a.png", "three.png"}
+    picture(tmp_path / "a.png", 3)
+    refused = run("one", "a.png", "-o", "other")
+    assert refused.exit_code == 2
+    assert "would both be written to" in refused.stderr
+    assert not (tmp_path / "other").exists()
+
+
+def test_folders_that_would_feed_on_themselves(run: Run, tmp_path: Path) -> None:
+    picture(tmp_path / "in/a.png")
+    assert run("in", "-o", "in/out", "--recursive").exit_code == 0
+    again = run("in", "-o", "in/out", "--recursive")
+    assert again.exit_code == 0
+    assert "1 pictures" in again.stderr
+    assert "the output folder 1" in again.stderr
+    for arguments in (
+        ("in", "-o", "in"),
+        ("in", "-o", "in/."),
+        ("in", "-o", ".", "-r"),
+        ("in", "-o", "x.png"),
+        ("in", "-o", "-"),
+    ):
+        before = digests(tmp_path)
+        assert run(*arguments).exit_code == 2, arguments
+        assert digests(tmp_path) == before
+
+
+def test_usage_that_makes_no_sense(run: Run, tmp_path: Path) -> None:
+    picture(tmp_path / "in/a.png")
+    for arguments in (
+        ("in", "-", "-o", "out"), ("in", "--confidence", "c.png"), ("in/a.png", "-r"), ("in", "--jobs", "none"),
+        ("in", "--jobs", "0"), ("-", "--jobs", "2"), ("in/a.png", "-o", "-", "--jobs", "2"),
+    ):  # fmt: skip
+        assert run(*arguments).exit_code == 2, arguments
+
+
+def test_nothing_in_it(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.txt").touch()
+    picture(tmp_path / "in/sub/a.png")
+    result = run("in", "-o", "out")
+    assert result.exit_code == 66
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error")]
+    assert "in holds no pictures" in line
+    assert "--recursive" in line
+    assert "not pictures 1" in line
+    picture(tmp_path / "full/a.png")
+    assert run("in", "full", "-o", "both").exit_code == 1
+    assert set(digests(tmp_path / "both")) == {"full/a.png"}
+
+
+NAMES = st.lists(
+    st.tuples(
+        st.lists(st.sampled_from(["a", "b", "a.jpg", "A"]), max_size=2),
+        st.text(st.sampled_from("abA.~ é"), max_size=6),
+        st.sampled_from([".jpg", ".JPG", ".jpeg", ".png", ".tif", ".colorized.jpg", ".mask.png"]),
+    ),
+    max_size=8,
+)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(names=NAMES, form=st.sampled_from(["colorize", "mask", "soft", "overlay", "cutout"]), beside=st.booleans())
+def test_no_two_inputs_share_an_output(
+    tmp_path: Path, names: list[tuple[list[str], str, str]], form: str, beside: bool
+) -> None:
+    """Whatever a folder holds: outputs differ, are no input, and are not searched for again."""
+    folder = tmp_path / "in"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for parents, stem, suffix in names:
+        path = folder.joinpath(*parents, stem + suffix)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        except OSError:  # a file is where a folder would be
+            continue
+    naming = COLORIZED if form == "colorize" else segmented(form)
+    planned = plan([str(folder)], None if beside else str(tmp_path / "out"), naming, recursive=True)
+    sources, targets = [task.source for task in planned.tasks], [task.target for task in planned.tasks]
+    assert len(set(sources)) == len(sources)
+    assert len({os.path.normpath(target) for target in targets}) == len(targets)
+    assert not set(map(os.path.normpath, targets)) & set(map(os.path.normpath, sources))
+    if beside:
+        assert all(is_output(os.fsencode(target.name)) for target in targets)
+
+
+def test_twins_by_letter_case_are_two_pictures(run: Run, tmp_path: Path) -> None:
+    picture(tmp_path / "in/a.png")
+    picture(tmp_path / "in/A.png", 1)
+    assert run("in", "-o", "out", "--overwrite").exit_code == 0
+    assert len(set(digests(tmp_path / "out").values())) == 2
+
+
+# -- again ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def done(run: Run, tmp_path: Path) -> Path:
+    """A folder of three pictures, done."""
+    for number, name in enumerate(("a.png", "b.jpg", "sub/c.png")):
+        picture(tmp_path / "in" / name, number)
+    assert run("in", "-o", "out", "-r").exit_code == 0
+    return tmp_path / "out"
+
+
+def test_what_is_done_is_not_touched(run: Run, done: Path) -> None:
+    def state() -> list[tuple[Path, int, int]]:
+        found = [(path, path.stat()) for path in sorted(done.rglob("*"))]
+        return [(path, status.st_ino, status.st_mtime_ns) for path, status in found]
+
+    before = state()
+    result = run("in", "-o", "out", "-r")
+    assert result.exit_code == 0
+    assert "3 done before" in result.stderr
+    assert state() == before
+    assert "3 done before" in run("in", "-o", "out", "-r", "--overwrite").stderr
+
+
+def test_what_changed_is_done_anew(run: Run, done: Path, tmp_path: Path) -> None:
+    whole = digests(done)
+    (done / "a.png").write_bytes((done / "a.png").read_bytes()[:100])  # torn
+    (done / "b.jpg").write_bytes(b"")
+    (done / "sub/c.png").unlink()
+    result = run("in", "-o", "out", "-r")
+    assert (result.exit_code, digests(done)) == (0, whole), result.stderr
+    assert "3 done" in result.stderr
+    picture(tmp_path / "in/a.png", 99)
+    result = run("in", "-o", "out", "-r")
+    assert "1 done, 2 done before" in result.stderr
+    assert digests(done)["a.png"] != whole["a.png"]
+    other = run("in", "-o", "out", "-r", "--saturation", "0.5")
+    assert "3 done;" in other.stderr
+    assert "3 done before" in run("in", "-o", "out", "-r", "--saturation", "0.5").stderr
+
+
+def test_another_model_or_mask_means_anew(run: Run, done: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.onnx"
+    shutil.copy(TINY, other)
+    arguments = ["in", "-o", "out", "-r", "--device", "cpu", "-m", str(other)]
+    assert "3 done before" in CliRunner().invoke(main, arguments).stderr  # the same bytes under another name
+    for level in (0, 255):
+        Image.new("L", (96, 64), level).save("mask.png")
+        assert "3 done;" in run("in", "-o", "out", "-r", "--mask", "mask.png").stderr
+        assert "3 done before" in run("in", "-o", "out", "-r", "--mask", "mask.png").stderr
+
+
+@pytest.mark.parametrize("foreign", [b"precious", b""])
+def test_files_of_others_are_kept(run: Run, tmp_path: Path, foreign: bytes) -> None:
+    picture(tmp_path / "in/a.png")
+    picture(tmp_path / "in/b.png", 1)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/a.png").write_bytes(foreign)
+    result = run("in", "-o", "out")
+    assert result.exit_code == 1
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error")]
+    assert "out/a.png exists; --overwrite replaces it." in line
+    assert (tmp_path / "out/a.png").read_bytes() == foreign
+    assert (tmp_path / "out/b.png").is_file()
+    assert run("in", "-o", "out", "--overwrite").exit_code == 0
+    assert (tmp_path / "out/a.png").read_bytes() != foreign
+
+
+def test_an_output_that_somebody_changed_is_kept(run: Run, done: Path) -> None:
+    edited = (done / "a.png").read_bytes() + b"retouched"
+    for content in (edited, b"X" + edited[1:100]):  # longer; shorter, but not the beginning of the output
+        (done / "a.png").write_bytes(content)
+        result = run("in", "-o", "out", "-r")
+        assert result.exit_code == 1
+        assert "out/a.png exists" in result.stderr
+        assert (done / "a.png").read_bytes() == content
+
+
+def test_an_index_that_is_torn_foreign_or_gone(run: Run, done: Path) -> None:
+    index = done / INDEX
+    lines = index.read_bytes().splitlines(keepends=True)
+    index.write_bytes(b"\xff\xfe{}\n[1]\n" + b"".join(lines[:2]) + lines[2][:40])
+    result = run("in", "-o", "out", "-r")
+    assert result.exit_code == 1
+    assert "2 done before, 1 failed" in result.stderr
+    assert "exists; --overwrite" in result.stderr
+    result = run("in", "-o", "out", "-r", "--overwrite")
+    assert (result.exit_code, "1 done, 2 done before" in result.stderr) == (0, True)
+    assert "3 done before" in run("in", "-o", "out", "-r").stderr
+    index.unlink()
+    assert "3 failed" in run("in", "-o", "out", "-r").stderr
+
+
+def test_two_runs_at_a_time_are_refused(run: Run, done: Path) -> None:
+    import fcntl
+
+    with (done / INDEX).open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        result = run("in", "-o", "out", "-r")
+    assert result.exit_code == 75
+    assert "Another run" in result.stderr
+
+
+# -- ended in the middle --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def crowd(tmp_path: Path, run: Run) -> tuple[Path, dict[str, str]]:
+    """A folder of 24 pictures, and the digests of their outputs."""
+    for number in range(24):
+        picture(tmp_path / f"in/{number % 4}/{number}.png", number, (300, 200))
+    assert run("in", "-o", "whole", "-r").exit_code == 0
+    return tmp_path / "in", digests(tmp_path / "whole")
+
+
+def wait_for(folder: Path, count: int, process: "subprocess.Popen[str]") -> None:
+    while process.poll() is None and sum(1 for _ in folder.rglob("*.png")) < count:
+        time.sleep(0.005)
+
+
+def test_interrupt_leaves_whole_files_and_is_resumed(run: Run, crowd: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
+    _, whole = crowd
+    process = subprocess.Popen(command("in", "-o", "out", "-r", "--jobs", "2"), stderr=subprocess.PIPE, text=True)
+    wait_for(tmp_path / "out", 5, process)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=30)[1]
+    assert process.returncode == 130, said
+    assert "Interrupted" in said
+    assert "goes on from here" in said
+    there = digests(tmp_path / "out")
+    assert 0 < len(there) < 24
+    assert there.items() <= whole.items()
+    result = run("in", "-o", "out", "-r")
+    assert f"{len(there)} done before" in result.stderr
+    assert digests(tmp_path / "out") == whole
+
+
+def test_kill_in_the_middle_is_resumed(run: Run, crowd: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
+    _, whole = crowd
+    chance = random.Random(0)
+    for _ in range(4):
+        process = subprocess.Popen(command("in", "-o", "out", "-r", "--jobs", "2"), stderr=subprocess.DEVNULL, text=True)
+        wait_for(tmp_path / "out", len(digests(tmp_path / "out")) + chance.randint(1, 5), process)
+        time.sleep(chance.random() / 50)
+        process.kill()
+        process.wait()
+        visible = {name: digest for name, digest in digests(tmp_path / "out").items() if not Path(name).name.startswith(".")}
+        assert visible.items() <= whole.items()
+    assert run("in", "-o", "out", "-r").exit_code == 0
+    assert digests(tmp_path / "out") == whole  # nothing half-written is left either
+
+
+@pytest.mark.parametrize("after", ["add", "_rename", "publish"])
+def test_kill_between_any_two_steps(run: Run, crowd: tuple[Path, dict[str, str]], tmp_path: Path, after: str) -> None:
+    """The run is killed as soon as a line is in the index, or an output has its name, or its temporary name is gone."""
+    _, whole = crowd
+    code = (
+        "import os, signal, sys\n"
+        "from colorize_run.cli import main\n"
+        "def hook(frame, event, argument):\n"
+        f"    if event == 'return' and frame.f_code.co_name == {after!r} and 'colorize_run' in frame.f_code.co_filename:\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "sys.setprofile(hook)\n"
+        "main(sys.argv[1:])\n"
+    )
+    words = ["in", "-o", "out", "-r", "-m", str(TINY), "--device", "cpu"]
+    killed = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert run("in", "-o", "out", "-r").exit_code == 0
+    assert digests(tmp_path / "out") == whole
+
+
+# -- what goes wrong ------------------------------------------------------------------------------------------
+
+
+def test_bad_files_are_named_and_the_others_done(run: Run, tmp_path: Path) -> None:
+    picture(tmp_path / "in/good.png")
+    (tmp_path / "in/empty.jpg").touch()
+    (tmp_path / "in/text.png").write_text("no picture")
+    (tmp_path / "in/dangling.png").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "in/pipe.png")
+    (tmp_path / os.fsdecode(b"in/\xff\n.jpg")).write_bytes(b"x")
+    result = run("in", "-o", "out")
+    assert result.exit_code == 1
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error")]
+    assert len(errors) == 5
+    for name, reason in (
+        ("empty.jpg", "is empty"), ("text.png", "is no picture"), ("dangling.png", "does not exist"),
+        ("pipe.png", "not a regular"), ("\\udcff\\n.jpg", "is no picture"),
+    ):  # fmt: skip
+        assert any(name in line and reason in line for line in errors), errors
+    assert "1 done, 5 failed" in result.stderr
+    assert set(digests(tmp_path / "out")) == {"good.png"}
+
+
+POISON = """
+import sys
+if any("batch.worker" in word for word in sys.orig_argv):
+    import ctypes, os, signal
+    import PIL.Image
+    opened = PIL.Image.open
+    def poisoned(file, *arguments, **options):
+        file.seek(-20, 2)
+        how = file.read().partition(b"POISON:")[2]
+        file.seek(0)
+        if how == b"segv": ctypes.string_at(0)
+        if how == b"kill": os.kill(os.getpid(), signal.SIGKILL)
+        if how == b"exit": os._exit(3)
+        if how == b"memory": raise MemoryError
+        return opened(file, *arguments, **options)
+    PIL.Image.open = poisoned
+"""
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 3])
+def test_a_worker_that_dies_costs_its_picture_alone(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: int
+) -> None:
+    for number in range(12):
+        picture(tmp_path / f"in/{number:02}.png", number)
+    poisons = {"02": b"segv", "03": b"kill", "07": b"exit", "09": b"memory"}
+    for name, how in poisons.items():
+        with (tmp_path / f"in/{name}.png").open("ab") as file:
+            file.write(b"POISON:" + how)
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/sitecustomize.py").write_text(POISON)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'site'}:{ROOT / 'runtime'}")
+    result = run("in", "-o", "out", "--jobs", str(jobs))
+    assert result.exit_code == 1
+    assert "8 done, 4 failed" in result.stderr
+    assert len(digests(tmp_path / "out")) == 8
+    errors = "\n".join(line for line in result.stderr.splitlines() if line.startswith("error"))
+    for name, words in (("02", "SIGSEGV"), ("03", "SIGKILL, as the system does when memory runs out"), ("07", "exit code 3")):
+        assert f"in/{name}.png was given up: the worker" in errors
+        assert words in errors
+    assert "in/09.png needs more memory than there is" in errors
+
+
+def test_a_model_that_fails_ends_the_run_before_anything_is_written(run: Run, tmp_path: Path) -> None:
+    picture(tmp_path / "in/a.png")
+    (tmp_path / "bad.onnx").write_bytes(b"no model")
+    result = CliRunner().invoke(main, ["in", "-o", "out", "-m", "bad.onnx", "--device", "cpu"])
+    assert result.exit_code == 65
+    assert "bad.onnx" in result.stderr
+    assert not (tmp_path / "out").exists()
+    result = run("in", "-o", "out", "--mask", "nowhere.png")
+    assert result.exit_code == 66
+    assert "nowhere.png" in result.stderr
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, run: Run) -> None:
+    """As a user who may not look into it: root gives up that right."""
+    picture(tmp_path / "in/a.png")
+    picture(tmp_path / "in/shut/b.png", 1)
+    picture(tmp_path / "in/zz/c.png", 2)
+    (tmp_path / "in/shut").chmod(0)
+    without = []
+    if os.geteuid() == 0:
+        if not shutil.which("setpriv"):
+            pytest.skip("needs setpriv, as root may read everything")
+        without = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"]
+    try:
+        done = subprocess.run(
+            [*without, *command("in", "-o", "out", "-r")], capture_output=True, text=True, check=False, cwd=tmp_path
+        )
+    finally:
+        (tmp_path / "in/shut").chmod(0o755)
+    assert done.returncode == 1, done.stderr
+    assert "error: The folder in/shut cannot be read: Permission denied." in done.stderr
+    assert set(digests(tmp_path / "out")) == {"a.png", "zz/c.png"}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a small file system")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_full_disk_stops_the_run_and_it_goes_on_later(run: Run, tmp_path: Path, small_disk: Path, jobs: int) -> None:
+    for number in range(6):
+        picture(tmp_path / f"in/{number}.bmp", number, (100, 60))  # 72 kB each when coloured
+    result = run("in", "-o", small_disk / "out", "--jobs", str(jobs))
+    assert result.exit_code == 73
+    assert os.strerror(errno.ENOSPC) in result.stderr
+    assert "make room, and run the same command again" in result.stderr
+    there = digests(small_disk / "out")
+    assert 0 < len(there) < 6
+    assert all(not Path(name).name.startswith(".") for name in there)
+    subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
+    result = run("in", "-o", small_disk / "out", "--jobs", str(jobs))
+    assert result.exit_code == 0
+    assert f"{len(there)} done before" in result.stderr
+    assert len(digests(small_disk / "out")) == 6
+
+
+def test_jobs_for_files(run: Run, tmp_path: Path) -> None:
+    names = [str(picture(tmp_path / f"{number}.png", number).name) for number in range(5)]
+    assert run(*names, "--jobs", "2").exit_code == 0
+    several = digests(tmp_path)
+    assert len(several) == 10
+    assert run(*names, "-o", "alone/").exit_code == 0
+    assert {
+        f"{Path(name).stem}.colorized.png": digest for name, digest in digests(tmp_path / "alone").items()
+    }.items() <= several.items()
+    assert run(*names, "--jobs", "2").exit_code == 73  # files that are not part of a folder are not resumed
+
+
+def test_index_says_what_made_an_output(done: Path) -> None:
+    for line in (done / INDEX).read_text().splitlines():
+        said = json.loads(line)
+        output = (done / said["name"]).read_bytes()
+        assert hashlib.sha256(output).hexdigest() == said["output"]
+        assert len(output) == said["size"]
+        assert hashlib.sha256((done.parent / "in" / said["name"]).read_bytes()).hexdigest() == said["input"]
+
+
+def test_two_names_for_one_output_are_noticed(tmp_path: Path) -> None:
+    with pytest.raises(click.UsageError, match="would both be written"):
+        plan([str(picture(tmp_path / "a.png")), str(tmp_path / "b/../a.png")], str(tmp_path / "out") + "/", COLORIZED)
