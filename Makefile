@@ -43,6 +43,8 @@ bench: $(VENV)/.installed  ## Measure this machine against decode + encode + net
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.dilation
 	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.folder
+	$(BIN)/python -m benchmarks.crowd --pictures 2000
 
 conformance: $(VENV)/.installed  ## Replay 143 kinds of files before other programs, and write docs/conformance.md
 	$(BIN)/python tests/conformance/conformance.py

@@ -23,6 +23,11 @@ done
 test -s photo.colorized.jpg
 ./venv/bin/colorize-run segment photo.jpg --as cutout
 test -s photo.cutout.png
+mkdir scans && cp photo.jpg scans/
+./venv/bin/colorize-run scans/ -o coloured/ --force --report run.jsonl --report run.html
+test -s coloured/photo.jpg
+test -s run.jsonl
+grep --quiet "1 of 1 pictures coloured" run.html
 mkdir inbox && cp photo.jpg inbox/
 ./venv/bin/colorize-run watch inbox outbox --once --device cpu 2>/dev/null
 test -s outbox/photo.jpg

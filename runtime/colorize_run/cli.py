@@ -76,6 +76,8 @@ def main() -> None:
     colorize-run --force photo.jpg         even if it has colours already
     colorize-run segment rose.jpg --as cutout
     colorize-run *.jpg -o out/             writes out/NAME for each
+    colorize-run scans/ -o out/ -r         a folder with its sub-folders; the same again goes on
+    colorize-run scans/ -o out/ --report run.html    and a page with before and after
     colorize-run - -o - < in.png > out.png
     colorize-run watch INBOX OUTBOX        does every picture that is put into a folder
     colorize-run models                    lists the models that -m knows

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from colorize_run.errors import OutputError
 
+MAX_PIXELS = 125_000_000  # of a picture, unless told otherwise
 FULL = (errno.ENOSPC, errno.EDQUOT)  # no further file will fit either
 
 

@@ -16,6 +16,7 @@ from colorize_run.decoding import picture_of
 from colorize_run.encoding import Writer as Writer
 from colorize_run.encoding import encode as encode
 from colorize_run.errors import ImageFileError, InputMissingError
+from colorize_run.files import MAX_PIXELS as MAX_PIXELS
 from colorize_run.files import shown as shown
 from colorize_run.files import write_atomically as write_atomically
 from colorize_run.native import captured_output
@@ -24,7 +25,6 @@ from colorize_run.picture import READABLE as READABLE
 from colorize_run.picture import SUFFIXES as SUFFIXES
 from colorize_run.picture import Picture as Picture
 
-MAX_PIXELS = 125_000_000
 _LARGE_PIXELS = 32_000_000
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 

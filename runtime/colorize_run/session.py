@@ -1,12 +1,8 @@
 """Running a model file with onnxruntime: device choice that never falls back in silence, threads, contract."""
 
-import contextlib
 import hashlib
-import math
-import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +11,7 @@ import onnxruntime as ort
 from colorize_run.contract import CONTRACT_KEY, GOLDEN_KEY, INPUTS, TASKS, Arrays, Contract, GoldenCase, unpack_golden
 from colorize_run.errors import ColorizeRunError, ContractError, DeviceError, ModelFileError
 from colorize_run.models import find_model
+from colorize_run.native import available_threads as available_threads
 from colorize_run.native import captured_output
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -25,19 +22,6 @@ _CUDA_OPTIONS = {
     "arena_extend_strategy": "kSameAsRequested",
     "use_tf32": "0",  # TF32 alone costs about 1e-3 of parity
 }
-
-
-def available_threads() -> int:
-    """CPU cores that this process may use: its affinity mask, limited by the cgroup's quota where there is one.
-
-    onnxruntime itself counts the host's cores, and collapses under a container's quota.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError):
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        if quota != "max":
-            cores = min(cores, math.ceil(int(quota) / int(period)))
-    return max(1, cores)
 
 
 @dataclass(frozen=True)

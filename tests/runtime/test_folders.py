@@ -549,3 +549,30 @@ def test_index_says_what_made_an_output(done: Path) -> None:
 def test_two_names_for_one_output_are_noticed(tmp_path: Path) -> None:
     with pytest.raises(click.UsageError, match="would both be written"):
         plan([str(picture(tmp_path / "a.png")), str(tmp_path / "b/../a.png")], str(tmp_path / "out") + "/", COLORIZED)
+
+
+def test_a_terminal_gets_a_bar(run: Run, tmp_path: Path) -> None:
+    """On a pseudo-terminal: count, speed, failures above the bar, and names that look like rich's markup as they are."""
+    import pty
+
+    for number in range(4):
+        picture(tmp_path / f"in/{number}.png", number)
+    (tmp_path / "in/[bold]x.png").write_text("no picture")
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "PYTHONPATH": str(ROOT / "runtime")}
+    with subprocess.Popen(command("in", "-o", "out"), stderr=theirs, env=environment) as process:
+        os.close(theirs)
+        said = b""
+        while True:
+            try:
+                said += os.read(ours, 4096)
+            except OSError:  # the other end is closed
+                break
+    os.close(ours)
+    text = said.decode()
+    assert process.returncode == 1
+    assert "/5" in text
+    assert "images/s" in text
+    assert "error: in/[bold]x.png is no picture" in text
+    assert "->" not in text
+    assert "4 done, 1 failed" in text

@@ -23,21 +23,16 @@ from colorize_run.errors import (
     OptionError,
 )
 from colorize_run.files import shown
+from colorize_run.native import available_threads
 from colorize_run.watch.pool import death
 
 _ERRORS = {kind.exit_code: kind for kind in (ColorizeRunError, ModelFileError, DeviceError, OptionError)}
 _ERRORS |= {kind.exit_code: kind for kind in (ImageFileError, InputMissingError)}  # of the mask
 _BYTES_PER_WORKER = 1 << 30  # a picture of 100 megapixels takes that much
+_FALSE_STARTS = 3
 _CUDA_SLOTS = 8  # threads that decode and encode beside one device
 
 Answer = tuple[Request, Outcome]
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    from colorize_run.session import available_threads
-
-    return available_threads()
 
 
 def automatic_jobs(pictures: int) -> int:
@@ -46,7 +41,7 @@ def automatic_jobs(pictures: int) -> int:
     with contextlib.suppress(OSError, StopIteration, ValueError):
         lines = Path("/proc/meminfo").read_text().splitlines()  # also counts what the system would give back
         free = 1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
-    return max(1, min(cores(), pictures, free // _BYTES_PER_WORKER))
+    return max(1, min(available_threads(), pictures, free // _BYTES_PER_WORKER))
 
 
 @dataclass(eq=False)
@@ -126,12 +121,13 @@ class Pool:
         self._jobs = jobs
         self._options: dict[str, Any] = {
             "order": asdict(order),
-            "threads": max(1, cores() // jobs),
+            "threads": max(1, available_threads() // jobs),
             "slots": max(1, min(jobs, _CUDA_SLOTS)),
         }
         self._selector = selectors.DefaultSelector()
         self._workers: list[Worker] = []
         self._suspects: deque[Request] = deque()
+        self._false_starts = 0
         try:
             self._start()
             self.about = self._first_words()
@@ -154,7 +150,7 @@ class Pool:
             self._selector.select()
             if self._hear(worker) is None:
                 self._workers.remove(worker)
-                raise ColorizeRunError(f"internal error: {worker.close()}.")
+                raise ColorizeRunError(f"No worker could be started: {worker.close()}.")
         return worker.about
 
     def _hear(self, worker: Worker) -> list[Answer] | None:
@@ -221,10 +217,11 @@ class Pool:
         slots = self._options["slots"] if self._on_cuda else 1
         hand = list(worker.hand.values())
         suspects, innocent = hand[:slots], hand[slots:]
-        if not worker.about and not last and not self._workers:
-            raise ColorizeRunError(f"internal error: {how}.")
         waiting.extendleft(reversed(innocent if worker.about else hand))
         if not worker.about:  # it died while loading: no picture's fault
+            self._false_starts += 1
+            if self._false_starts > _FALSE_STARTS:
+                raise ColorizeRunError(f"Workers do not start any more: {how}. What is done is whole.")
             return []
         for request in suspects:
             if request.staged:

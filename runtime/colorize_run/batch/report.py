@@ -225,7 +225,7 @@ class Page:
         about = self._about
         facts = {
             "Model": f"{about['model']} ({about['path']})", "Model's SHA-256": about["sha256"],
-            "Device": f"{about['device']} ({about['why']})", "At a time": f"{about['jobs']}, {about['threads']} threads each",
+            "Device": f"{about['device']} ({about['why']})", "At a time": f"{about['jobs']} of {about['threads']} threads",
             "Options": _options(self._order), "Left out": self._left or "nothing",
             "Pictures below": f"the files as read and written, at most {self._order.thumbnails} pixels",
             "ΔL*": "mean and largest change of lightness between pixels read and pixels before encoding, to 0.02",

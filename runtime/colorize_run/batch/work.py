@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from colorize_run.batch.resume import Record
 from colorize_run.errors import ColorizeRunError, ImageFileError, OutputError
-from colorize_run.files import FULL, shown, stage
+from colorize_run.files import FULL, MAX_PIXELS, shown, stage, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +49,7 @@ class Order:
     keep_colour: bool = True
     view: str = "mask"
     strip_metadata: bool = False
-    max_pixels: int = 125_000_000
+    max_pixels: int = MAX_PIXELS
     overwrite: bool = False
     measure: bool = False
     thumbnails: int = 0
@@ -236,8 +236,11 @@ class Workshop:
             return []
         from colorize_run.batch.measure import thumbnail
 
-        before.seek(0)
-        return [base64.b64encode(thumbnail(each, self.order.thumbnails)).decode() for each in (before, after)]
+        try:
+            before.seek(0)
+            return [base64.b64encode(thumbnail(each, self.order.thumbnails)).decode() for each in (before, after)]
+        except Exception:  # a picture that is done does not fail because it cannot be shown small
+            return []
 
 
 @dataclass(frozen=True)
@@ -286,8 +289,6 @@ def _is_torn(target: Path, data: bytes, known: tuple[Record, ...]) -> bool:
 
 def _staged(data: bytes, staged: Path, target: Path) -> float:
     """Write an output under its temporary name; milliseconds that took. Errors: OutputError."""
-    from colorize_run.files import told
-
     start = time.perf_counter()
     make_folder(target.parent)
     with told(target):

@@ -11,15 +11,13 @@ import click
 from colorize_run.batch.plan import COLORIZED, STANDARD, Plan, plan, segmented
 from colorize_run.commands.common import EXIT_CODES, device_option, model_option, number, say
 from colorize_run.errors import OptionError, OutputError
-from colorize_run.files import identity, shown
+from colorize_run.files import MAX_PIXELS, identity, shown
 from colorize_run.models import DEFAULT_COLORIZE_MODEL, DEFAULT_SEGMENT_MODEL
 
 if TYPE_CHECKING:
     from colorize_run.batch.pool import Pool
     from colorize_run.batch.run import Alone, Listener
     from colorize_run.batch.work import Order
-
-_MAX_PIXELS = 125_000_000
 
 images_argument = click.argument("images", nargs=-1, required=True, type=click.Path(readable=False), metavar="IMAGE|FOLDER…")
 
@@ -54,7 +52,7 @@ def batch_options(command: Callable[..., Any]) -> Callable[..., Any]:
             ),
             click.option("--overwrite", is_flag=True, help="Replace outputs that exist and are not this program's own."),
             click.option(
-                "--max-pixels", type=click.IntRange(1), default=_MAX_PIXELS, show_default=True,
+                "--max-pixels", type=click.IntRange(1), default=MAX_PIXELS, show_default=True,
                 help="Refuse larger pictures before decoding.",
             ),
         )

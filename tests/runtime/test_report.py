@@ -1,0 +1,337 @@
+"""Reports of a run: lines for programs, and the page for people, in a real browser."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from colorize_run import colour
+from colorize_run.batch.plan import Task
+from colorize_run.batch.report import SCHEMA, Lines
+from colorize_run.batch.work import Order, Outcome
+from colorize_run.cli import main
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = ROOT / "tests" / "data" / "tiny.onnx"
+HOSTILE = os.fsdecode(b"<img src=x onerror=alert(1)>\"'&\n\xff<_script>.png")
+FIELDS = {
+    "schema", "run", "input", "output", "status", "reason", "code", "width", "height", "input_bytes", "output_bytes",
+    "input_sha256", "output_sha256", "ms", "device", "model", "model_sha256", "delta_lightness", "clipped", "notes",
+}  # fmt: skip
+
+TRIED = ("nowhere.png",)  # what a test does against the page's policy, of which the browser speaks
+
+Run = Callable[..., Result]
+
+
+def fill(folder: Path) -> None:
+    """A folder of seven files: four are done, one is copied, two fail."""
+    (folder / "sub").mkdir(parents=True)
+    grain = np.random.default_rng(0).integers(0, 256, (30, 40), np.uint8)
+    for number, name in enumerate(("a.png", "b.jpg", HOSTILE)):
+        Image.fromarray(np.roll(grain, number)).resize((240, 180)).save(folder / name)
+    Image.fromarray(grain.T).resize((90, 160)).save(folder / "sub/tall.webp")
+    Image.open(ROOT / "docs/samples/coffee.jpg").resize((120, 80)).save(folder / "coloured.png")
+    (folder / "empty.png").touch()
+    (folder / "<script>alert(2)<_script>.jpg").write_text("no picture")
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs ``colorize-run`` with the tiny model where such a folder is."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "runtime"))
+    fill(tmp_path / "in")
+
+    def invoke(*arguments: str | Path) -> Result:
+        result = CliRunner().invoke(main, [*map(str, arguments), "-m", str(TINY), "--device", "cpu"])
+        assert "Traceback" not in result.output
+        assert "internal error" not in result.output
+        return result
+
+    return invoke
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    text = path.read_text()
+    assert text.endswith("\n")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+# -- lines ----------------------------------------------------------------------------------------------------
+
+
+def test_a_line_for_each_picture(run: Run, tmp_path: Path) -> None:
+    assert run("in", "-o", "out", "-r", "--report", "run.jsonl").exit_code == 1
+    lines = lines_of(tmp_path / "run.jsonl")
+    assert Counter(line["status"] for line in lines) == {"done": 4, "copied": 1, "failed": 2}
+    for line in lines:
+        assert set(line) == FIELDS
+        assert line["schema"] == SCHEMA
+        assert (line["reason"] is None) == (line["status"] != "failed") == (line["code"] == 0)
+        assert line["device"] == "cpu"
+        assert re.fullmatch("[0-9a-f]{64}", line["model_sha256"])
+        if line["status"] == "failed":
+            continue
+        assert Path(line["input"]).stat().st_size == line["input_bytes"]
+        assert Path(line["output"]).stat().st_size == line["output_bytes"]
+        with Image.open(line["output"]) as image:
+            assert image.size == (line["width"], line["height"])
+        assert line["ms"].keys() >= {"decode", "encode", "write"}
+        if line["status"] == "done":
+            assert line["ms"].keys() >= {"network", "join"}
+            assert 0 <= line["delta_lightness"]["mean"] <= line["delta_lightness"]["max"] < 0.35
+    (copied,) = [line for line in lines if line["status"] == "copied"]
+    assert copied["delta_lightness"] is None
+    assert "has colours already" in copied["notes"][0]
+
+
+def test_lightness_is_that_of_the_pictures(run: Run, tmp_path: Path) -> None:
+    run("in/a.png", "-o", "a.png", "--report", "run.jsonl", "--saturation", "4")
+    (line,) = lines_of(tmp_path / "run.jsonl")
+    before, after = (
+        colour.srgb_to_lab(np.asarray(Image.open(path).convert("RGB"), np.float32) / 255)[..., 0]
+        for path in ("in/a.png", "a.png")
+    )
+    difference = np.abs(before - after)
+    assert line["delta_lightness"]["mean"] == pytest.approx(difference.mean(), abs=0.01)
+    assert line["delta_lightness"]["max"] == pytest.approx(difference.max(), abs=0.03)
+    assert line["clipped"] > 0
+
+
+def test_a_further_run_appends(run: Run, tmp_path: Path) -> None:
+    for _ in range(2):
+        run("in", "-o", "out", "-r", "--report", "run.jsonl")
+    with (tmp_path / "run.jsonl").open("ab") as file:
+        file.write(b'{"schema": 1, "torn by a pow')
+    run("in", "-o", "out", "-r", "--report", "run.jsonl")
+    lines = (tmp_path / "run.jsonl").read_text().splitlines()
+    assert len(lines) == 22
+    whole = [json.loads(line) for line in lines if not line.endswith("pow")]
+    runs = [
+        Counter(line["status"] for line in whole if line["run"] == run) for run in dict.fromkeys(line["run"] for line in whole)
+    ]
+    assert runs == [{"done": 4, "copied": 1, "failed": 2}, {"skipped": 5, "failed": 2}, {"skipped": 5, "failed": 2}]
+    skipped = next(line for line in whole if line["status"] == "skipped")
+    assert skipped["input_sha256"]
+    assert skipped["output_sha256"]
+
+
+OUTCOMES = st.builds(
+    Outcome,
+    status=st.sampled_from(["done", "copied", "skipped", "failed"]),
+    reason=st.text(),
+    code=st.integers(0, 75),
+    size=st.tuples(st.integers(0, 1 << 20), st.integers(0, 1 << 20)),
+    milliseconds=st.dictionaries(st.text(), st.floats(0, 1e9)),
+    clipped=st.floats(0, 1),
+    notes=st.lists(st.text()),
+)
+BYTES = st.binary(min_size=1, max_size=20).filter(lambda name: b"\0" not in name)
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(told=st.lists(st.tuples(BYTES, OUTCOMES), max_size=6))
+def test_lines_are_whole_whatever_is_told(tmp_path: Path, told: list[tuple[bytes, Outcome]]) -> None:
+    path = tmp_path / "run.jsonl"
+    path.unlink(missing_ok=True)
+    report = Lines(path, Order("colorize", "photo"))
+    report.begin(None, {"device": "cpu", "model": "photo", "sha256": "0"})  # type: ignore[arg-type]
+    for number, (name, outcome) in enumerate(told, 1):
+        report.tell(Task(Path(os.fsdecode(name)), Path("out")), outcome)
+        assert path.read_bytes().count(b"\n") == number
+    lines = [json.loads(line) for line in path.read_bytes().split(b"\n") if line]
+    assert [os.fsencode(line["input"]) for line in lines] == [os.fsencode(Path(os.fsdecode(name))) for name, _ in told]
+    assert [line["status"] for line in lines] == [outcome.status for _, outcome in told]
+    os.close(report._fd)
+
+
+def test_reports_that_cannot_be(run: Run, tmp_path: Path) -> None:
+    assert run("in", "-o", "out", "--report", "run.txt").exit_code == 2
+    for name in ("run.jsonl", "run.html"):
+        (tmp_path / name).write_text("precious")
+        result = run("in", "-o", "out", "--report", name)
+        assert result.exit_code == 73
+        assert f"{name} exists" in result.stderr
+        assert (tmp_path / name).read_text() == "precious"
+    assert not (tmp_path / "out").exists()
+    assert run("in", "-o", "out", "--report", "run.jsonl", "--report", "run.html", "--overwrite").exit_code == 1
+    assert len(lines_of(tmp_path / "run.jsonl")) == 6
+
+
+def test_reports_of_files_without_folders(run: Run, tmp_path: Path) -> None:
+    result = run("in/a.png", "in/empty.png", "-o", "out/", "--report", "run.jsonl", "--report", "run.html")
+    assert result.exit_code == 1
+    assert [line["status"] for line in lines_of(tmp_path / "run.jsonl")] == ["done", "failed"]
+    assert "1 of 2 pictures coloured" in (tmp_path / "run.html").read_text()
+
+
+def test_interrupt_writes_the_page_with_what_is_there(run: Run, tmp_path: Path) -> None:
+    for number in range(60):
+        Image.effect_noise((300, 200), 60).save(tmp_path / f"in/{number}.png")
+    words = ["in", "-o", "out", "--report", "run.html", "--report", "run.jsonl", "-m", str(TINY), "--device", "cpu"]
+    process = subprocess.Popen([sys.executable, "-m", "colorize_run", *words], stderr=subprocess.PIPE, text=True)
+    lines = tmp_path / "run.jsonl"
+    while process.poll() is None and (not lines.exists() or lines.read_bytes().count(b"\n") < 8):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 130, process.communicate()
+    process.communicate()
+    page = (tmp_path / "run.html").read_text()
+    assert "interrupted after" in page
+    rows = json.loads(re.search(r'id="rows">(.*?)</script>', page, re.DOTALL)[1])  # type: ignore[index]
+    assert 8 <= len(rows) == len(lines_of(lines)) < 66
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+# -- the page -------------------------------------------------------------------------------------------------
+
+
+def test_the_page_holds_everything_and_no_markup_of_others(run: Run, tmp_path: Path) -> None:
+    run("in", "-o", "out", "-r", "--report", "run.html")
+    page = (tmp_path / "run.html").read_text()
+    assert "4 of 7 pictures coloured" in page
+    assert "default-src 'none'" in page
+    assert not re.search(r"""(src|href)=["']?(https?:|//)""", page)
+    assert "<img src=x" not in page
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(2)" in page
+    assert page.count("</script>") == page.count("<script")
+    size = len(page)
+    assert run("in", "-o", "out", "-r", "--report", "run.html").exit_code == 1  # its own page is replaced
+    again = (tmp_path / "run.html").read_text()
+    assert "5" in re.search(r"<dt>done before</dt><dd>(\d+)</dd>", again)[1]  # type: ignore[index]
+    assert len(again) > 0.9 * size  # what was done before is shown, too
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A real Chromium without a window."""
+    api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    with api.sync_playwright() as browsers:
+        opened = browsers.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="session")
+def report(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Address of the page of a run."""
+    folder = tmp_path_factory.mktemp("report")
+    fill(folder / "in")
+    words = ["in", "-o", "out", "-r", "--report", "run.html", "-m", str(TINY), "--device", "cpu"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "runtime")}
+    done = subprocess.run([sys.executable, "-m", "colorize_run", *words], cwd=folder, env=environment, check=False)
+    assert done.returncode == 1
+    return (folder / "run.html").as_uri()
+
+
+@pytest.fixture
+def page(browser: Any, report: str) -> Iterator[Callable[..., Any]]:
+    """Opens the page; whatever it complains of or asks the network for fails the test."""
+    wrong: list[str] = []
+    contexts = []
+
+    def opened(**options: Any) -> Any:
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+        contexts.append(context)
+        tab = context.new_page()
+        tab.on("console", lambda message: any(word in message.text for word in TRIED) or wrong.append(message.text))
+        tab.on("pageerror", lambda error: wrong.append(str(error)))
+        tab.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
+        tab.on("request", lambda request: request.url.startswith(("file:", "data:")) or wrong.append(request.url))
+        tab.goto(report)
+        tab.wait_for_selector("#cards > li")
+        return tab
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+def test_filters_search_and_order(page: Callable[..., Any]) -> None:
+    tab = page()
+    count, cards = tab.locator("#count"), tab.locator("#cards > li:visible")
+    assert count.text_content() == "7 of 7 pictures shown"
+    assert count.get_attribute("aria-live") == "polite"
+    for label, number in (("failed 2", 2), ("copied 1", 1), ("done 4", 4), ("all 7", 7)):
+        tab.get_by_label(label).check()
+        assert (count.text_content(), cards.count()) == (f"{number} of 7 pictures shown", number)
+    tab.get_by_label("Name contains").fill("TALL")
+    assert [cards.count(), cards.locator("h3").text_content()] == [1, "in/sub/tall.webp"]
+    tab.get_by_label("Name contains").fill("")
+    tab.get_by_label("Sort by").select_option("name")
+    names = cards.locator("h3").all_text_contents()
+    assert names.index("in/a.png") < names.index("in/b.jpg") < names.index("in/sub/tall.webp")
+    tab.get_by_label("Sort by").select_option("largest")
+    assert "240 × 180" in cards.first.text_content()
+
+
+def test_sliders_by_keyboard(page: Callable[..., Any]) -> None:
+    tab = page()
+    slider = tab.get_by_label("Line between before and after, in/a.png")
+    card = tab.locator("#cards > li", has_text="in/a.png")
+    assert slider.get_attribute("aria-valuetext") == "50 % before, 50 % after"
+    slider.focus()
+    tab.keyboard.press("ArrowRight")
+    assert slider.get_attribute("aria-valuetext") == "51 % before, 49 % after"
+    assert card.locator(".pair").evaluate("pair => pair.style.getPropertyValue('--at')") == "51%"
+    assert slider.evaluate("input => getComputedStyle(input).outlineStyle") == "solid"
+    tab.keyboard.press("End")
+    assert slider.input_value() == "100"
+    slider.scroll_into_view_if_needed()
+    tab.wait_for_function("[...document.querySelectorAll('.pair img')].some(image => image.naturalWidth > 0)")
+    box = card.locator(".pair").bounding_box()
+    tab.mouse.click(box["x"] + box["width"] / 4, box["y"] + 10)
+    assert slider.input_value() == "25"
+
+
+def test_everything_is_reached_by_tab(page: Callable[..., Any]) -> None:
+    tab = page()
+    reached = []
+    for _ in range(20):
+        tab.keyboard.press("Tab")
+        reached.append(str(tab.evaluate("(({ id, className, type }) => id || className || type)(document.activeElement)")))
+    assert reached[0] == "skip"
+    assert {"failures", "search", "sort", "radio"} < set(reached)
+    assert len({name for name in reached if name.startswith("range-")}) == 5
+
+
+@pytest.mark.parametrize("options", [{}, {"color_scheme": "dark"}, {"viewport": {"width": 360, "height": 740}}])
+def test_accessible_by_axe(page: Callable[..., Any], options: dict[str, Any]) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
+    tab = page(**options)
+    results = axe.Axe().run(tab)
+    assert results.violations_count == 0, results.generate_report()
+    assert tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_hostile_names_are_text(page: Callable[..., Any]) -> None:
+    tab = page()
+    names = tab.locator("#cards h3").all_text_contents()
+    assert any(name.startswith("in/<img src=x onerror=alert(1)>\"'&\\n\\udcff<") for name in names), names
+    assert "in/<script>alert(2)<_script>.jpg" in names
+    assert tab.locator("#cards img").count() == 10
+    blocked = tab.evaluate(
+        "() => new Promise(done => { addEventListener('securitypolicyviolation', event => done(event.effectiveDirective));"
+        " new Image().src = 'file:///nowhere.png'; })"
+    )
+    assert blocked == "img-src"
