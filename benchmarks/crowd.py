@@ -98,6 +98,7 @@ def main(pictures: int, side: int, model: str, keep: Path | None) -> None:
         folder.mkdir(exist_ok=True)
         source, lines, page = Path(name) / "in", folder / "run.jsonl", folder / "run.html"
         source.mkdir()
+        lines.unlink(missing_ok=True)  # a further run would append
         make(source, pictures, side)
         arguments = [str(source), "-o", str(Path(name) / "out"), "-r", "-m", model, "--device", "cpu", "--overwrite"]
         samples, took = watched([*arguments, "--report", str(lines), "--report", str(page)], lines)
