@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -39,16 +40,17 @@ def make(folder: Path, count: int, side: int) -> None:
             path.write_bytes(path.read_bytes()[: 500 + number])
 
 
-def resident(process: int) -> float:
-    """Resident memory in MB of a process and its children."""
-    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    pages = sum(int(Path(f"/proc/{one}/statm").read_text().split()[1]) for one in (process, *children))
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+def resident(process: int) -> dict[int, float]:
+    """Resident memory in MB of a process and of each of its children, by number."""
+    children = map(int, Path(f"/proc/{process}/task/{process}/children").read_text().split())
+    page = os.sysconf("SC_PAGE_SIZE") / 1e6
+    return {one: int(Path(f"/proc/{one}/statm").read_text().split()[1]) * page for one in (process, *children)}
 
 
-def watched(arguments: list[str], report: Path) -> tuple[list[tuple[int, float]], float]:
-    """Run a program; (pictures done, MB) once a second, and seconds in all."""
-    samples, start = [], time.perf_counter()
+def watched(arguments: list[str], report: Path) -> tuple[list[tuple[int, dict[int, float]]], float]:
+    """Run a program; pictures done, and MB by process, once a second; and seconds in all."""
+    samples: list[tuple[int, dict[int, float]]] = []
+    start = time.perf_counter()
     with subprocess.Popen([sys.executable, "-m", "colorize_run", *arguments], stderr=subprocess.DEVNULL) as process:
         while process.poll() is None:
             time.sleep(1)
@@ -56,11 +58,23 @@ def watched(arguments: list[str], report: Path) -> tuple[list[tuple[int, float]]
                 sample = report.read_bytes().count(b"\n"), resident(process.pid)
             except (OSError, ValueError):  # not begun, or a process has just ended
                 continue
-            if sample[1] and process.poll() is None:
+            if all(sample[1].values()) and process.poll() is None:
                 samples.append(sample)
     if process.returncode not in (0, 1):
         raise click.ClickException(f"the run ended with exit code {process.returncode}")
     return samples, time.perf_counter() - start
+
+
+def memory(samples: list[tuple[int, dict[int, float]]]) -> Iterator[str]:
+    """How the memory of each process went, and of all together."""
+    done = np.array([count for count, _ in samples]) / 1000
+    curves = {f"process {number}": np.array([sizes[one] for _, sizes in samples]) for number, one in enumerate(samples[-1][1])}
+    for name, curve in {**curves, "all": sum(curves.values(), np.zeros(len(samples)))}.items():
+        slope, second = (np.polyfit(done[first:], curve[first:], 1)[0] for first in (0, len(samples) // 2))
+        yield (
+            f"memory of {name}: {curve[0]:.0f} MB at a tenth, {curve[len(curve) // 2]:.0f} at half,"
+            f" {curve[-1]:.0f} at the end; {slope:+.2f} MB per 1,000 pictures, {second:+.2f} in the second half"
+        )
 
 
 def load(page: Path) -> str:
@@ -102,14 +116,9 @@ def main(pictures: int, side: int, model: str, keep: Path | None) -> None:
         make(source, pictures, side)
         arguments = [str(source), "-o", str(Path(name) / "out"), "-r", "-m", model, "--device", "cpu", "--overwrite"]
         samples, took = watched([*arguments, "--report", str(lines), "--report", str(page)], lines)
-        late = np.array([sample for sample in samples if pictures / 10 < sample[0] < pictures])
-        slope, _ = np.polyfit(late[:, 0] / 1000, late[:, 1], 1)
         click.echo(f"{pictures} pictures of at most {side} x {side} in {took:.0f} s with both reports")
-        (first, begun), (last, ended) = late[0], late[-1]
-        click.echo(
-            f"memory of all processes: {begun:.0f} MB at {first:.0f} pictures, {ended:.0f} MB at {last:.0f},"
-            f" at most {late[:, 1].max():.0f} MB; {slope:+.2f} MB per 1,000 pictures"
-        )
+        for line in memory([sample for sample in samples if pictures / 10 < sample[0] < pictures]):
+            click.echo(line)
         click.echo(f"page: {page.stat().st_size / 1e6:.1f} MB; {load(page)}")
 
 

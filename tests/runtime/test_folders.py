@@ -139,7 +139,7 @@ def test_folders_that_would_feed_on_themselves(run: Run, tmp_path: Path) -> None
     assert run("in", "-o", "in/out", "--recursive").exit_code == 0
     again = run("in", "-o", "in/out", "--recursive")
     assert again.exit_code == 0
-    assert "1 pictures" in again.stderr
+    assert "1 picture," in again.stderr
     assert "the output folder 1" in again.stderr
     for arguments in (
         ("in", "-o", "in"),

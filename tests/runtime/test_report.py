@@ -177,7 +177,7 @@ def test_reports_of_files_without_folders(run: Run, tmp_path: Path) -> None:
     result = run("in/a.png", "in/empty.png", "-o", "out/", "--report", "run.jsonl", "--report", "run.html")
     assert result.exit_code == 1
     assert [line["status"] for line in lines_of(tmp_path / "run.jsonl")] == ["done", "failed"]
-    assert "1 of 2 pictures coloured" in (tmp_path / "run.html").read_text()
+    assert "2 pictures: 1 coloured, 1 failed" in (tmp_path / "run.html").read_text()
 
 
 def test_interrupt_writes_the_page_with_what_is_there(run: Run, tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_interrupt_writes_the_page_with_what_is_there(run: Run, tmp_path: Path) 
 def test_the_page_holds_everything_and_no_markup_of_others(run: Run, tmp_path: Path) -> None:
     run("in", "-o", "out", "-r", "--report", "run.html")
     page = (tmp_path / "run.html").read_text()
-    assert "4 of 7 pictures coloured" in page
+    assert "7 pictures: 4 coloured, 1 copied, 2 failed" in page
     assert "default-src 'none'" in page
     assert not re.search(r"""(src|href)=["']?(https?:|//)""", page)
     assert "<img src=x" not in page

@@ -16,6 +16,7 @@ STANDARD = Path("-")
 INDEX_NAME = ".colorize-run.jsonl"
 _MARKS = (b".colorized", b".overlay")  # before the suffix of an output that lies beside its input
 _TEMPORARY = (b"~", b".part", b".tmp", b".crdownload", b".filepart")
+_DEEPER = "sub-folders"
 _PNG_MARKS = (b".mask.png", b".soft.png", b".cutout.png")
 
 
@@ -87,7 +88,8 @@ class Found:
 
 def in_words(left: Counter[str]) -> str:
     """What was left out, such as "not pictures 3, linked folders 1"; empty for nothing."""
-    return ", ".join(f"{what} {count}" for what, count in left.items())
+    hint = {_DEEPER: " (--recursive looks into them)"}
+    return ", ".join(f"{what} {count}{hint.get(what, '')}" for what, count in left.items())
 
 
 @dataclass
@@ -245,7 +247,7 @@ def _enters(entry: os.DirEntry[str], found: Found, avoid: tuple[int, int] | None
     elif not accepted_folder(os.fsencode(entry.name)):
         found.left["hidden folders"] += 1
     elif not recursive:
-        found.left["sub-folders (--recursive looks into them)"] += 1
+        found.left[_DEEPER] += 1
     else:
         return True
     return False

@@ -1,6 +1,7 @@
 """What a person sees of a run, on stderr: a line a picture in a log, a bar on a terminal, and a summary."""
 
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,7 +25,8 @@ class Lines:
         """Say what the run is about, if it is about folders."""
         self._folders = plan.folders
         if plan.folders:
-            self.say(f"{len(plan.tasks)} pictures, {_hands(about)}{f'; left out: {in_words(plan.left)}' if plan.left else ''}")
+            many = f"{len(plan.tasks)} {'picture' if len(plan.tasks) == 1 else 'pictures'}"
+            self.say(f"{many}, {_hands(about)}" + (f"; left out: {in_words(plan.left)}" if plan.left else ""))
 
     def tell(self, task: Task, outcome: Outcome) -> None:
         """Say what became of a picture; one that was done before is only counted."""
@@ -33,7 +35,7 @@ class Lines:
             self.say(f"error: {outcome.reason}")
             return
         for note in outcome.notes:
-            self.say(f"note: {name}: {note}")
+            self.note(name, note)
         if outcome.status != "skipped" and task.target is not STANDARD:
             moved = (
                 f" (colour reduced to fit {outcome.gamut} in {outcome.clipped:.1%} of the pixels)" if outcome.clipped else ""
@@ -43,6 +45,10 @@ class Lines:
     def done(self, line: str) -> None:
         """Say that a picture is done."""
         self.say(line)
+
+    def note(self, name: str, note: str) -> None:
+        """Say a note of a picture."""
+        self.say(f"note: {name}: {note}")
 
     def say(self, line: str) -> None:
         """One line on stderr."""
@@ -63,6 +69,7 @@ class Bar(Lines):
     def __init__(self) -> None:
         super().__init__()
         self._bar: Progress | None = None
+        self._notes: Counter[str] = Counter()
 
     def begin(self, plan: Plan, about: dict[str, Any]) -> None:
         """Draw the bar."""
@@ -88,6 +95,12 @@ class Bar(Lines):
     def done(self, line: str) -> None:
         """The bar says it."""
 
+    def note(self, name: str, note: str) -> None:
+        """Say the same of one picture alone; how many others it holds for comes at the end."""
+        self._notes[note] += 1
+        if self._notes[note] == 1:
+            super().note(name, note)
+
     def say(self, line: str) -> None:
         """One line above the bar, as it is: names may hold what looks like markup."""
         if self._bar is None:
@@ -100,6 +113,9 @@ class Bar(Lines):
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+        for note, count in self._notes.items():
+            if count > 1:
+                self.say(f"note: {count - 1} more: {note}")
         super().end(summary)
 
 
@@ -112,7 +128,8 @@ def progress(plan: Plan) -> Lines:
 def in_figures(summary: Summary) -> str:
     """The run in one line: counts, speed, and how to go on."""
     names = (
-        ("done", "done"), ("skipped", "done before"), ("copied", "copied as they have colours"), ("failed", "failed"),
+        ("done", "done"), ("skipped", "done before"), ("copied", "copied as they have colours (--force colours them, too)"),
+        ("failed", "failed"),
     )  # fmt: skip
     counts = ", ".join(f"{summary.counts[status]} {what}" for status, what in names if summary.counts[status])
     worked = summary.counts["done"] + summary.counts["copied"]

@@ -209,7 +209,9 @@ class Page:
 
     def _title(self, summary: Summary) -> str:
         what = "coloured" if self._order.task == "colorize" else "segmented"
-        return f"{summary.counts['done']} of {summary.counts.total()} pictures {what}"
+        names = (("done", what), ("skipped", "done before"), ("copied", "copied"), ("failed", "failed"))
+        counts = ", ".join(f"{summary.counts[status]} {word}" for status, word in names if summary.counts[status])
+        return f"{summary.counts.total()} pictures: {counts}"
 
     def _subheading(self, summary: Summary) -> str:
         ended = "interrupted" if summary.interrupted else "stopped: " + summary.stopped if summary.stopped else "ended"

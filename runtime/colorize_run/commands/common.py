@@ -17,6 +17,8 @@ Exit codes:
   69  device not available
   70  internal error
   73  no output can be written
+  75  another run is writing to the same folder
+  130 interrupted; what is done is whole
 """
 
 

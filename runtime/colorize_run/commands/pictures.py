@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -187,6 +187,8 @@ def _run(planned: Plan, order: "Order", jobs: int | None, reports: tuple[str, ..
     from colorize_run.batch.report import reports_to, side_for
     from colorize_run.batch.run import Run
 
+    if not planned.tasks:
+        _say_nothing_to_do(planned)
     if reports:
         pages = any(name.lower().endswith(".html") for name in reports)
         order = replace(order, measure=True, thumbnails=side_for(len(planned.tasks)) if pages else 0)
@@ -194,6 +196,14 @@ def _run(planned: Plan, order: "Order", jobs: int | None, reports: tuple[str, ..
     summary = Run(planned, order, listeners)(_hands(planned, order, jobs, confidence))
     if summary.exit_code:
         sys.exit(summary.exit_code)
+
+
+def _say_nothing_to_do(planned: Plan) -> NoReturn:
+    """Why there is not one picture."""
+    for failure in planned.failures:
+        say(f"error: {failure.reason}")
+    codes = {failure.code for failure in planned.failures}
+    sys.exit(codes.pop() if len(codes) == 1 else 1)
 
 
 def _hands(planned: Plan, order: "Order", jobs: int | None, confidence: Path | None) -> "Callable[[], Alone | Pool]":
