@@ -34,7 +34,7 @@ class Lightness:
             pair = (_strip(pixels, top, min(top + rows, height)) for pixels in (before, picture.pixels))
             first, second = (_lightness(strip, picture.space) for strip in pair)
             difference = cv2.absdiff(first, second)
-            self._sum += float(difference.sum(dtype=np.float64))
+            self._sum += cv2.sumElems(difference)[0]
             self._count += difference.size
             self._largest = max(self._largest, float(difference.max()))
 
@@ -47,17 +47,18 @@ def _strip(pixels: Image.Image | npt.NDArray[Any], top: int, bottom: int) -> npt
     if not isinstance(pixels, Image.Image):
         return pixels[top:bottom]
     strip = np.asarray(pixels.crop((0, top, pixels.width, bottom)))
-    return strip if strip.ndim == 2 else np.ascontiguousarray(strip[..., :3])
+    return strip if strip.ndim == 2 or strip.shape[2] == 3 else cv2.cvtColor(strip, cv2.COLOR_RGBA2RGB)
 
 
 def _lightness(strip: npt.NDArray[Any], space: Space | None) -> npt.NDArray[np.float32]:
+    y: Any
     if space is None and strip.dtype == np.uint8:
         y = colour.luminance(strip)
     else:
         space = space or SRGB
         y = space.linear(strip) @ space.to_xyz[1].astype(np.float32)
-    steps = np.clip(y * np.float32(_LEVELS) + np.float32(0.5), 0, _LEVELS).astype(np.uint16)
-    return np.asarray(_LIGHTNESS[steps])
+    steps = cv2.multiply(y, float(_LEVELS), dtype=cv2.CV_16U)  # rounds, and keeps within the table
+    return np.asarray(cv2.LUT(steps, _LIGHTNESS), np.float32)
 
 
 def thumbnail(source: Path | BinaryIO, side: int) -> bytes:
