@@ -127,8 +127,8 @@ def _network(line: Any) -> None:
             line.send(colorizer._run(line.recv()).ab)
 
 
-def rounds_of(folder: Path, jobs: int, rounds: int) -> dict[str, list[float]]:
-    """Seconds of each design, round by round."""
+def rounds_of(folder: Path, jobs: int, rounds: int, first: int) -> dict[str, list[float]]:
+    """Seconds of the ``first`` designs, round by round."""
     single = folder.parent / "single"
     single.mkdir()
     (single / "00000.jpg").symlink_to(folder / "00000.jpg")
@@ -144,6 +144,7 @@ def rounds_of(folder: Path, jobs: int, rounds: int) -> dict[str, list[float]]:
         f"{jobs} threads that share a session": lambda: in_threads(shared, folder, jobs),
         "network in a process of its own": lambda: in_threads(remote, folder, jobs),
     }
+    designs = dict(list(designs.items())[:first])
     found: dict[str, list[float]] = {name: [] for name in designs}
     for number in range(rounds):
         order = list(designs) if number % 2 == 0 else list(reversed(designs))
@@ -156,19 +157,24 @@ def rounds_of(folder: Path, jobs: int, rounds: int) -> dict[str, list[float]]:
 @click.option("--pictures", type=click.IntRange(4), default=100, show_default=True)
 @click.option("--jobs", type=click.IntRange(2), default=2, show_default=True)
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
-def main(pictures: int, jobs: int, rounds: int) -> None:
+@click.option("--designs", type=click.IntRange(2, 6), default=6, show_default=True, help="Only the first of them.")
+def main(pictures: int, jobs: int, rounds: int, designs: int) -> None:
     """Measure, and print."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "in"
         source.mkdir()
         make(source, pictures)
-        found = rounds_of(source, jobs, rounds)
-    first, second, alone, together, *_ = found.values()
-    click.echo(f"{pictures} grey JPEGs of {SIZE[0]} x {SIZE[1]}, {rounds} rounds, speed against --jobs 1 (median, range):")
+        found = rounds_of(source, jobs, rounds, designs)
+    first = next(iter(found.values()))
+    click.echo(f"{pictures} grey JPEGs of {SIZE[0]} x {SIZE[1]}, {rounds} rounds, speed against --jobs 1 (median, range);"
+               f" load of the machine {os.getloadavg()[2]:.1f}:")  # fmt: skip
     for name, seconds in found.items():
         ratios = [base / took for base, took in zip(first, seconds, strict=True)]
         speed = pictures / statistics.median(seconds)
         click.echo(f"  {name}: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}), {speed:.1f} images/s")
+    if designs < 4:
+        return
+    _, second, alone, together, *_ = found.values()
     ceiling = statistics.median(one / both for one, both in zip(alone, together, strict=True))
     gain = statistics.median(one / both for one, both in zip(alone, second, strict=True))
     click.echo(f"  ceiling of this machine: {jobs} independent programs are {ceiling:.2f} times as fast as one on one core;")

@@ -57,7 +57,7 @@ def _lightness(strip: npt.NDArray[Any], space: Space | None) -> npt.NDArray[np.f
     else:
         space = space or SRGB
         y = space.linear(strip) @ space.to_xyz[1].astype(np.float32)
-    steps = cv2.multiply(y, float(_LEVELS), dtype=cv2.CV_16U)  # rounds, and keeps within the table
+    steps = cv2.multiply(y, float(_LEVELS), dtype=cv2.CV_16U)  # type: ignore[call-overload]  # rounds, and keeps within the table
     return np.asarray(cv2.LUT(steps, _LIGHTNESS), np.float32)
 
 
