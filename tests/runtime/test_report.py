@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner, Result
 from colorize_run import colour
 from colorize_run.batch.plan import Task
-from colorize_run.batch.report import SCHEMA, Lines
+from colorize_run.batch.report import SCHEMA, JsonLines
 from colorize_run.batch.work import Order, Outcome
 from colorize_run.cli import main
 from hypothesis import HealthCheck, given, settings
@@ -149,7 +149,7 @@ BYTES = st.binary(min_size=1, max_size=20).filter(lambda name: b"\0" not in name
 def test_lines_are_whole_whatever_is_told(tmp_path: Path, told: list[tuple[bytes, Outcome]]) -> None:
     path = tmp_path / "run.jsonl"
     path.unlink(missing_ok=True)
-    report = Lines(path, Order("colorize", "photo"))
+    report = JsonLines(path, Order("colorize", "photo"))
     report.begin(None, {"device": "cpu", "model": "photo", "sha256": "0"})  # type: ignore[arg-type]
     for number, (name, outcome) in enumerate(told, 1):
         report.tell(Task(Path(os.fsdecode(name)), Path("out")), outcome)

@@ -120,9 +120,9 @@ class Bar(Lines):
 
 
 def progress(plan: Plan) -> Lines:
-    """The bar where stderr is a terminal and there is more than one picture, else lines."""
+    """The bar where stderr is a terminal and folders are done, else lines."""
     terminal = sys.stderr is not None and sys.stderr.isatty()
-    return Bar() if terminal and len(plan.tasks) > 1 else Lines()
+    return Bar() if terminal and plan.folders else Lines()
 
 
 def in_figures(summary: Summary) -> str:

@@ -45,12 +45,12 @@ def reports_to(names: tuple[str, ...], plan: Plan, order: Order) -> list[Listene
             raise click.UsageError(f"--report {shown(name)}: the suffix decides what is written, .jsonl or .html.")
         if path.exists() and identity(path) in taken:
             raise OutputError(f"{shown(path)} is a picture of this run; a report cannot replace it.")
-        kind = Lines if path.suffix.lower() == ".jsonl" else Page
+        kind = JsonLines if path.suffix.lower() == ".jsonl" else Page
         found.append(kind(path, order))
     return found
 
 
-class Lines:
+class JsonLines:
     """One line of JSON for each picture, whole, as soon as it has ended; a further run appends. docs/report.md has the fields.
 
     Errors: OutputError, for a file that is something else unless it may be overwritten, and where nothing can be written.
@@ -132,7 +132,7 @@ def _now() -> str:
 
 
 def _is_lines(path: Path) -> bool:
-    """Whether a file is empty, or begins as `Lines` does."""
+    """Whether a file is empty, or begins as `JsonLines` does."""
     with path.open("rb") as file:
         line = file.readline(1 << 20)
     with contextlib.suppress(ValueError, TypeError, KeyError):

@@ -81,17 +81,18 @@ class Index:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._fd)
 
-    def sweep(self, folders: Iterable[Path]) -> None:
-        """Remove what a killed run left half-written in these folders; the lock says that none is at work."""
-        for folder in folders:
-            with contextlib.suppress(OSError), os.scandir(folder) as entries:
-                for entry in entries:
-                    if entry.name.startswith(".") and entry.name.endswith(STAGED):
-                        Path(entry.path).unlink()
-
     def close(self) -> None:
         """Give the folder back."""
         os.close(self._fd)
+
+
+def sweep(folders: Iterable[Path], token: str = "") -> None:
+    """Remove what was left half-written in folders, by the run of that token or, where a lock says that none works, by any."""
+    for folder in folders:
+        with contextlib.suppress(OSError), os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith(f".{token}") and entry.name.endswith(STAGED):
+                    Path(entry.path).unlink(missing_ok=True)
 
 
 def _parsed(content: bytes) -> dict[str, list[Record]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from colorize_run.batch.plan import STANDARD, Plan, Task
-from colorize_run.batch.resume import STAGED, Index, Record
+from colorize_run.batch.resume import STAGED, Index, Record, sweep
 from colorize_run.batch.work import Order, Outcome, Request, make_folder
 from colorize_run.errors import ColorizeRunError, OutputError
 from colorize_run.files import identity, publish, shown, told, write_atomically
@@ -135,19 +135,20 @@ class Run:
         self.summary.interrupted = isinstance(error, KeyboardInterrupt)
         self.summary.stopped = str(error) if isinstance(error, ColorizeRunError) else ""
         self.summary.seconds = time.monotonic() - self._begun
-        for listener in self._listeners:
+        for listener in reversed(self._listeners):  # the bar goes first: a report may fail to be written
             listener.end(self.summary)
 
     def _open_indices(self, stack: contextlib.ExitStack) -> None:
-        folders: dict[Path, set[Path]] = {}
+        folders: dict[Path | None, set[Path]] = {}
         for task in self._plan.tasks:
-            if task.root is not None:
+            if task.target is not STANDARD:
                 folders.setdefault(task.root, set()).add(task.target.parent)
         for root, parents in folders.items():
-            index = self._indices[root] = Index(root)
-            stack.callback(index.close)
-            index.sweep(parents)
-            stack.callback(index.sweep, parents)
+            if root is not None:
+                self._indices[root] = Index(root)
+                stack.callback(self._indices[root].close)
+                sweep(parents)
+            stack.callback(sweep, parents, self._token)
 
     def _requests(self) -> Iterator[Request]:
         """What is handed out; what must not be begun is told at once."""

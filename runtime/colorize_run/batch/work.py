@@ -222,7 +222,10 @@ class Workshop:
         if not os.path.lexists(target):
             return None
         if request.known and target.is_file():
-            there = _digest(target)
+            try:
+                there = _digest(target)
+            except OSError as error:
+                raise OutputError(f"{shown(target)} exists and cannot be read: {error.strerror}.") from error
             ours = any(record.output == there for record in request.known)
             if ours or self.order.overwrite or _may_be_torn(target, request.known):
                 whole = Record(digest, self.key, there, target.stat().st_size) in request.known

@@ -22,19 +22,13 @@ if TYPE_CHECKING:
 images_argument = click.argument("images", nargs=-1, required=True, type=click.Path(readable=False), metavar="IMAGE|FOLDER…")
 
 
-class _Jobs(click.ParamType[int]):
-    """A number of processes; 0 stands for auto."""
-
-    name = "auto|N"
-
-    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Errors: BadParameter."""
-        if value == "auto":
-            return 0
-        text = str(value)
-        if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 256):
-            self.fail(f"{value!r} is neither auto nor a number from 1 to 256.", param, ctx)
-        return int(text)
+def _number_of_jobs(_context: click.Context, _parameter: click.Parameter, value: str | None) -> int | None:
+    """Callback of --jobs: 0 stands for auto. Errors: BadParameter."""
+    if value is None or value == "auto":
+        return None if value is None else 0
+    if not (value.isascii() and value.isdigit() and 1 <= int(value) <= 256):
+        raise click.BadParameter(f"{value!r} is neither auto nor a number from 1 to 256.")
+    return int(value)
 
 
 def batch_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -43,7 +37,7 @@ def batch_options(command: Callable[..., Any]) -> Callable[..., Any]:
         (
             click.option("-r", "--recursive", is_flag=True, help="Look into sub-folders, too, and mirror them."),
             click.option(
-                "-j", "--jobs", type=_Jobs(), metavar="auto|N",
+                "-j", "--jobs", callback=_number_of_jobs, metavar="auto|N",
                 help="Pictures at a time: processes, or threads beside a CUDA device.  [default: auto for folders, else 1]",
             ),
             click.option(
@@ -192,7 +186,7 @@ def _run(planned: Plan, order: "Order", jobs: int | None, reports: tuple[str, ..
     if reports:
         pages = any(name.lower().endswith(".html") for name in reports)
         order = replace(order, measure=True, thumbnails=side_for(len(planned.tasks)) if pages else 0)
-    listeners: list[Listener] = [progress(planned), *reports_to(reports, planned, order)]
+    listeners: list[Listener] = [*reports_to(reports, planned, order), progress(planned)]
     summary = Run(planned, order, listeners)(_hands(planned, order, jobs, confidence))
     if summary.exit_code:
         sys.exit(summary.exit_code)
