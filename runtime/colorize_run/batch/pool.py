@@ -41,6 +41,9 @@ def automatic_jobs(pictures: int) -> int:
     with contextlib.suppress(OSError, StopIteration, ValueError):
         lines = Path("/proc/meminfo").read_text().splitlines()  # also counts what the system would give back
         free = 1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
+    with contextlib.suppress(OSError, ValueError):  # a container's limit
+        limit, used = (int(Path(f"/sys/fs/cgroup/memory.{what}").read_text()) for what in ("max", "current"))
+        free = min(free, limit - used)
     return max(1, min(available_threads(), pictures, free // _BYTES_PER_WORKER))
 
 

@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import datetime
+import errno
 import hashlib
 import html
 import json
@@ -87,7 +88,7 @@ class JsonLines:
                 raise
             if written != len(data):
                 os.ftruncate(self._fd, before)
-                raise OSError(28, os.strerror(28))
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def end(self, summary: Summary) -> None:
         """Close the file."""

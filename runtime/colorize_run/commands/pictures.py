@@ -178,16 +178,18 @@ def segment(
 def _run(planned: Plan, order: "Order", jobs: int | None, reports: tuple[str, ...], confidence: Path | None = None) -> None:
     """Do what was planned; exits with a code other than 0 when some failed."""
     from colorize_run.batch.progress import progress
-    from colorize_run.batch.report import reports_to, side_for
     from colorize_run.batch.run import Run
 
     if not planned.tasks:
         _say_nothing_to_do(planned)
+    listeners: list[Listener] = []
     if reports:
+        from colorize_run.batch.report import reports_to, side_for
+
         pages = any(name.lower().endswith(".html") for name in reports)
         order = replace(order, measure=True, thumbnails=side_for(len(planned.tasks)) if pages else 0)
-    listeners: list[Listener] = [*reports_to(reports, planned, order), progress(planned)]
-    summary = Run(planned, order, listeners)(_hands(planned, order, jobs, confidence))
+        listeners += reports_to(reports, planned, order)
+    summary = Run(planned, order, [*listeners, progress(planned)])(_hands(planned, order, jobs, confidence))
     if summary.exit_code:
         sys.exit(summary.exit_code)
 
