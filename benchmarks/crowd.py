@@ -47,8 +47,8 @@ def resident(process: int) -> dict[int, float]:
     return {one: int(Path(f"/proc/{one}/statm").read_text().split()[1]) * page for one in (process, *children)}
 
 
-def watched(arguments: list[str], report: Path) -> tuple[list[tuple[int, dict[int, float]]], float]:
-    """Run a program; pictures done, and MB by process, once a second; and seconds in all."""
+def watched(arguments: list[str], report: Path) -> tuple[list[tuple[int, dict[int, float]]], int, float]:
+    """Run a program; pictures done, and MB by process, once a second; the program's number, and seconds in all."""
     samples: list[tuple[int, dict[int, float]]] = []
     start = time.perf_counter()
     with subprocess.Popen([sys.executable, "-m", "colorize_run", *arguments], stderr=subprocess.DEVNULL) as process:
@@ -58,22 +58,23 @@ def watched(arguments: list[str], report: Path) -> tuple[list[tuple[int, dict[in
                 sample = report.read_bytes().count(b"\n"), resident(process.pid)
             except (OSError, ValueError):  # not begun, or a process has just ended
                 continue
-            if all(sample[1].values()) and process.poll() is None:
+            if all(sample[1].values()) and len(sample[1]) > 1 and process.poll() is None:
                 samples.append(sample)
     if process.returncode not in (0, 1):
         raise click.ClickException(f"the run ended with exit code {process.returncode}")
-    return samples, time.perf_counter() - start
+    return samples, process.pid, time.perf_counter() - start
 
 
-def memory(samples: list[tuple[int, dict[int, float]]]) -> Iterator[str]:
-    """How the memory of each process went, and of all together."""
+def memory(samples: list[tuple[int, dict[int, float]]], process: int) -> Iterator[str]:
+    """How the memory of the run went, and that of its workers, of which old ones are replaced."""
     done = np.array([count for count, _ in samples]) / 1000
-    curves = {f"process {number}": np.array([sizes[one] for _, sizes in samples]) for number, one in enumerate(samples[-1][1])}
-    for name, curve in {**curves, "all": sum(curves.values(), np.zeros(len(samples)))}.items():
-        slope, second = (np.polyfit(done[first:], curve[first:], 1)[0] for first in (0, len(samples) // 2))
+    run = np.array([sizes[process] for _, sizes in samples])
+    everything = np.array([sum(sizes.values()) for _, sizes in samples])
+    for name, curve in (("the run itself", run), ("its workers together", everything - run), ("all", everything)):
+        slope = np.polyfit(done, curve, 1)[0]
         yield (
-            f"memory of {name}: {curve[0]:.0f} MB at a tenth, {curve[len(curve) // 2]:.0f} at half,"
-            f" {curve[-1]:.0f} at the end; {slope:+.2f} MB per 1,000 pictures, {second:+.2f} in the second half"
+            f"memory of {name}: {curve[0]:.0f} MB at a tenth, {curve[len(curve) // 2]:.0f} at half, {curve[-1]:.0f} at the end,"
+            f" at most {curve.max():.0f}; {slope:+.2f} MB per 1,000 pictures"
         )
 
 
@@ -115,9 +116,9 @@ def main(pictures: int, side: int, model: str, keep: Path | None) -> None:
         lines.unlink(missing_ok=True)  # a further run would append
         make(source, pictures, side)
         arguments = [str(source), "-o", str(Path(name) / "out"), "-r", "-m", model, "--device", "cpu", "--overwrite"]
-        samples, took = watched([*arguments, "--report", str(lines), "--report", str(page)], lines)
+        samples, process, took = watched([*arguments, "--report", str(lines), "--report", str(page)], lines)
         click.echo(f"{pictures} pictures of at most {side} x {side} in {took:.0f} s with both reports")
-        for line in memory([sample for sample in samples if pictures / 10 < sample[0] < pictures]):
+        for line in memory([sample for sample in samples if pictures / 10 < sample[0] < pictures], process):
             click.echo(line)
         click.echo(f"page: {page.stat().st_size / 1e6:.1f} MB; {load(page)}")
 
