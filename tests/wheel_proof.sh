@@ -27,7 +27,7 @@ mkdir scans && cp photo.jpg scans/
 ./venv/bin/colorize-run scans/ -o coloured/ --force --report run.jsonl --report run.html
 test -s coloured/photo.jpg
 test -s run.jsonl
-grep --quiet "1 pictures: 1 coloured" run.html
+grep --quiet "1 picture: 1 coloured" run.html
 mkdir inbox && cp photo.jpg inbox/
 ./venv/bin/colorize-run watch inbox outbox --once --device cpu 2>/dev/null
 test -s outbox/photo.jpg

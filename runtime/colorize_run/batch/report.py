@@ -212,7 +212,8 @@ class Page:
         what = "coloured" if self._order.task == "colorize" else "segmented"
         names = (("done", what), ("skipped", "done before"), ("copied", "copied"), ("failed", "failed"))
         counts = ", ".join(f"{summary.counts[status]} {word}" for status, word in names if summary.counts[status])
-        return f"{summary.counts.total()} pictures: {counts}"
+        total = summary.counts.total()
+        return f"{total} {'picture' if total == 1 else 'pictures'}: {counts or 'nothing done'}"
 
     def _subheading(self, summary: Summary) -> str:
         ended = "interrupted" if summary.interrupted else "stopped: " + summary.stopped if summary.stopped else "ended"
