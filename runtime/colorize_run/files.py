@@ -78,6 +78,14 @@ def _rename(partial: Path, target: Path, *, overwrite: bool) -> None:
         partial.replace(target)
 
 
+def make_folder(folder: Path) -> None:
+    """Make an output's folder. Errors: OutputError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"The folder {shown(folder)} cannot be made: {error.strerror}.") from error
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable; systems that cannot open a folder do not need it."""
     with contextlib.suppress(OSError):

@@ -22,7 +22,7 @@ from colorize_run.batch.plan import STANDARD, Plan, Task, in_words
 from colorize_run.batch.run import Listener, Summary
 from colorize_run.batch.work import Order, Outcome
 from colorize_run.errors import OutputError
-from colorize_run.files import identity, publish, shown, told
+from colorize_run.files import identity, make_folder, publish, shown, told
 
 SCHEMA = 1
 _MARK = b'<meta name="generator" content="colorize-run">'
@@ -68,8 +68,8 @@ class JsonLines:
         """Open the file; a line that a power cut tore is ended."""
         del plan
         self._run, self._about = _now(), about
+        make_folder(self._path.parent)
         with told(self._path):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | (os.O_TRUNC if self._replaces else 0)
             self._fd = os.open(self._path, flags, 0o666)
             size = os.fstat(self._fd).st_size
@@ -157,8 +157,8 @@ class Page:
     def begin(self, plan: Plan, about: dict[str, Any]) -> None:
         """Open the temporary files."""
         self._about, self._left, self._run = about, in_words(plan.left), _now()
+        make_folder(self._path.parent)
         with told(self._path):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
             self._rows, self._pictures, self._failures = (self._file() for _ in range(3))
 
     def _file(self) -> IO[bytes]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from colorize_run.batch.plan import INDEX_NAME
 from colorize_run.errors import LockedError
-from colorize_run.files import shown, sync_folder, told
+from colorize_run.files import make_folder, shown, sync_folder, told
 
 STAGED = ".colorize-run.staged"
 
@@ -37,8 +37,8 @@ class Index:
     def __init__(self, root: Path) -> None:
         self._root = os.path.abspath(root)
         self._path = root / INDEX_NAME
+        make_folder(root)
         with told(self._path):
-            root.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
             try:
                 self._lock()

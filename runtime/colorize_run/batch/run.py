@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from colorize_run.batch.plan import STANDARD, Plan, Task
 from colorize_run.batch.resume import STAGED, Index, Record, sweep
-from colorize_run.batch.work import Order, Outcome, Request, make_folder
+from colorize_run.batch.work import Order, Outcome, Request
 from colorize_run.errors import ColorizeRunError, OutputError
-from colorize_run.files import identity, publish, shown, told, write_atomically
+from colorize_run.files import identity, make_folder, publish, shown, told, write_atomically
 
 if TYPE_CHECKING:
     from PIL import Image

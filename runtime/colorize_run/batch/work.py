@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from colorize_run.batch.resume import Record
 from colorize_run.errors import ColorizeRunError, ImageFileError, OutputError
-from colorize_run.files import FULL, MAX_PIXELS, shown, stage, told
+from colorize_run.files import FULL, MAX_PIXELS, make_folder, shown, stage, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -297,14 +297,6 @@ def _staged(data: bytes, staged: Path, target: Path) -> float:
     with told(target):
         stage(data, staged)
     return round(1e3 * (time.perf_counter() - start), 2)
-
-
-def make_folder(folder: Path) -> None:
-    """Make an output's folder. Errors: OutputError."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"The folder {shown(folder)} cannot be made: {error.strerror}.") from error
 
 
 def _standard_input() -> BinaryIO:
