@@ -1,7 +1,8 @@
 """Thousands of pictures in one run: ``python -m benchmarks.crowd [--pictures N] [--side PIXELS] [--keep FOLDER]``.
 
-Memory: once a second, the resident memory of the run and of each of its workers beside the number of pictures done; stated is
-the slope of a straight line through these after the first tenth, in MB per 1,000 pictures, summed over all processes.
+Memory: once a second, the resident memory of the run and of its workers beside the number of pictures done; stated are the
+slope of a straight line through these after the first tenth, in MB per 1,000 pictures, and the highest of each fifth, as old
+workers are replaced.
 
 The page: its weight, and where Chromium and playwright are installed, seconds until it can be used, and milliseconds of
 filtering by name.
@@ -72,10 +73,8 @@ def memory(samples: list[tuple[int, dict[int, float]]], process: int) -> Iterato
     everything = np.array([sum(sizes.values()) for _, sizes in samples])
     for name, curve in (("the run itself", run), ("its workers together", everything - run), ("all", everything)):
         slope = np.polyfit(done, curve, 1)[0]
-        yield (
-            f"memory of {name}: {curve[0]:.0f} MB at a tenth, {curve[len(curve) // 2]:.0f} at half, {curve[-1]:.0f} at the end,"
-            f" at most {curve.max():.0f}; {slope:+.2f} MB per 1,000 pictures"
-        )
+        peaks = ", ".join(f"{fifth.max():.0f}" for fifth in np.array_split(curve, 5))
+        yield f"memory of {name}: {slope:+.2f} MB per 1,000 pictures; at most {peaks} MB in each fifth"
 
 
 def load(page: Path) -> str:
