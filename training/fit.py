@@ -119,7 +119,7 @@ def prepare(recipe: Recipe, data: Data, *, workers: int = 0) -> Prepared:
         description = f"CIFAR-10 ({names}{' and ' if extra else ''}{', '.join(extra)}), {len(train)} pictures of 32x32"
     judge = judge_of(recipe.network, recipe.arguments, colours)
     assert isinstance(judge, Judge)
-    pictures = PictureData(judge.dataset(train), judge.dataset(validation), recipe.batch_size, recipe.seed)
+    pictures = PictureData(judge.dataset(train), judge.dataset(validation), recipe.batch_size, recipe.seed, share=recipe.share)
     return Prepared(pictures, judge, validation, description, () if kind.on_faces else data.classes)
 
 
