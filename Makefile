@@ -44,7 +44,7 @@ bench: $(VENV)/.installed  ## Measure this machine against decode + encode + net
 	$(BIN)/python -m benchmarks.dilation
 	$(BIN)/python -m benchmarks.memory
 
-conformance: $(VENV)/.installed  ## Replay 143 kinds of files before other programs, and write docs/conformance.md
+conformance: $(VENV)/.installed  ## Replay 152 kinds of files before other programs, and write docs/conformance.md
 	$(BIN)/python tests/conformance/conformance.py
 
 TORTURE ?= --trials quick
