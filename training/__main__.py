@@ -83,7 +83,8 @@ def _augmentations(_context: click.Context, _parameter: click.Parameter, value: 
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Instead of the recipe's.")
 @click.option("--ema-decay", type=click.FloatRange(0, 1, max_open=True), help="Instead of the recipe's; 0: no averaging.")
 @click.option("--augment", callback=_augmentations, metavar="KINDS",
-              help="Instead of the recipe's; of flip-left-right, flip-up-down, shift-sideways, shift-up-down.")  # fmt: skip
+              help="Instead of the recipe's; of flip-left-right, flip-up-down, shift-sideways, shift-up-down,"
+              " grain.")  # fmt: skip
 @click.option("--shift", type=click.IntRange(0, 16), help="Largest shift in pixels, instead of the recipe's.")
 @click.option("--rebalance/--no-rebalance", default=None, help="Weigh rare palette colours more (Zhang et al. 2016).")
 @click.option("--colours", type=click.IntRange(2, 256), help="Size of the k-means palette, where no --palette is given.")

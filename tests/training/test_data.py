@@ -150,7 +150,12 @@ def test_damaged_horses_are_one_sentence(tmp_path: Path, content: bytes | None) 
         load_images(tmp_path)
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(0, 4), st.sets(st.sampled_from(AUGMENTATIONS)), st.booleans())
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 4),
+    st.sets(st.sampled_from([kind for kind in AUGMENTATIONS if kind != "grain"])),
+    st.booleans(),
+)
 @settings(deadline=None)
 def test_augmentation_keeps_each_pixels_colour(seed: int, shift: int, kinds: set[str], classes: bool) -> None:
     recipe = RECIPES["unet-tuned"].with_changes(augment=tuple(kinds), shift=shift)
@@ -194,6 +199,19 @@ def test_a_shift_moves_by_one_pixel_and_one_way_only(kind: str, axis: int) -> No
         inner = moved.narrow(axis, 1, 6)
         seen |= {d for d in (-1, 0, 1) if torch.equal(inner, inputs.narrow(axis, 1 + d, 6))}
     assert seen == {-1, 0, 1}
+
+
+def test_grain_is_noise_of_another_strength_in_each_picture() -> None:
+    recipe = RECIPES["chroma-tanh-tuned"].with_changes(augment=("grain",))
+    inputs, target = torch.full((64, 1, 32, 32), 0.5), torch.rand(64, 2, 32, 32)
+    noisy, kept = augment(inputs, target, recipe, torch.Generator().manual_seed(0))
+    deviations = (noisy - inputs).flatten(1).std(dim=1)
+    assert deviations.min() < 0.03
+    assert 0.12 < deviations.max() < 0.16
+    assert (noisy - inputs).mean().abs() < 0.002
+    assert torch.equal(kept, target)
+    dark, _ = augment(torch.zeros(8, 1, 32, 32), target[:8], recipe, torch.Generator().manual_seed(0))
+    assert dark.min() == 0
 
 
 def test_rebalancing_lifts_rare_colours_and_keeps_the_loss_in_scale() -> None:
