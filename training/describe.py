@@ -99,7 +99,9 @@ def _positive(network: nn.Module) -> nn.Module:
     for module in list(probe.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, nn.MaxPool2d):
-                setattr(module, name, nn.AvgPool2d(child.kernel_size, child.stride))
+                setattr(module, name, nn.AvgPool2d(child.kernel_size, child.stride, child.padding))
+            elif isinstance(child, nn.ReLU | nn.ReLU6 | nn.Hardswish | nn.Hardsigmoid):  # those that saturate have no gradient
+                setattr(module, name, nn.Identity())
         for name, parameter in module.named_parameters(recurse=False):
             fan_in = parameter[0].numel() if parameter.ndim > 1 else 1
             value = 0.1 if name == "bias" else 1 / fan_in
