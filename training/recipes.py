@@ -192,9 +192,9 @@ def _recipes() -> list[Recipe]:
         for epochs, rate, decay in _PROJECT:
             name = f"{model}-original-{epochs}"
             found.append(Recipe(name, model, network, arguments, rate, 32, epochs, weight_decay=decay, folds=10))
-            # As many epochs, each of as many pictures as there are faces; a classifier that can be had anywhere
+            # As many epochs, each of as many pictures as there are faces, in bfloat16; a classifier that can be had anywhere
             smaller = {**arguments, **_MOBILENET} if network == "fusion-colorizer" else arguments
-            found.append(replace(found[-1], name=f"{name}-cpu", arguments=smaller, share=0.1))
+            found.append(replace(found[-1], name=f"{name}-cpu", arguments=smaller, share=0.1, precision="bf16-mixed"))
     for model, (network, arguments) in {**_LAB_MODELS, "fusion": ("fusion-colorizer", _MOBILENET)}.items():
         changes = _FACES_CHANGES.get(model, {})
         found.append(Recipe(f"{model}-tuned", model, network, arguments, **{**_FACES, **changes}))
