@@ -6,12 +6,14 @@ import os
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 # The matrices here are small: OpenBLAS's own threads only get in the way of ours. Read when NumPy is imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from colorize_run import __version__
 from colorize_run.commands.common import EXIT_CODES, internal, is_interrupt, say
+from colorize_run.commands.completion import complete_model_names, completion
 from colorize_run.commands.models import models, verify
 from colorize_run.commands.pictures import colorize, segment
 from colorize_run.errors import ColorizeRunError
@@ -27,6 +29,10 @@ class DefaultCommandGroup(click.Group):
         if args and args[0] not in own:
             args = ["colorize", *args]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[Any]]:
+        """Commands and options; files where none begins so, as a picture may come first."""
+        return super().shell_complete(ctx, incomplete) or [CompletionItem(incomplete, type="file")]
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; nothing that goes wrong ends in a traceback."""
@@ -85,5 +91,6 @@ def main() -> None:
     """
 
 
-for command in (colorize, segment, watch, models, verify):
+for command in (colorize, segment, watch, models, verify, completion):
     main.add_command(command)
+complete_model_names(main)

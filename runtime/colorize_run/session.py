@@ -1,12 +1,8 @@
 """Running a model file with onnxruntime: device choice that never falls back in silence, threads, contract."""
 
-import contextlib
 import hashlib
-import math
-import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +10,7 @@ import onnxruntime as ort
 
 from colorize_run.contract import CONTRACT_KEY, GOLDEN_KEY, INPUTS, TASKS, Arrays, Contract, GoldenCase, unpack_golden
 from colorize_run.errors import ColorizeRunError, ContractError, DeviceError, ModelFileError
+from colorize_run.hardware import available_threads
 from colorize_run.models import find_model
 from colorize_run.native import captured_output
 
@@ -25,19 +22,6 @@ _CUDA_OPTIONS = {
     "arena_extend_strategy": "kSameAsRequested",
     "use_tf32": "0",  # TF32 alone costs about 1e-3 of parity
 }
-
-
-def available_threads() -> int:
-    """CPU cores that this process may use: its affinity mask, limited by the cgroup's quota where there is one.
-
-    onnxruntime itself counts the host's cores, and collapses under a container's quota.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError):
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        if quota != "max":
-            cores = min(cores, math.ceil(int(quota) / int(period)))
-    return max(1, cores)
 
 
 @dataclass(frozen=True)
@@ -188,11 +172,20 @@ class Model:
         """Names of the network's outputs."""
         return tuple(str(node.name) for node in self._session.get_outputs())
 
+    @property
+    def has_golden(self) -> bool:
+        """Whether the file carries golden vectors, whole or not."""
+        return bool(self._golden)
+
     def golden(self) -> list[GoldenCase]:
         """The golden vectors of the file; ContractError when it has none or they are damaged."""
         if not self._golden:
             raise ContractError(f"{self.path} carries no golden vectors.")
         return unpack_golden(self._golden)
+
+    def same_golden(self, other: "Model") -> bool:
+        """Whether both files carry the same golden vectors, as a variant and its original do."""
+        return bool(self._golden) and self._golden == other._golden
 
     def run(self, inputs: Arrays, outputs: list[str] | None = None) -> Arrays:
         """Run the network: arrays by graph name in and out, all outputs unless named.
