@@ -14,6 +14,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 from colorize_run import __version__
 from colorize_run.commands.common import EXIT_CODES, internal, is_interrupt, say
 from colorize_run.commands.completion import complete_model_names, completion
+from colorize_run.commands.doctor import doctor
 from colorize_run.commands.models import models, verify
 from colorize_run.commands.pictures import colorize, segment
 from colorize_run.errors import ColorizeRunError
@@ -91,6 +92,6 @@ def main() -> None:
     """
 
 
-for command in (colorize, segment, watch, models, verify, completion):
+for command in (colorize, segment, watch, models, verify, doctor, completion):
     main.add_command(command)
 complete_model_names(main)

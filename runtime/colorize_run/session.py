@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from colorize_run import cuda
 from colorize_run.contract import CONTRACT_KEY, GOLDEN_KEY, INPUTS, TASKS, Arrays, Contract, GoldenCase, unpack_golden
 from colorize_run.errors import ColorizeRunError, ContractError, DeviceError, ModelFileError
 from colorize_run.hardware import available_threads
@@ -45,9 +46,11 @@ def _no_cuda(lines: list[str]) -> NoCuda:
     text = "\n".join(lines)
     if match := re.search(r"([\w.+-]+\.so[\w.]*): cannot open shared object file", text):
         library = match[1]
+        wanted = ", ".join(f"{name} {major}" for name, major in cuda.wanted().items())
+        cause = f"{library} is missing (wanted: {wanted}; found: {cuda.shown(cuda.found())})"
         if library.startswith("libcuda.so"):
-            return NoCuda(f"{library} is missing", "install the NVIDIA driver")
-        return NoCuda(f"{library} is missing", "pip install 'colorize-run[gpu]' brings the CUDA 13 and cuDNN 9 libraries")
+            return NoCuda(cause, "install the NVIDIA driver")
+        return NoCuda(cause, "pip install 'colorize-run[gpu]' brings the CUDA 13 and cuDNN 9 libraries")
     for line in lines:
         if "cuda" in line.lower():
             return NoCuda(re.sub(r"\x1b\[[0-9;]*m", "", line).strip()[:300])
@@ -74,7 +77,8 @@ def _open_cpu(model: bytes, threads: int) -> ort.InferenceSession:
     return ort.InferenceSession(model, _options(threads), providers=[_CPU])
 
 
-def _open_cuda(model: bytes, threads: int) -> ort.InferenceSession | NoCuda:
+def open_cuda(model: bytes, threads: int) -> ort.InferenceSession | NoCuda:
+    """A session on CUDA, or why there is none; `colorize_run.checks` asks the same."""
     if _CUDA not in ort.get_available_providers():
         return _cpu_build()
     session, failure = None, ""
@@ -100,10 +104,11 @@ def open_session(model: bytes, device: str, threads: int) -> tuple[ort.Inference
     """
     if device == "cpu":
         return _open_cpu(model, threads), Device("cpu", "asked for")
-    found = _open_cuda(model, threads)
+    found = open_cuda(model, threads)
     if not isinstance(found, NoCuda):
         return found, Device("cuda", "asked for" if device == "cuda" else "CUDA works here")
     if device == "cuda":
+        _open_cpu(model, threads)  # a damaged model is no fault of the device: let its own error come
         way_out = f"; {found.way_out}" if found.way_out else ""
         raise DeviceError(f"CUDA was asked for, but does not work here: {found.cause}{way_out}.")
     return _open_cpu(model, threads), Device("cpu", f"no CUDA: {found.cause}")

@@ -108,7 +108,7 @@ CASES = {
     "colorize-run segment -m flow": ["flowers", "flowers-int8"],
     "colorize-run watch run in out -m photo": ["photo", "photo-int8"],
     "colorize-run models show fus": ["fusion"],
-    "colorize-run ver": ["verify"],
+    "colorize-run doc": ["doctor"],
     "colorize-run segment --as cut": ["cutout"],
 }
 

@@ -6,10 +6,8 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 
-class ModelName(click.ParamType):
+class ModelName(click.types.StringParamType):
     """A model's name, or the path of its file."""
-
-    name = "text"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[Any]]:
         """The names that begin so; files where none does."""
