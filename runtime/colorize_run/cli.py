@@ -12,11 +12,13 @@ from click.shell_completion import CompletionItem
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from colorize_run import __version__
+from colorize_run.commands.bench import bench
 from colorize_run.commands.common import EXIT_CODES, internal, is_interrupt, say
 from colorize_run.commands.completion import complete_model_names, completion
 from colorize_run.commands.doctor import doctor
 from colorize_run.commands.models import models, verify
 from colorize_run.commands.pictures import colorize, segment
+from colorize_run.commands.tune import tune
 from colorize_run.errors import ColorizeRunError
 from colorize_run.watch.cli import watch
 
@@ -55,6 +57,9 @@ class DefaultCommandGroup(click.Group):
                 ctx.exit(130)
             if "COLORIZE_RUN_TRACEBACK" in os.environ:
                 raise
+            if isinstance(error, ImportError):
+                say(f"Error: a library does not load ({error}); `colorize-run doctor` says which, and the way out.")
+                ctx.exit(69)
             say(internal(error))
             ctx.exit(70)
 
@@ -92,6 +97,6 @@ def main() -> None:
     """
 
 
-for command in (colorize, segment, watch, models, verify, doctor, completion):
+for command in (colorize, segment, watch, models, verify, doctor, bench, tune, completion):
     main.add_command(command)
 complete_model_names(main)

@@ -8,11 +8,11 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import click
 
+from colorize_run import processes
 from colorize_run.commands.common import EXIT_CODES, say
 
 _PATIENCE = 120.0  # seconds that one check may take
@@ -110,10 +110,8 @@ def _run(names: tuple[str, ...], device: str) -> Iterator[Outcome]:
     """Outcomes from a process of their own; the check during which that dies or falls silent has failed."""
     from colorize_run.checks import CHECKS, REMEDIES, shown
 
-    # -P: a file in the current folder shall not pass for a library; the package itself may lie anywhere
-    code = "import sys; sys.path.append(sys.argv[1]); from colorize_run.checks import main; main(sys.argv[2])"
     request = json.dumps({"checks": names, "device": device})
-    command = [sys.executable, "-P", "-c", code, str(Path(__file__).parents[2]), request]
+    command = processes.command("from colorize_run.checks import main; main(sys.argv[1])", request)
     done = 0
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # noqa: S603 (ours)
     assert process.stdout is not None

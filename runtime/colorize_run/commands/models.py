@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from colorize_run.commands.common import EXIT_CODES, announce, device_option, model_option, say
+from colorize_run.commands.common import EXIT_CODES, announce, columns, device_option, model_option, say
 from colorize_run.errors import ContractError, ModelFileError
 
 all_option = click.option("--all", "all_models", is_flag=True, help="Every model that `colorize-run models` lists.")
@@ -169,9 +169,3 @@ def path(model: str) -> None:
     from colorize_run.models import find_model
 
     click.echo(os.fsencode(find_model(model).resolve()))
-
-
-def columns(rows: list[tuple[str, ...]]) -> list[str]:
-    """Rows as lines, each column but the last as wide as its widest cell."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
