@@ -2,11 +2,10 @@
 
 import dataclasses
 import logging
-import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ import onnx
 import torch
 import torch.nn.functional as F
 from colorize_run.contract import CONTRACT_KEY, GOLDEN_KEY, INPUTS, Contract
+from colorize_run.measuring import in_turn
 from colorize_run.session import Model
 from colorize_run.variants import COUNTED, QUALITY, lost
 from colorize_run.verify import Difference, compare, spans, verify
@@ -189,15 +189,8 @@ def _times(first: Model, second: Model) -> float:
     """Median of second's time over first's, taken in turn at the working size."""
     side = first.contract.working_size.short_side
     planes: FloatArray = np.random.default_rng(0).random((1, INPUTS[first.input], side, side), np.float32)
-    ratios = []
-    for _ in range(ROUNDS + 2):
-        taken = []
-        for model in (first, second):
-            start = time.perf_counter()
-            model.run({model.input: planes})
-            taken.append(time.perf_counter() - start)
-        ratios.append(taken[1] / taken[0])
-    return statistics.median(ratios[2:])  # the first two warm up
+    times = in_turn([partial(model.run, {model.input: planes}) for model in (first, second)], ROUNDS)
+    return times[1].ratio(times[0])
 
 
 def _golden_difference(original: Model, variant: Model) -> Difference:

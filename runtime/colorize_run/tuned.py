@@ -89,15 +89,19 @@ def read(path: Path) -> dict[str, Entry]:
     return {name: Entry(**values) for name, values in found["models"].items()}
 
 
+def make_folder(path: Path) -> None:
+    """Make the folder that the profile shall lie in. Errors: OutputError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"The folder {path.parent} cannot be made: {error.strerror}.") from error
+
+
 def write(path: Path, entries: dict[str, Entry]) -> None:
     """Replace the profile, whole or not at all. Errors: OutputError."""
     from colorize_run.image_file import write_atomically
 
     content = {"version": VERSION, "models": {name: asdict(entry) for name, entry in sorted(entries.items())}}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"The folder {path.parent} cannot be made: {error.strerror}.") from error
     write_atomically((json.dumps(content, indent=1) + "\n").encode(), path, overwrite=True)
 
 

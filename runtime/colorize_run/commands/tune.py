@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,14 +61,14 @@ def tune(
 
 
 def _forget(path: Path) -> None:
+    if not os.path.lexists(path):
+        say(f"There is no profile at {path}.")
+        return
     try:
         path.unlink()
-    except FileNotFoundError:
-        say(f"There is no profile at {path}.")
     except OSError as error:
         raise OutputError(f"{path} cannot be removed: {error.strerror}.") from error
-    else:
-        say(f"removed {path}")
+    say(f"removed {path}")
 
 
 def _read(path: Path) -> "dict[str, Entry]":
@@ -75,9 +76,7 @@ def _read(path: Path) -> "dict[str, Entry]":
     from colorize_run import tuned
 
     try:
-        return tuned.read(path)
-    except FileNotFoundError:
-        return {}
+        return tuned.read(path) if path.is_file() else {}
     except (OSError, ValueError) as error:
         raise OptionError(f"The profile {path} cannot be read ({error}): `colorize-run tune --forget` removes it.") from error
 
@@ -102,6 +101,7 @@ def _tune(path: Path, models: tuple[str, ...], device: str, size: tuple[int, int
     from colorize_run.models import DEFAULT_COLORIZE_MODEL, DEFAULT_SEGMENT_MODEL
 
     entries, data = _read(path), photograph(*size)
+    tuned.make_folder(path)  # before a minute is spent
     report: dict[str, Any] = {}
     for name in models or (DEFAULT_COLORIZE_MODEL, DEFAULT_SEGMENT_MODEL):
         measured, chosen = _measure(name, device, data, rounds)
