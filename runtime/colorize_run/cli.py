@@ -3,10 +3,9 @@
 import contextlib
 import errno
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
 # The matrices here are small: OpenBLAS's own threads only get in the way of ours. Read when NumPy is imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -22,6 +21,9 @@ from colorize_run.commands.tune import tune
 from colorize_run.errors import ColorizeRunError
 from colorize_run.watch.cli import watch
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 
 class DefaultCommandGroup(click.Group):
     """A group whose command ``colorize`` need not be named: ``colorize-run photo.jpg``."""
@@ -33,8 +35,10 @@ class DefaultCommandGroup(click.Group):
             args = ["colorize", *args]
         return super().parse_args(ctx, args)
 
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[Any]]:
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem[Any]]":
         """Commands and options; files where none begins so, as a picture may come first."""
+        from click.shell_completion import CompletionItem
+
         return super().shell_complete(ctx, incomplete) or [CompletionItem(incomplete, type="file")]
 
     def invoke(self, ctx: click.Context) -> Any:

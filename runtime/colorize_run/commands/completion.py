@@ -1,16 +1,22 @@
 """``colorize-run completion``: the script that makes a shell complete commands, options, files and model names."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem, get_completion_class
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
 class ModelName(click.types.StringParamType):
     """A model's name, or the path of its file."""
 
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[Any]]:
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> "list[CompletionItem[Any]]":  # quoted: generic since click 8.5 alone
         """The names that begin so; files where none does."""
+        from click.shell_completion import CompletionItem
+
         from colorize_run.models import available_models
 
         names = [CompletionItem(name) for name in available_models() if name.startswith(incomplete)]
@@ -38,6 +44,8 @@ def completion(context: click.Context, shell: str) -> None:
     eval "$(colorize-run completion zsh)"                                 in ~/.zshrc, after compinit
     colorize-run completion fish > ~/.config/fish/completions/colorize-run.fish
     """
+    from click.shell_completion import get_completion_class
+
     group = context.find_root().command
     found = get_completion_class(shell)
     assert found is not None  # click knows all that the choice allows
