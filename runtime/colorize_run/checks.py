@@ -221,6 +221,26 @@ def _current(request: dict[str, Any]) -> Check:
         return Check("current folder", "failed", f"there is none any more: {error.strerror}", "cd to a folder that exists", 73)
 
 
+def _profile(request: dict[str, Any]) -> Check:
+    """What `tune` chose here; that there is none, or that it does not fit any more, costs only time."""
+    from colorize_run import tuned
+
+    path = tuned.profile_path()
+    if path is None:
+        return Check("profile", "absent", "switched off", f"unset {tuned.VARIABLE}")
+    try:
+        entries = tuned.read(path) if path.is_file() else {}
+    except (OSError, ValueError) as error:
+        return Check(
+            "profile", "absent", f"{path} cannot be read ({error})", "colorize-run tune --forget, then colorize-run tune"
+        )
+    figures = {name: {"choice": entry.text, "misfit": tuned.misfit(entry, name)} for name, entry in entries.items()}
+    told = [f"{name}: {each['misfit'] or each['choice']}" for name, each in figures.items()]
+    if not entries or any(each["misfit"] for each in figures.values()):
+        return Check("profile", "absent", "; ".join(told) or f"none at {path}", "colorize-run tune", figures=figures)
+    return Check("profile", "ok", "; ".join(told), figures=figures)
+
+
 # -- models ---------------------------------------------------------------------------------------------------
 
 
@@ -282,10 +302,17 @@ def _shipped_digest(path: Path) -> str:
 CHECKS: dict[str, Callable[[dict[str, Any]], Check]] = {
     "python": _python, "temporary folder": _temporary, "current folder": _current, "numpy": _numpy, "pillow": _pillow,
     "opencv": _opencv, "readers": _readers, "processor": _processor, "threads": _threads, "onnxruntime": _onnxruntime,
-    "providers": _providers, "cuda": _cuda,
+    "providers": _providers, "cuda": _cuda, "profile": _profile,
 }  # fmt: skip
 _SESSIONS = ("numpy", "onnxruntime", "temporary folder")
-NEEDS = {"opencv": ("numpy",), "onnxruntime": ("numpy",), "readers": ("pillow",), "providers": _SESSIONS, "cuda": _SESSIONS}
+NEEDS = {
+    "opencv": ("numpy",),
+    "onnxruntime": ("numpy",),
+    "readers": ("pillow",),
+    "providers": _SESSIONS,
+    "cuda": _SESSIONS,
+    "profile": ("numpy", "onnxruntime"),
+}
 
 
 def shown(name: str) -> str:

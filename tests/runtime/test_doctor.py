@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "tests" / "data" / "tiny.onnx"
 NAMES = [
     "python", "temporary folder", "current folder", "numpy", "pillow", "opencv", "readers", "processor", "threads",
-    "onnxruntime", "providers", "cuda", "model tiny",
+    "onnxruntime", "providers", "cuda", "profile", "model tiny",
 ]  # fmt: skip
 
 
@@ -67,14 +67,14 @@ def test_a_person_reads_lines_on_stderr() -> None:
     lines = done.stderr.splitlines()
     assert lines[-1] == "All that is needed works."
     assert len(lines) == len(NAMES) + 1
-    assert sum(line.startswith("ok ") for line in lines) >= len(NAMES) - 2
+    assert sum(line.startswith("ok ") for line in lines) >= len(NAMES) - 3
 
 
 @pytest.mark.parametrize(
     ("name", "module", "skipped"),
     [
-        ("onnxruntime", "onnxruntime", {"providers", "cuda", "model tiny"}),
-        ("numpy", "numpy", {"opencv", "onnxruntime", "providers", "cuda", "model tiny"}),
+        ("onnxruntime", "onnxruntime", {"providers", "cuda", "profile", "model tiny"}),
+        ("numpy", "numpy", {"opencv", "onnxruntime", "providers", "cuda", "profile", "model tiny"}),
         ("opencv", "cv2", set()),
         ("pillow", "PIL", {"readers"}),
     ],
@@ -96,6 +96,35 @@ def test_libraries_that_do_not_load(tmp_path: Path, name: str, module: str, skip
     assert "pip" in checks[name]["way_out"]
     assert {n for n, check in checks.items() if check["status"] == "skipped"} == skipped
     assert {n for n, check in checks.items() if check["status"] == "failed"} == {name}
+
+
+def test_commands_point_to_doctor_when_a_library_does_not_load(tmp_path: Path) -> None:
+    shadow = package(tmp_path / "shadow", "onnxruntime", "raise ImportError('libgomp.so.1: cannot open shared object file')")
+    done = subprocess.run(
+        [sys.executable, "-m", "colorize_run", str(ROOT / "docs" / "samples" / "coffee.jpg"), "-o", str(tmp_path / "out.jpg")],
+        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": f"{shadow}:{ROOT / 'runtime'}"},
+    )  # fmt: skip
+    assert done.returncode == 69
+    assert "libgomp.so.1" in done.stderr
+    assert "colorize-run doctor" in done.stderr
+    assert not (tmp_path / "out.jpg").exists()
+
+
+def test_the_profile_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "profile.json"
+    environment = {"COLORIZE_RUN_PROFILE": str(path)}
+    assert doctor(**environment)[1]["profile"]["detail"] == f"none at {path}"
+    tuning = [sys.executable, "-m", "colorize_run", "tune", "-m", TINY, "--rounds", "3", "--size", "64x48", "--device", "cpu"]
+    subprocess.run(tuning, check=True, capture_output=True, env={**os.environ, **environment})
+    code, checks = doctor(**environment)
+    assert (code, checks["profile"]["status"]) == (0, "ok")
+    assert "tiny on cpu" in checks["profile"]["detail"]
+    path.write_text(path.read_text().replace('"onnxruntime": "', '"onnxruntime": "0.'))
+    code, checks = doctor(**environment)
+    assert (code, checks["profile"]["status"]) == (0, "absent")
+    assert "onnxruntime was 0." in checks["profile"]["detail"]
+    path.write_text("{")
+    assert "cannot be read" in doctor(**environment)[1]["profile"]["detail"]
 
 
 def test_two_packages_of_onnxruntime(tmp_path: Path) -> None:

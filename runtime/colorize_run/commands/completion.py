@@ -13,7 +13,7 @@ class ModelName(click.types.StringParamType):
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> "list[CompletionItem[Any]]":  # quoted: generic since click 8.5 alone
+    ) -> "list[CompletionItem[Any]]":  # quoted: with click 8.2 it is not generic
         """The names that begin so; files where none does."""
         from click.shell_completion import CompletionItem
 
