@@ -13,7 +13,6 @@ import numpy as np
 from PIL import Image
 
 from colorize_run.contract import INPUTS, Arrays
-from colorize_run.control import Control
 from colorize_run.errors import DeviceError
 from colorize_run.session import DEVICES, Model
 
@@ -98,9 +97,9 @@ class Candidate:
         else:
             from colorize_run.colorize import Colorizer
 
-            colorizer, always = Colorizer(path, device, threads), Control(keep_colour=False)
+            colorizer = Colorizer(path, device, threads)
             self.model = colorizer.model
-            self.convert = lambda data: colorizer.colorize_file(io.BytesIO(data), control=always)[0]
+            self.convert = lambda data: colorizer.colorize_file(io.BytesIO(data))[0]
 
     @property
     def about(self) -> dict[str, Any]:
