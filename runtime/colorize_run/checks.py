@@ -17,9 +17,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-# Relu of one number, opset 13: what a provider shall prove that it loads with, whatever the model files are worth
-PROBE = base64.b64decode("CAg6MwoMCgF4EgF5IgRSZWx1EgFnWg8KAXgSCgoICAESBAoCCAFiDwoBeRIKCggIARIECgIIAUIECgAQDQ==")
-
 REINSTALL_ONNXRUNTIME = "pip uninstall onnxruntime onnxruntime-gpu, then pip install 'colorize-run[cpu]' or 'colorize-run[gpu]'"
 REMEDIES = {
     "python": "pip install --force-reinstall 'colorize-run[cpu]'",
@@ -137,6 +134,7 @@ def _providers(request: dict[str, Any]) -> Check:
     import onnxruntime
 
     from colorize_run.native import captured_output
+    from colorize_run.session import PROBE
 
     listed, loaded = onnxruntime.get_available_providers(), []
     for name in listed:
@@ -160,18 +158,18 @@ def _cuda(request: dict[str, Any]) -> Check:
     import onnxruntime
 
     from colorize_run import cuda
-    from colorize_run.session import NoCuda, open_cuda
+    from colorize_run.session import no_cuda
 
     wanted, found = cuda.wanted(), cuda.found()
     figures = {"wanted": wanted, "found": found}
-    session = open_cuda(PROBE, 1)
-    if not isinstance(session, NoCuda):
+    lacking = no_cuda()
+    if lacking is None:
         text = f"loads; wanted: {', '.join(' '.join(item) for item in wanted.items())}; found: {cuda.shown(found)}"
         return Check("cuda", "ok", text, figures=figures)
     gpu_build = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
     needed = request["device"] == "cuda" or (gpu_build and request["device"] == "auto")
-    way_out = session.way_out or "see what onnxruntime says above; --device cpu works without"
-    return Check("cuda", "failed" if needed else "absent", session.cause, way_out, 69 if needed else 0, figures)
+    way_out = lacking.way_out or "mend what onnxruntime names; --device cpu works without"
+    return Check("cuda", "failed" if needed else "absent", lacking.cause, way_out, 69 if needed else 0, figures)
 
 
 def _readers(request: dict[str, Any]) -> Check:
@@ -183,9 +181,9 @@ def _readers(request: dict[str, Any]) -> Check:
 
         figures["heic"] = True
         heic = f"HEIC by pillow-heif {pillow_heif.__version__}"
-    except ImportError as error:
+    except Exception as error:
         figures["heic"] = False
-        heic = "" if error.name == "pillow_heif" else _reason(error)
+        heic = "" if isinstance(error, ModuleNotFoundError) else _reason(error)
     have = [name for name, there in (("WebP", figures["webp"]), ("AVIF", figures["avif"])) if there]
     text = ", ".join(["JPEG, PNG, TIFF, BMP, GIF", *have])
     if not all(figures.values()):

@@ -96,6 +96,10 @@ def main() -> None:
     colorize-run watch INBOX OUTBOX        does every picture that is put into a folder
     colorize-run models                    lists the models that -m knows
     colorize-run verify --all              proves them on this machine
+    colorize-run doctor                    says what works on this machine, and the way out for what does not
+    colorize-run bench                     measures it
+    colorize-run tune                      measures what is fastest, and keeps it
+    eval "$(colorize-run completion bash)" completes commands, files and model names
 
     `colorize-run IMAGE…` is short for `colorize-run colorize IMAGE…`; its options: `colorize-run colorize --help`.
     """

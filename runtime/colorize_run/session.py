@@ -1,5 +1,6 @@
 """Running a model file with onnxruntime: device choice that never falls back in silence, threads, contract."""
 
+import base64
 import hashlib
 import re
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from colorize_run.native import captured_output
 DEVICES = ("auto", "cpu", "cuda")
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
+# Relu of one number, opset 13: what a provider shall prove that it loads with, whatever the model files are worth
+PROBE = base64.b64decode("CAg6MwoMCgF4EgF5IgRSZWx1EgFnWg8KAXgSCgoICAESBAoCCAFiDwoBeRIKCggIARIECgIIAUIECgAQDQ==")
 _CUDA_OPTIONS = {
     "cudnn_conv_algo_search": "HEURISTIC",  # the default tries every algorithm anew for each picture size
     "arena_extend_strategy": "kSameAsRequested",
@@ -77,8 +80,8 @@ def _open_cpu(model: bytes, threads: int) -> ort.InferenceSession:
     return ort.InferenceSession(model, _options(threads), providers=[_CPU])
 
 
-def open_cuda(model: bytes, threads: int) -> ort.InferenceSession | NoCuda:
-    """A session on CUDA, or why there is none; `colorize_run.checks` asks the same."""
+def _open_cuda(model: bytes, threads: int) -> ort.InferenceSession | NoCuda:
+    """A session on CUDA, or why there is none."""
     if _CUDA not in ort.get_available_providers():
         return _cpu_build()
     session, failure = None, ""
@@ -96,6 +99,12 @@ def open_cuda(model: bytes, threads: int) -> ort.InferenceSession | NoCuda:
     return session
 
 
+def no_cuda() -> NoCuda | None:
+    """Why CUDA does not work here; None when it does."""
+    found = _open_cuda(PROBE, 1)
+    return found if isinstance(found, NoCuda) else None
+
+
 def open_session(model: bytes, device: str, threads: int) -> tuple[ort.InferenceSession, Device]:
     """Open a session on ``device``: auto, cpu or cuda.
 
@@ -104,7 +113,7 @@ def open_session(model: bytes, device: str, threads: int) -> tuple[ort.Inference
     """
     if device == "cpu":
         return _open_cpu(model, threads), Device("cpu", "asked for")
-    found = open_cuda(model, threads)
+    found = _open_cuda(model, threads)
     if not isinstance(found, NoCuda):
         return found, Device("cuda", "asked for" if device == "cuda" else "CUDA works here")
     if device == "cuda":

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from colorize_run import hardware, measuring, variants
-from colorize_run.errors import ColorizeRunError, DeviceError, ModelFileError
+from colorize_run.errors import DeviceError, ModelFileError
 from colorize_run.measuring import Action, Candidate, Times
 from colorize_run.session import Model
 from colorize_run.verify import verify
@@ -69,7 +69,7 @@ def candidates(task: str, path: Path, proven: Sequence[tuple[Path, str]]) -> lis
     available = hardware.available_threads()
     first = (path, "cuda" if (path, "cuda") in proven else "cpu")
     if first not in proven:
-        raise ColorizeRunError(f"{path} works on none of the devices that were asked for.")
+        raise DeviceError(f"{path} keeps its golden vectors on none of the devices that were asked for.")
     rest = [pair for pair in proven if pair != first]
     return [Candidate(task, file, device, threads) for file, device in (first, *rest) for threads in thread_counts(available)]
 

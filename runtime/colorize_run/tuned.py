@@ -127,10 +127,7 @@ def look_up(model: str | None, default: str, device: str) -> tuple[Choice, str |
         return asked, f"note: the profile's {entry.text} is ignored: {reason}; `colorize-run tune` measures anew"
     if model is not None and Path(entry.path) != find_model(model).resolve():
         return asked, None
-    # auto takes CUDA first, and says why when it has gone since
-    return Choice(
-        entry.path, "auto" if entry.device == "cuda" and device == "auto" else entry.device, entry.threads
-    ), f"profile: {entry.text}"
+    return Choice(entry.path, entry.device, entry.threads), f"profile: {entry.text}"
 
 
 def misfit(entry: Entry, model: str) -> str | None:
@@ -147,6 +144,11 @@ def misfit(entry: Entry, model: str) -> str | None:
         return f"{model} is another file since"
     if digest(Path(entry.path)) != entry.sha256:
         return f"{entry.path} is another file since, or gone"
+    if entry.device == "cuda":
+        from colorize_run.session import no_cuda
+
+        lacking = no_cuda()
+        return f"CUDA does not work any more: {lacking.cause}" if lacking else None
     return None
 
 

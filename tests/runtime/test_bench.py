@@ -68,7 +68,8 @@ def test_a_table_on_stderr(tmp_path: Path) -> None:
     ("arguments", "code", "words"),
     [
         (["--size", "wide"], 2, "no size such as"),
-        (["--size", "8x99999"], 2, "16 to 20000"),
+        (["--size", "8x99999"], 2, "16 pixels a side"),
+        (["--size", "9999x9999"], 2, "50 megapixels"),
         (["--picture", "nowhere.jpg"], 66, "nowhere.jpg does not exist"),
         (["--picture", __file__], 1, "no picture"),
         (["-m", "nonsense"], 65, "nonsense"),

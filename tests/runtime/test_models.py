@@ -82,6 +82,14 @@ def test_verify_under_models_is_the_same() -> None:
     assert run("models", "verify", TINY, "--all").exit_code == 2
 
 
+def test_a_damaged_file_is_no_fault_of_the_device(tmp_path: Path) -> None:
+    (tmp_path / "bad.onnx").write_bytes(TINY.read_bytes()[:20_000])
+    for device in ("auto", "cpu", "cuda"):
+        done = run("models", "verify", tmp_path / "bad.onnx", "--device", device)
+        assert done.exit_code == 65, done.stderr
+        assert "bad.onnx" in done.stderr
+
+
 # -- completion -----------------------------------------------------------------------------------------------
 
 
@@ -108,6 +116,7 @@ CASES = {
     "colorize-run segment -m flow": ["flowers", "flowers-int8"],
     "colorize-run watch run in out -m photo": ["photo", "photo-int8"],
     "colorize-run models show fus": ["fusion"],
+    "colorize-run bench -m cnn -m unet-l": ["unet-large"],
     "colorize-run doc": ["doctor"],
     "colorize-run segment --as cut": ["cutout"],
 }

@@ -99,6 +99,15 @@ def edited(profile: Path, **values: object) -> None:
     profile.write_text(json.dumps(content))
 
 
+def test_a_profile_for_cuda_where_there_is_none_any_more(profile: Path) -> None:
+    if run("verify", "-m", TINY, "--device", "cuda").exit_code == 0:
+        pytest.skip("CUDA works here")
+    edited(profile, device="cuda")
+    _, said = coloured()
+    assert "ignored: CUDA does not work any more: " in said
+    assert "device: cpu" in said
+
+
 def coloured(*arguments: str) -> tuple[bytes, str]:
     result = run("photo.jpg", "--force", "-o", "-", *arguments)
     assert result.exit_code == 0, result.stderr

@@ -16,15 +16,17 @@ from colorize_run.errors import ImageFileError
 if TYPE_CHECKING:
     from colorize_run.bench import Report, Row, Subject
 
-MAX_SIDE = 20_000
+MAX_PIXELS = 50_000_000  # of the picture that is made
 
 
 def _size(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[int, int]:
-    """Callback of WIDTHxHEIGHT: (width, height), each 16 to MAX_SIDE pixels."""
+    """Callback of WIDTHxHEIGHT: (width, height), each at least 16, and no more than MAX_PIXELS in all."""
     match = re.fullmatch(r"(\d{1,6})x(\d{1,6})", value)
     sides = (int(match[1]), int(match[2])) if match else (0, 0)
-    if not all(16 <= side <= MAX_SIDE for side in sides):
-        raise click.BadParameter(f"{value} is no size such as 1600x1200, of 16 to {MAX_SIDE} pixels a side.")
+    if min(sides) < 16 or sides[0] * sides[1] > MAX_PIXELS:
+        raise click.BadParameter(
+            f"{value} is no size such as 1600x1200, of 16 pixels a side to {MAX_PIXELS // 10**6} megapixels."
+        )
     return sides
 
 

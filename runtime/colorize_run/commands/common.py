@@ -17,7 +17,7 @@ Exit codes:
   2   wrong usage
   65  bad model file
   66  no input exists
-  69  device not available
+  69  device not available, or a library that does not load
   70  internal error
   73  no output can be written
 """

@@ -24,9 +24,9 @@ class ModelName(click.types.StringParamType):
 
 
 def complete_model_names(command: click.Command) -> None:
-    """Let every parameter called ``model``, of ``command`` and its subcommands, complete model names."""
+    """Let every parameter called ``model`` or ``models``, of ``command`` and its subcommands, complete model names."""
     for parameter in command.params:
-        if parameter.name == "model":
+        if parameter.name in ("model", "models"):
             parameter.type = ModelName()
     if isinstance(command, click.Group):
         for inner in command.commands.values():

@@ -104,7 +104,12 @@ def models(context: click.Context, as_json: bool) -> None:
 @models.command("list")
 @contracts_option
 def list_command(as_json: bool) -> None:
-    """List the models: task, size, score, and what they learnt from."""
+    """List the models: task, size, score, and what they learnt from.
+
+    \b
+    colorize-run models list
+    colorize-run models list --json        everything that their files say
+    """
     _list(as_json)
 
 
@@ -154,7 +159,12 @@ def show(model: str, as_json: bool) -> None:
 @device_option
 @figures_option
 def verify_command(model: str | None, all_models: bool, device: str, as_json: bool) -> None:
-    """The same as `colorize-run verify -m NAME`."""
+    """The same as `colorize-run verify -m NAME`.
+
+    \b
+    colorize-run models verify photo
+    colorize-run models verify --all --json
+    """
     _verify(model, all_models, device, as_json, "NAME")
 
 
