@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -56,6 +57,19 @@ def test_a_sound_machine(tmp_path: Path) -> None:
     assert 0 < model["first_run_seconds"] < 60
     assert "CPUExecutionProvider" in checks["providers"]["figures"]["loaded"]
     assert checks["threads"]["figures"]["usable"] >= 1
+
+
+def test_names_and_figures_are_those_of_the_page() -> None:
+    page = (ROOT / "docs" / "operator.md").read_text().split("| name | figures |")[1].split("\n\n")[0]
+    documented = {}
+    for row in page.splitlines()[2:]:
+        names, figures = row.strip("|").split("|", 1)
+        for name in re.findall(r"`([^`]+)`", names):
+            documented[name.replace("NAME", "tiny")] = set(re.findall(r"`([^`]+)`", figures))
+    _, checks = doctor(COLORIZE_RUN_PROFILE="")
+    assert set(documented) == set(checks)
+    for name, check in checks.items():
+        assert set(check["figures"]) <= documented[name], name
 
 
 def test_a_person_reads_lines_on_stderr() -> None:

@@ -66,7 +66,8 @@ def chosen(model: str | None, default: str, device: str) -> tuple[str, str, int 
 def internal(error: BaseException) -> str:
     """What to say of an error that nobody foresaw."""
     reason = " ".join(str(error).split())[:200]
-    return f"internal error: {type(error).__name__}: {reason} (COLORIZE_RUN_TRACEBACK=1 shows where)"
+    ways = "`colorize-run doctor` checks the installation, COLORIZE_RUN_TRACEBACK=1 shows where"
+    return f"internal error: {type(error).__name__}: {reason} ({ways})"
 
 
 def say(text: str) -> None:
