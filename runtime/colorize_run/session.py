@@ -1,43 +1,31 @@
 """Running a model file with onnxruntime: device choice that never falls back in silence, threads, contract."""
 
-import contextlib
+import base64
 import hashlib
-import math
-import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 
+from colorize_run import cuda
 from colorize_run.contract import CONTRACT_KEY, GOLDEN_KEY, INPUTS, TASKS, Arrays, Contract, GoldenCase, unpack_golden
 from colorize_run.errors import ColorizeRunError, ContractError, DeviceError, ModelFileError
+from colorize_run.hardware import available_threads
 from colorize_run.models import find_model
 from colorize_run.native import captured_output
 
 DEVICES = ("auto", "cpu", "cuda")
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
+# Relu of one number, opset 13: what a provider shall prove that it loads with, whatever the model files are worth
+PROBE = base64.b64decode("CAg6MwoMCgF4EgF5IgRSZWx1EgFnWg8KAXgSCgoICAESBAoCCAFiDwoBeRIKCggIARIECgIIAUIECgAQDQ==")
 _CUDA_OPTIONS = {
     "cudnn_conv_algo_search": "HEURISTIC",  # the default tries every algorithm anew for each picture size
     "arena_extend_strategy": "kSameAsRequested",
     "use_tf32": "0",  # TF32 alone costs about 1e-3 of parity
 }
-
-
-def available_threads() -> int:
-    """CPU cores that this process may use: its affinity mask, limited by the cgroup's quota where there is one.
-
-    onnxruntime itself counts the host's cores, and collapses under a container's quota.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError):
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        if quota != "max":
-            cores = min(cores, math.ceil(int(quota) / int(period)))
-    return max(1, cores)
 
 
 @dataclass(frozen=True)
@@ -61,9 +49,11 @@ def _no_cuda(lines: list[str]) -> NoCuda:
     text = "\n".join(lines)
     if match := re.search(r"([\w.+-]+\.so[\w.]*): cannot open shared object file", text):
         library = match[1]
+        wanted = ", ".join(f"{name} {major}" for name, major in cuda.wanted().items())
+        cause = f"{library} is missing (wanted: {wanted}; found: {cuda.shown(cuda.found())})"
         if library.startswith("libcuda.so"):
-            return NoCuda(f"{library} is missing", "install the NVIDIA driver")
-        return NoCuda(f"{library} is missing", "pip install 'colorize-run[gpu]' brings the CUDA 13 and cuDNN 9 libraries")
+            return NoCuda(cause, "install the NVIDIA driver")
+        return NoCuda(cause, "pip install 'colorize-run[gpu]' brings the CUDA 13 and cuDNN 9 libraries")
     for line in lines:
         if "cuda" in line.lower():
             return NoCuda(re.sub(r"\x1b\[[0-9;]*m", "", line).strip()[:300])
@@ -91,6 +81,7 @@ def _open_cpu(model: bytes, threads: int) -> ort.InferenceSession:
 
 
 def _open_cuda(model: bytes, threads: int) -> ort.InferenceSession | NoCuda:
+    """A session on CUDA, or why there is none."""
     if _CUDA not in ort.get_available_providers():
         return _cpu_build()
     session, failure = None, ""
@@ -108,6 +99,12 @@ def _open_cuda(model: bytes, threads: int) -> ort.InferenceSession | NoCuda:
     return session
 
 
+def no_cuda() -> NoCuda | None:
+    """Why CUDA does not work here; None when it does."""
+    found = _open_cuda(PROBE, 1)
+    return found if isinstance(found, NoCuda) else None
+
+
 def open_session(model: bytes, device: str, threads: int) -> tuple[ort.InferenceSession, Device]:
     """Open a session on ``device``: auto, cpu or cuda.
 
@@ -120,6 +117,7 @@ def open_session(model: bytes, device: str, threads: int) -> tuple[ort.Inference
     if not isinstance(found, NoCuda):
         return found, Device("cuda", "asked for" if device == "cuda" else "CUDA works here")
     if device == "cuda":
+        _open_cpu(model, threads)  # a damaged model is no fault of the device: let its own error come
         way_out = f"; {found.way_out}" if found.way_out else ""
         raise DeviceError(f"CUDA was asked for, but does not work here: {found.cause}{way_out}.")
     return _open_cpu(model, threads), Device("cpu", f"no CUDA: {found.cause}")
@@ -188,11 +186,20 @@ class Model:
         """Names of the network's outputs."""
         return tuple(str(node.name) for node in self._session.get_outputs())
 
+    @property
+    def has_golden(self) -> bool:
+        """Whether the file carries golden vectors, whole or not."""
+        return bool(self._golden)
+
     def golden(self) -> list[GoldenCase]:
         """The golden vectors of the file; ContractError when it has none or they are damaged."""
         if not self._golden:
             raise ContractError(f"{self.path} carries no golden vectors.")
         return unpack_golden(self._golden)
+
+    def same_golden(self, other: "Model") -> bool:
+        """Whether both files carry the same golden vectors, as a variant and its original do."""
+        return bool(self._golden) and self._golden == other._golden
 
     def run(self, inputs: Arrays, outputs: list[str] | None = None) -> Arrays:
         """Run the network: arrays by graph name in and out, all outputs unless named.

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from colorize_run.commands.common import EXIT_CODES, announce, device_option, internal, is_interrupt, model_option, number, say
+from colorize_run.commands.common import (
+    EXIT_CODES,
+    announce,
+    chosen,
+    device_option,
+    internal,
+    is_interrupt,
+    model_option,
+    number,
+    say,
+)
 from colorize_run.errors import ColorizeRunError, ImageFileError, OptionError, OutputError
 
 if TYPE_CHECKING:
@@ -149,7 +159,8 @@ def _open_colorizer(model: str | None, device: str, working_size: int | None, te
     from colorize_run.colorize import Colorizer
     from colorize_run.models import DEFAULT_COLORIZE_MODEL
 
-    colorizer = Colorizer(model or DEFAULT_COLORIZE_MODEL, device, working_size=working_size, temperature=temperature)
+    name, device, threads = chosen(model, DEFAULT_COLORIZE_MODEL, device)
+    colorizer = Colorizer(name, device, threads, working_size=working_size, temperature=temperature)
     announce(device, colorizer.model)
     return colorizer
 
@@ -330,7 +341,8 @@ def segment(
     options = Options(overwrite, max_pixels or MAX_PIXELS, _identities(source for source, _, _ in jobs))
     from colorize_run.segment import Segmenter
 
-    segmenter = Segmenter(model or DEFAULT_SEGMENT_MODEL, device, working_size=working_size)
+    name, device, threads = chosen(model, DEFAULT_SEGMENT_MODEL, device)
+    segmenter = Segmenter(name, device, threads, working_size=working_size)
     announce(device, segmenter.model)
 
     def convert(source: Source, kind: str | None) -> "tuple[bytes, Result]":
