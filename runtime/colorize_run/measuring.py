@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageSequence
+from PIL.JpegImagePlugin import JpegImageFile
 
 from colorize_run.contract import INPUTS, Arrays
 from colorize_run.errors import DeviceError
@@ -121,16 +122,24 @@ class Candidate:
 
     def floor(self, data: bytes) -> Action:
         """A call that decodes the file and encodes what `convert` made of it, and does nothing between."""
-        made = Image.open(io.BytesIO(self.convert(data)))
-        made.load()
-        options = {"qtables": getattr(made, "quantization", None)} if made.format == "JPEG" else {}
+        with Image.open(io.BytesIO(self.convert(data))) as made:
+            kind = made.format
+            options: dict[str, Any] = {"qtables": made.quantization} if isinstance(made, JpegImageFile) else {}
+            first, *others = _frames(made)
+        if others:
+            options |= {"save_all": True, "append_images": others}
 
         def decode_and_encode() -> None:
             with Image.open(io.BytesIO(data)) as image:
-                image.load()
-            made.save(io.BytesIO(), made.format, **options)
+                for frame in ImageSequence.Iterator(image):
+                    frame.load()
+            first.save(io.BytesIO(), kind, **options)
 
         return decode_and_encode
+
+
+def _frames(image: Image.Image) -> list[Image.Image]:
+    return [frame.copy() for frame in ImageSequence.Iterator(image)]
 
 
 def devices(asked: str, path: Path) -> list[str]:

@@ -10,7 +10,7 @@ from colorize_run.measuring import Action, Candidate, Times
 from colorize_run.session import Model
 from colorize_run.verify import verify
 
-FASTER = 0.95  # of the time of what is used without a profile: a smaller gain may be chance
+FASTER = 0.95  # of another's time: a smaller gain may be chance
 
 Say = Callable[[str], None]
 
@@ -82,6 +82,6 @@ def measure(found: Sequence[Candidate], data: bytes, rounds: int, tick: Action) 
 
 
 def choose(measured: Sequence[Measured]) -> Measured:
-    """The fastest; but what is used without a profile, the first, unless another saves enough."""
-    fastest = min(measured, key=lambda each: each.ratio)
-    return fastest if fastest.ratio < FASTER else measured[0]
+    """The fastest, or what comes before it and is as fast but for chance: originals before variants, more threads first."""
+    fastest = min(each.ratio for each in measured)
+    return next(each for each in measured if fastest > FASTER * each.ratio)

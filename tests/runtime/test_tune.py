@@ -11,6 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 from colorize_run.cli import main
 from colorize_run.contract import CONTRACT_KEY, GOLDEN_KEY
+from colorize_run.measuring import Candidate, Times
+from colorize_run.tune import Measured, choose
 from onnx import TensorProto, helper, numpy_helper
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -224,6 +226,23 @@ def test_what_is_measured_is_told(models: Path) -> None:
     assert rows[0]["ratio"] == 1
     assert all(row["median_s"] > 0 and row["rounds"] == 3 for row in rows)
     assert result.stderr.count("<- chosen") == 1
+
+
+@pytest.mark.parametrize(
+    ("ratios", "chosen"),
+    [
+        ([1.0, 1.3, 0.97, 0.96], 0),
+        ([1.0, 1.3, 0.76, 0.75], 2),
+        ([1.0, 0.77, 0.76, 0.75], 1),
+        ([1.0, 1.2, 0.9, 0.5], 3),
+        ([1.0], 0),
+    ],
+)
+def test_gains_that_may_be_chance_choose_nothing(models: Path, ratios: list[float], chosen: int) -> None:
+    """Ratios of (photo, 2 threads), (photo, 1), (photo-int8, 2), (photo-int8, 1), say."""
+    candidate = Candidate("colorize", models / "photo-int8.onnx", "cpu", 1)
+    measured = [Measured(candidate, Times((ratio,)), ratio) for ratio in ratios]
+    assert choose(measured) is measured[chosen]
 
 
 def test_show_and_forget(profile: Path) -> None:

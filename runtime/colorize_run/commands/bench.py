@@ -65,7 +65,7 @@ def bench(
     """Measure cold start, latency and throughput of models, devices, threads and batches on this machine.
 
     \b
-    colorize-run bench                                     both default models and their variants, under a minute
+    colorize-run bench                                     both default models and their variants: a minute
     colorize-run bench -m photo --threads 1 --threads 2 --batch 1 --batch 8
     colorize-run bench --picture scan.tif --rounds 5 --json > bench.json
 
