@@ -20,6 +20,7 @@ for package in torch torchvision lightning onnx training export; do
 done
 ./venv/bin/colorize-run doctor --device cpu
 ./venv/bin/colorize-run verify --device cpu
+./venv/bin/colorize-run models path photo-int8 >/dev/null
 ./venv/bin/colorize-run --force photo.jpg
 test -s photo.colorized.jpg
 ./venv/bin/colorize-run segment photo.jpg --as cutout
