@@ -21,6 +21,7 @@ _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 # Relu of one number, opset 13: what a provider shall prove that it loads with, whatever the model files are worth
 PROBE = base64.b64decode("CAg6MwoMCgF4EgF5IgRSZWx1EgFnWg8KAXgSCgoICAESBAoCCAFiDwoBeRIKCggIARIECgIIAUIECgAQDQ==")
+_WARM_UP_SIDE = 64  # a multiple of every network's
 _CUDA_OPTIONS = {
     "cudnn_conv_algo_search": "HEURISTIC",  # the default tries every algorithm anew for each picture size
     "arena_extend_strategy": "kSameAsRequested",
@@ -91,12 +92,26 @@ def _open_cuda(model: bytes, threads: int) -> ort.InferenceSession | NoCuda:
             session = ort.InferenceSession(
                 model, _options(threads), providers=[(_CUDA, _CUDA_OPTIONS), _CPU], enable_fallback=0
             )
+            session.disable_fallback()  # a device lost at run time shall be an error, not a CPU session
+            if session.get_providers()[0] == _CUDA:
+                warm_up(session)
         except Exception as error:  # onnxruntime raises bare RuntimeError and its own family for lost devices
             failure = str(error)
-    if session is None or session.get_providers()[0] != _CUDA:
+    if session is None or failure or session.get_providers()[0] != _CUDA:
         return _no_cuda([*lines, failure])
-    session.disable_fallback()  # a device lost at run time shall be an error, not a CPU session
     return session
+
+
+def warm_up(session: ort.InferenceSession) -> None:
+    """Run a graph once on zeros: cuDNN and cuBLAS are loaded by the first convolution, not by the session.
+
+    Errors: whatever onnxruntime raises.
+    """
+    inputs = {}
+    for node in session.get_inputs():
+        shape = [side if isinstance(side, int) else 1 if axis == 0 else _WARM_UP_SIDE for axis, side in enumerate(node.shape)]
+        inputs[node.name] = np.zeros(shape, np.float32)
+    session.run(None, inputs)
 
 
 def no_cuda() -> NoCuda | None:

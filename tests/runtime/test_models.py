@@ -12,10 +12,12 @@ import sys
 from pathlib import Path
 
 import onnx
+import onnxruntime
 import pytest
 from click.testing import CliRunner, Result
 from colorize_run.cli import main
 from colorize_run.contract import GOLDEN_KEY
+from colorize_run.session import warm_up
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "tests" / "data" / "tiny.onnx"
@@ -175,3 +177,9 @@ def read_until(terminal: int, wanted: bytes) -> None:
 def test_completion_knows_three_shells() -> None:
     assert run("completion", "tcsh").exit_code == 2
     assert "bashrc" in run("completion", "--help").output
+
+
+@pytest.mark.parametrize("path", [TINY, *sorted((ROOT / "artifacts").glob("*.onnx"))], ids=lambda path: path.stem)
+def test_every_model_can_be_run_once_on_zeros(path: Path) -> None:
+    """What a session on CUDA must do before any picture is touched, as cuDNN is loaded by the first convolution."""
+    warm_up(onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]))
