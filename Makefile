@@ -46,7 +46,7 @@ bench: $(VENV)/.installed  ## Measure this machine against decode + encode + net
 	$(BIN)/python -m benchmarks.folder
 	$(BIN)/python -m benchmarks.crowd --pictures 2000
 
-conformance: $(VENV)/.installed  ## Replay 143 kinds of files before other programs, and write docs/conformance.md
+conformance: $(VENV)/.installed  ## Replay 152 kinds of files before other programs, and write docs/conformance.md
 	$(BIN)/python tests/conformance/conformance.py
 
 TORTURE ?= --trials quick

@@ -11,17 +11,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import click
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command line does, before NumPy is imported
+os.environ["COLORIZE_RUN_PROFILE"] = ""  # what `colorize-run tune` chose here is not what is measured
 
 import numpy as np
 import numpy.typing as npt
 from colorize_run import Colorizer
+from colorize_run.measuring import seconds
 from PIL import Image
 
 SAMPLES = Path(__file__).resolve().parents[1] / "docs" / "samples"
@@ -36,13 +37,6 @@ def twelve_megapixels() -> bytes:
     file = io.BytesIO()
     Image.fromarray(noisy).save(file, "JPEG", quality=92)
     return file.getvalue()
-
-
-def seconds(action: Callable[[], object]) -> float:
-    """Wall-clock seconds of one call."""
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
 
 
 def end_to_end(model: str, rounds: int) -> None:

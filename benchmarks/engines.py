@@ -15,8 +15,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
+from colorize_run.hardware import available_threads
 from colorize_run.models import find_model
-from colorize_run.session import available_threads, open_session
+from colorize_run.session import open_session
 
 FloatArray = npt.NDArray[np.float32]
 Engine = Callable[[FloatArray], FloatArray]  # (1, 3, H, W), 0..1 -> probabilities (1, C, H, W)

@@ -2,11 +2,10 @@
 
 import dataclasses
 import logging
-import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,9 @@ import onnx
 import torch
 import torch.nn.functional as F
 from colorize_run.contract import CONTRACT_KEY, GOLDEN_KEY, INPUTS, Contract
+from colorize_run.measuring import in_turn
 from colorize_run.session import Model
+from colorize_run.variants import COUNTED, QUALITY, lost
 from colorize_run.verify import Difference, compare, spans, verify
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.transformers.float16 import convert_float_to_float16
@@ -28,7 +29,6 @@ from training.datasets.photos import Photos, PhotoSamples
 from training.networks.photo import WORKING_SIDE
 from training.photo_judge import figures, measure
 
-QUALITY = 0.005  # a variant may lose half a point of the error reduction and of the colourfulness, or of the IoU
 FASTER = 0.95  # of the original's time, in the median of rounds taken in turn
 SMALLER = 0.5  # of the original's bytes
 CALIBRATION, CALIBRATION_SIDE = 64, 256  # pictures, and for segmenters their side
@@ -57,7 +57,7 @@ def photo_trial(train: Photos, validation: Photos) -> Trial:
         len(train),
         lambda i: samples.__getitems__([i])["input"].numpy(),
         lambda model: figures(measure(_predictor(model), validation)),
-        ("error_reduction", "colourfulness_ratio"),
+        COUNTED["colorize"],
     )
 
 
@@ -72,7 +72,7 @@ def flower_trial(train: Flowers, validation: Flowers) -> Trial:
 
         return mask_judge.measure(segment, validation)
 
-    return Trial(len(train), lambda i: samples.__getitems__([i])["input"].numpy(), judged, ("iou",))
+    return Trial(len(train), lambda i: samples.__getitems__([i])["input"].numpy(), judged, COUNTED["segment"])
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Outcome:
     @property
     def lost(self) -> float:
         """What the counted figures fall by, the worst of them."""
-        return max(self.original[name] - self.figures[name] for name in self.counted)
+        return lost(self.original, self.figures, self.counted)
 
     @property
     def kept(self) -> bool:
@@ -189,15 +189,8 @@ def _times(first: Model, second: Model) -> float:
     """Median of second's time over first's, taken in turn at the working size."""
     side = first.contract.working_size.short_side
     planes: FloatArray = np.random.default_rng(0).random((1, INPUTS[first.input], side, side), np.float32)
-    ratios = []
-    for _ in range(ROUNDS + 2):
-        taken = []
-        for model in (first, second):
-            start = time.perf_counter()
-            model.run({model.input: planes})
-            taken.append(time.perf_counter() - start)
-        ratios.append(taken[1] / taken[0])
-    return statistics.median(ratios[2:])  # the first two warm up
+    times = in_turn([partial(model.run, {model.input: planes}) for model in (first, second)], ROUNDS)
+    return times[1].ratio(times[0])
 
 
 def _golden_difference(original: Model, variant: Model) -> Difference:

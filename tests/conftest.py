@@ -11,6 +11,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # Shells start background jobs with SIGINT ignored, which children would inherit: tests of Ctrl-C could not press it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+os.environ["COLORIZE_RUN_PROFILE"] = ""  # what somebody tuned on this machine is no part of a test
+
 
 @pytest.fixture
 def root() -> Path:

@@ -18,7 +18,9 @@ for package in torch torchvision lightning onnx training export; do
         exit 1
     fi
 done
+./venv/bin/colorize-run doctor --device cpu
 ./venv/bin/colorize-run verify --device cpu
+./venv/bin/colorize-run models path photo-int8 >/dev/null
 ./venv/bin/colorize-run --force photo.jpg
 test -s photo.colorized.jpg
 ./venv/bin/colorize-run segment photo.jpg --as cutout
@@ -46,4 +48,10 @@ if ./venv/bin/colorize-run photo.jpg -o other.jpg --device cuda 2>message; then
     exit 1
 fi
 test ! -e other.jpg
+model=$(./venv/bin/colorize-run models path photo)
+cp "$root/artifacts/unet.onnx" "$model" # whole, but not what was installed
+if ./venv/bin/colorize-run doctor --device cpu -m photo 2>message || ! grep -q "not the file that was installed" message; then
+    echo "wheel proof: doctor took another file for the model that was installed" >&2
+    exit 1
+fi
 echo "wheel proof: colorize-run works from the wheel alone, without PyTorch"

@@ -66,8 +66,8 @@ def _augmentations(_context: click.Context, _parameter: click.Parameter, value: 
 @main.command()
 @click.argument("model")
 @click.option("--recipe", "recipe_name", default="tuned", show_default=True,
-              help="original (the assignment's or the flower notebook's), original-100, -400, -50 (the Lab project's), or"
-              " tuned (ours).")  # fmt: skip
+              help="original (the assignment's or the flower notebook's), original-100, -400, -50 (the Lab project's;"
+              " original-400-cpu and so on: a tenth of the pictures in each epoch), or tuned (ours).")  # fmt: skip
 @data_dir_option
 @palette_option
 @classes_option
@@ -83,7 +83,8 @@ def _augmentations(_context: click.Context, _parameter: click.Parameter, value: 
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Instead of the recipe's.")
 @click.option("--ema-decay", type=click.FloatRange(0, 1, max_open=True), help="Instead of the recipe's; 0: no averaging.")
 @click.option("--augment", callback=_augmentations, metavar="KINDS",
-              help="Instead of the recipe's; of flip-left-right, flip-up-down, shift-sideways, shift-up-down.")  # fmt: skip
+              help="Instead of the recipe's; of flip-left-right, flip-up-down, shift-sideways, shift-up-down,"
+              " grain.")  # fmt: skip
 @click.option("--shift", type=click.IntRange(0, 16), help="Largest shift in pixels, instead of the recipe's.")
 @click.option("--rebalance/--no-rebalance", default=None, help="Weigh rare palette colours more (Zhang et al. 2016).")
 @click.option("--colours", type=click.IntRange(2, 256), help="Size of the k-means palette, where no --palette is given.")
@@ -244,7 +245,8 @@ def make_palette(colours: int, data_dir: Path, classes: str, seed: int, output: 
 
     if output.suffix != ".npy":
         raise click.UsageError(f"{output} should end in .npy; the picture of the palette goes beside it.")
-    found = kmeans_palette(load_split(data_dir, "train", _class_names(classes), 0), colours, seed)
+    images = load_split(data_dir, "train", _class_names(classes), 0)
+    found = kmeans_palette(images, colours, seed)
     found = found[found.sum(axis=1).argsort()]
     with output.open("wb") as file:
         np.save(file, found)

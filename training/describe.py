@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
-from torch.utils.hooks import RemovableHandle
 
 from training.layers import Conv2d, DilatedConv2d
 from training.networks.lab import FusionColorizer
@@ -28,23 +27,24 @@ class Layer:
 def layers(network: nn.Module, inputs: Tensor) -> list[Layer]:
     """The layers of ``network`` in the order in which they run on ``inputs``.
 
-    MACs count what PyTorch computes; a filter that is spread by hand has its zeros counted too.
+    MACs count what PyTorch computes; a filter that is spread by hand has its zeros counted too. Shapes alone decide: nothing
+    is computed.
     """
+    network, inputs = copy.deepcopy(network).to("meta"), inputs.to("meta")
     order: list[tuple[str, nn.Module, tuple[int, ...]]] = []
 
-    def note(name: str, module: nn.Module) -> RemovableHandle:
+    def note(name: str, module: nn.Module) -> None:
         def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
             order.append((name, module, tuple(output.shape)))
 
-        return module.register_forward_hook(hook)
+        module.register_forward_hook(hook)
 
     leaves = [(name, module) for name, module in network.named_modules() if not list(module.children())]
-    handles = [note(name, module) for name, module in leaves]
+    for name, module in leaves:
+        note(name, module)
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
         network.eval()(inputs)
-    for handle in handles:
-        handle.remove()
     flops = counter.get_flop_counts()
     root = type(network).__name__
     return [
@@ -99,7 +99,9 @@ def _positive(network: nn.Module) -> nn.Module:
     for module in list(probe.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, nn.MaxPool2d):
-                setattr(module, name, nn.AvgPool2d(child.kernel_size, child.stride))
+                setattr(module, name, nn.AvgPool2d(child.kernel_size, child.stride, child.padding))
+            elif isinstance(child, nn.ReLU | nn.ReLU6 | nn.Hardswish | nn.Hardsigmoid):  # those that saturate have no gradient
+                setattr(module, name, nn.Identity())
         for name, parameter in module.named_parameters(recurse=False):
             fan_in = parameter[0].numel() if parameter.ndim > 1 else 1
             value = 0.1 if name == "bias" else 1 / fan_in

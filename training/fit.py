@@ -119,7 +119,7 @@ def prepare(recipe: Recipe, data: Data, *, workers: int = 0) -> Prepared:
         description = f"CIFAR-10 ({names}{' and ' if extra else ''}{', '.join(extra)}), {len(train)} pictures of 32x32"
     judge = judge_of(recipe.network, recipe.arguments, colours)
     assert isinstance(judge, Judge)
-    pictures = PictureData(judge.dataset(train), judge.dataset(validation), recipe.batch_size, recipe.seed)
+    pictures = PictureData(judge.dataset(train), judge.dataset(validation), recipe.batch_size, recipe.seed, share=recipe.share)
     return Prepared(pictures, judge, validation, description, () if kind.on_faces else data.classes)
 
 
@@ -200,8 +200,9 @@ def _chroma_classification(network: PhotoColorizer, recipe: Recipe, prepared: Pr
 class RunFolder(Callback):
     """Writes what a run leaves behind: a grid each epoch, one line of log, curves, metrics and the checkpoint."""
 
-    def __init__(self, folder: Path, recipe: Recipe, prepared: Prepared, devices: int = 1) -> None:
+    def __init__(self, folder: Path, recipe: Recipe, prepared: Prepared, devices: int = 1, weights: Path | None = None) -> None:
         self.folder, self.recipe, self.judge = folder, recipe, prepared.judge
+        self.weights = None if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest()
         self.train, self.validation = prepared.pictures.train, prepared.validation
         self.training_data, self.classes = prepared.description, prepared.classes
         self.fingerprint, self.devices = prepared.fingerprint(), devices
@@ -216,7 +217,7 @@ class RunFolder(Callback):
         """What must be the same for a resumed run to be the run that was interrupted."""
         return {
             **self.recipe.as_dict(), "palette": self.judge.colours.tolist(), "data": self.training_data,
-            "pictures": self.fingerprint, "devices": self.devices,
+            "pictures": self.fingerprint, "devices": self.devices, "weights": self.weights,
         }  # fmt: skip
 
     def state_dict(self) -> dict[str, Any]:
@@ -228,6 +229,7 @@ class RunFolder(Callback):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.history = state["history"]
         self.started = time.monotonic() - state["seconds"]
+        self.weights = self.weights or state["identity"].get("weights")
         self.base = state["base"] and Base(**state["base"])
         self.best = state["best"]
 
@@ -331,7 +333,10 @@ def _state_to_resume(folder: Path, run: RunFolder) -> tuple[Path, dict[str, Any]
         finished = state["epoch"] + 1
     except Exception as error:  # whatever a damaged pickle brings
         raise TrainingError(f"{latest} is damaged; delete it and start the run anew.") from error
-    different = [name for name, value in run.identity.items() if identity.get(name) != value]
+    wanted = run.identity
+    if wanted["weights"] is None:  # the state holds what has become of them
+        del wanted["weights"]
+    different = [name for name, value in wanted.items() if identity.get(name) != value]
     if different:
         raise TrainingError(
             f"The run in {folder} has another {', '.join(different)}; resume it with the same, or use another --run-dir."
@@ -395,7 +400,7 @@ def fit(recipe: Recipe, data: Data, folder: Path, *, machine: Machine = Machine(
     _quiet()
     L.seed_everything(recipe.seed, verbose=False)
     prepared = prepare(recipe, data, workers=machine.workers())
-    run = RunFolder(folder, recipe, prepared, machine.devices)
+    run = RunFolder(folder, recipe, prepared, machine.devices, data.weights)
     latest, state = _state_to_resume(folder, run) if resume else (None, None)
     pretrained = state is None and not recipe.from_scratch  # or the state holds it
     module = make_task(recipe, prepared, data.weights, pretrained=pretrained)

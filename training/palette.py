@@ -13,6 +13,7 @@ from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor
 
 from training.errors import TrainingError
+from training.progress import working
 
 MAX_COLOURS = 256
 _PIXELS_AT_ONCE = 1 << 20
@@ -65,7 +66,8 @@ def kmeans_palette(images: npt.NDArray[np.uint8], num_colours: int, seed: int) -
     pixels = images.reshape(-1, 3)
     chosen = np.random.default_rng(seed).choice(len(pixels), size=min(len(pixels), 500_000), replace=False)
     kmeans = MiniBatchKMeans(num_colours, random_state=seed, batch_size=10_000, n_init=3)
-    kmeans.fit(pixels[chosen].astype(np.float32) / 256)
+    with working(f"Clustering pixels of {len(images)} pictures into {num_colours} colours"):
+        kmeans.fit(pixels[chosen].astype(np.float32) / 256)
     colours: npt.NDArray[np.float32] = kmeans.cluster_centers_.astype(np.float32)
     return colours
 
@@ -110,7 +112,8 @@ def kmeans_chroma(ab: npt.NDArray[np.float32], num_colours: int, seed: int) -> n
     """
     _squares, inverse, counts = np.unique(np.floor(ab / 5), axis=0, return_inverse=True, return_counts=True)
     kmeans = MiniBatchKMeans(num_colours, random_state=seed, batch_size=10_000, n_init=3)
-    kmeans.fit(ab, sample_weight=1 / np.sqrt(counts[inverse.reshape(-1)]))
+    with working(f"Clustering the chroma of {len(ab)} pixels into {num_colours} colours"):
+        kmeans.fit(ab, sample_weight=1 / np.sqrt(counts[inverse.reshape(-1)]))
     colours: npt.NDArray[np.float32] = kmeans.cluster_centers_.astype(np.float32)
     return colours[np.lexsort(colours.T)]
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from training.errors import TrainingError
 from training.networks import NETWORKS, Network
 
-AUGMENTATIONS = ("flip-left-right", "flip-up-down", "shift-sideways", "shift-up-down")
+AUGMENTATIONS = ("flip-left-right", "flip-up-down", "shift-sideways", "shift-up-down", "grain")
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,8 @@ class Recipe:
     ``model`` is the name under which the result is exported, ``network`` and ``arguments`` build it.
     ``schedule``: "constant", or "one-cycle" (Smith and Topin 2017) with ``learning_rate`` as its peak.
     ``augment``: some of AUGMENTATIONS, drawn anew for each batch; shifts go up to ``shift`` pixels. ``folds``: so many
-    variants of each face are made beforehand (0: the faces as they are). ``precise_batchnorm``: measure BatchNorm's
+    variants of each face are made beforehand (0: the faces as they are), and an epoch sees
+    a ``share`` of them, drawn anew. ``precise_batchnorm``: measure BatchNorm's
     statistics anew at the end (`training.batchnorm`). ``rebalance``: weigh rare palette colours more. ``ema_decay``: 0
     leaves averaging out, otherwise an exponential moving average of weights and BatchNorm statistics is what is
     validated and kept. ``side``: of the squares that are cut out of photographs and flowers, ``final_side`` in the
@@ -41,6 +42,7 @@ class Recipe:
     augment: tuple[str, ...] = ()
     shift: int = 1
     folds: int = 0
+    share: float = 1.0
     precise_batchnorm: bool = False
     rebalance: bool = False
     ema_decay: float = 0.0
@@ -111,7 +113,8 @@ _FACES: Any = {
 }  # fmt: skip
 _FACES_CHANGES: dict[str, Any] = {
     "chroma-regressor": {"epochs": 10},
-    "chroma-large": {"epochs": 10},
+    # Without grain its first BatchNorm learns to stretch fine texture 64-fold, and white noise overruns float32's parity.
+    "chroma-large": {"augment": (*_MIRROR_AND_SHIFT["augment"], "grain")},
     "fusion": {"epochs": 15},
 }
 # The Lab project's own, by their number of epochs: (epochs, learning rate, weight decay)
@@ -189,6 +192,9 @@ def _recipes() -> list[Recipe]:
         for epochs, rate, decay in _PROJECT:
             name = f"{model}-original-{epochs}"
             found.append(Recipe(name, model, network, arguments, rate, 32, epochs, weight_decay=decay, folds=10))
+            # As many epochs, each of as many pictures as there are faces, in bfloat16; a classifier that can be had anywhere
+            smaller = {**arguments, **_MOBILENET} if network == "fusion-colorizer" else arguments
+            found.append(replace(found[-1], name=f"{name}-cpu", arguments=smaller, share=0.1, precision="bf16-mixed"))
     for model, (network, arguments) in {**_LAB_MODELS, "fusion": ("fusion-colorizer", _MOBILENET)}.items():
         changes = _FACES_CHANGES.get(model, {})
         found.append(Recipe(f"{model}-tuned", model, network, arguments, **{**_FACES, **changes}))

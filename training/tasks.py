@@ -17,12 +17,14 @@ from training.networks.photo import PhotoColorizer
 from training.palette import SoftLabels
 from training.recipes import Recipe
 
+GRAIN = 0.15  # largest standard deviation of added noise, of inputs in 0..1
+
 
 def augment(inputs: Tensor, target: Tensor, recipe: Recipe, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Flip half the pictures and shift the batch over reflected borders, as ``recipe.augment`` says.
+    """Flip half the pictures, shift the batch over reflected borders, add grain, as ``recipe.augment`` says.
 
     ``inputs`` (N, C, H, W) and ``target`` (N, H, W) or (N, D, H, W) move together, so that each pixel keeps its colour;
-    a target of whole pictures, (N, D), stays.
+    a target of whole pictures, (N, D), stays. Grain is Gaussian noise upon the inputs, stronger in some pictures.
     """
     n, c, h, w = inputs.shape
     planes = target[:, None] if target.ndim == 3 else target if target.ndim == 4 else inputs[:, :0]
@@ -38,6 +40,9 @@ def augment(inputs: Tensor, target: Tensor, recipe: Recipe, generator: torch.Gen
     left = dx if "shift-sideways" in recipe.augment else s
     both = both[:, :, top : top + h, left : left + w]
     moved, planes = both[:, :c].contiguous(), both[:, c:].contiguous()
+    if "grain" in recipe.augment:
+        strength = GRAIN * torch.rand(n, 1, 1, 1, generator=generator)
+        moved = (moved + (strength * torch.randn(moved.shape, generator=generator)).to(moved.device)).clamp(0, 1)
     return moved, target if target.ndim == 2 else planes[:, 0].round().long() if target.ndim == 3 else planes
 
 

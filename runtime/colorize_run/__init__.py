@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from colorize_run.colorize import Colorizer
     from colorize_run.errors import ColorizeRunError
+    from colorize_run.segment import Segmenter
 
-__all__ = ["ColorizeRunError", "Colorizer", "__version__"]
+__all__ = ["ColorizeRunError", "Colorizer", "Segmenter", "__version__"]
 __version__ = "0.1.0"
 
 
@@ -20,6 +21,10 @@ def __getattr__(name: str) -> Any:
         from colorize_run.colorize import Colorizer
 
         return Colorizer
+    if name == "Segmenter":
+        from colorize_run.segment import Segmenter
+
+        return Segmenter
     if name == "ColorizeRunError":
         from colorize_run.errors import ColorizeRunError
 

@@ -3,7 +3,7 @@
 import contextlib
 import errno
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,11 +11,18 @@ import click
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from colorize_run import __version__
+from colorize_run.commands.bench import bench
 from colorize_run.commands.common import EXIT_CODES, internal, is_interrupt, say
+from colorize_run.commands.completion import complete_model_names, completion
+from colorize_run.commands.doctor import doctor
 from colorize_run.commands.models import models, verify
 from colorize_run.commands.pictures import colorize, segment
+from colorize_run.commands.tune import tune
 from colorize_run.errors import ColorizeRunError
 from colorize_run.watch.cli import watch
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
 class DefaultCommandGroup(click.Group):
@@ -27,6 +34,12 @@ class DefaultCommandGroup(click.Group):
         if args and args[0] not in own:
             args = ["colorize", *args]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem[Any]]":
+        """Commands and options; files where none begins so, as a picture may come first."""
+        from click.shell_completion import CompletionItem
+
+        return super().shell_complete(ctx, incomplete) or [CompletionItem(incomplete, type="file")]
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; nothing that goes wrong ends in a traceback."""
@@ -48,6 +61,9 @@ class DefaultCommandGroup(click.Group):
                 ctx.exit(130)
             if "COLORIZE_RUN_TRACEBACK" in os.environ:
                 raise
+            if isinstance(error, ImportError):
+                say(f"Error: a library does not load ({error}); `colorize-run doctor` says which, and the way out.")
+                ctx.exit(69)
             say(internal(error))
             ctx.exit(70)
 
@@ -82,10 +98,15 @@ def main() -> None:
     colorize-run watch INBOX OUTBOX        does every picture that is put into a folder
     colorize-run models                    lists the models that -m knows
     colorize-run verify --all              proves them on this machine
+    colorize-run doctor                    says what works on this machine, and the way out for what does not
+    colorize-run bench                     measures it
+    colorize-run tune                      measures what is fastest, and keeps it
+    eval "$(colorize-run completion bash)" completes commands, files and model names
 
     `colorize-run IMAGE…` is short for `colorize-run colorize IMAGE…`; its options: `colorize-run colorize --help`.
     """
 
 
-for command in (colorize, segment, watch, models, verify):
+for command in (colorize, segment, watch, models, verify, doctor, bench, tune, completion):
     main.add_command(command)
+complete_model_names(main)

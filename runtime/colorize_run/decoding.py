@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, JpegImagePlugin
 
-from colorize_run import colour, deep, metadata, profiles
+from colorize_run import coded_space, colour, deep, metadata, profiles
 from colorize_run.errors import ImageFileError
 from colorize_run.picture import Picture
 from colorize_run.space import SRGB
@@ -32,6 +32,7 @@ def picture_of(image: Image.Image, again: Callable[[], Image.Image] | None = Non
     """
     kind = "JPEG" if image.format == "MPO" else image.format or "PNG"
     rounded, is_deep = deep.rounds(image), deep.is_deep(image)
+    coded, said = coded_space.profile_of(image)
     if is_deep:
         colours, alpha = deep.read(image, again)
         picture = Picture(colours, kind, SRGB, 16, alpha)
@@ -41,7 +42,8 @@ def picture_of(image: Image.Image, again: Callable[[], Image.Image] | None = Non
         picture.alpha, picture.pixels = _split_alpha(image)
     if rounded:
         picture.notes.append("its 16 bits per channel were rounded to 8")
-    picture.profile = image.info.get("icc_profile") or None
+    picture.notes += [said] if said else []
+    picture.profile = coded or image.info.get("icc_profile") or None
     picture.duration = image.info.get("duration")
     picture.save_options = _save_options(image, kind)
     orientation = _orientation(image)

@@ -46,11 +46,19 @@ def find_model(name_or_path: str) -> Path:
 
 @dataclass(frozen=True)
 class Entry:
-    """One model of the list: its file, the file's size in bytes, and its contract."""
+    """What a model file says of itself: path, ``size`` in bytes, SHA-256, contract, and the graph's own names.
+
+    ``golden`` is the number of golden cases; ``variants`` are the files beside it that are named as its variants.
+    """
 
     path: Path
     size: int
+    sha256: str
     contract: "Contract"
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    golden: int
+    variants: tuple[Path, ...]
 
     def row(self) -> tuple[str, ...]:
         """Name, task, size, score and training data, for a person."""
@@ -60,17 +68,59 @@ class Entry:
         return self.path.stem, contract.task, size, _score(contract.metrics), learnt
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, as plain values."""
+        """Everything, as plain values; of the palette its size."""
         contract = {**dataclasses.asdict(self.contract), "palette": len(self.contract.palette)}
-        return {"name": self.path.stem, "path": str(self.path), "bytes": self.size, "contract": contract}
+        return {
+            "name": self.path.stem, "path": str(self.path), "bytes": self.size, "sha256": self.sha256, "contract": contract,
+            "inputs": list(self.inputs), "outputs": list(self.outputs), "golden": self.golden,
+            "variants": [str(path) for path in self.variants],
+        }  # fmt: skip
+
+    def facts(self) -> list[tuple[str, str]]:
+        """Everything again, as names and texts, for a person."""
+        from colorize_run.contract import INPUTS  # imports NumPy
+
+        contract, size = self.contract, self.contract.working_size
+        channels = INPUTS[self.inputs[0]]
+        facts = {
+            "file": str(self.path),
+            "size": f"{self.size / 1e6:.1f} MB",
+            "sha256": self.sha256,
+            "task": contract.task,
+            "network": contract.network,
+            "input": f"{self.inputs[0]} (N, {channels}, H, W), 0..1"
+            + "".join(f", and {name}, which may be left out" for name in self.inputs[1:]),
+            "outputs": ", ".join(self.outputs),
+            "working size": f"short side {size.short_side}, long side at most {size.maximum}; multiple of {size.multiple},"
+            f" at least {size.minimum}; resized by {contract.resize}",
+            "palette": f"{len(contract.palette)} colours" if contract.palette else "",
+            "classes": ", ".join(contract.classes),
+            "training data": contract.training_data,
+            "licence": contract.licence,
+            "metrics": _figures(contract.metrics),
+            "parity": _figures(contract.parity),
+            "allowed error": f"{_figures(contract.tolerance)} of the range; flips {_figures(contract.flips)}",
+            "golden cases": str(self.golden or "none: `verify` has nothing to replay"),
+            "variants": ", ".join(path.stem for path in self.variants) or "none beside it",
+        }
+        return [(name, text) for name, text in facts.items() if text]
+
+
+def _figures(figures: Mapping[str, float]) -> str:
+    return ", ".join(f"{name.removeprefix('validation_')} {value:.4g}" for name, value in figures.items())
 
 
 def describe(path: Path) -> Entry:
-    """The list's entry of a model file. Errors: ModelFileError, ContractError."""
+    """The entry of a model file. Errors: ModelFileError, ContractError, also for damaged golden vectors."""
     from colorize_run.session import Model  # imports onnxruntime, which finding a file need not
+    from colorize_run.variants import beside
 
-    contract = Model(str(path), "cpu").contract
-    return Entry(path, path.stat().st_size, contract)
+    model = Model(str(path), "cpu")
+    inputs = (model.input, *(["temperature"] if model.has_temperature else []))
+    return Entry(
+        path, path.stat().st_size, model.sha256, model.contract, inputs, model.outputs,
+        len(model.golden()) if model.has_golden else 0, tuple(beside(path)),
+    )  # fmt: skip
 
 
 def _score(metrics: Mapping[str, float]) -> str:

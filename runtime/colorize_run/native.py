@@ -1,29 +1,14 @@
-"""What this process has of the machine: its cores, and the file descriptors that native libraries print to, past Python."""
+"""What native libraries print, past Python, to the file descriptors of this process."""
 
 import contextlib
 import io
-import math
 import os
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 _LOCK = threading.Lock()
-
-
-def available_threads() -> int:
-    """CPU cores that this process may use: its affinity mask, limited by the cgroup's quota where there is one.
-
-    onnxruntime itself counts the host's cores, and collapses under a container's quota.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError):
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        if quota != "max":
-            cores = min(cores, math.ceil(int(quota) / int(period)))
-    return max(1, cores)
 
 
 @contextlib.contextmanager

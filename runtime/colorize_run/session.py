@@ -1,5 +1,6 @@
 """Running a model file with onnxruntime: device choice that never falls back in silence, threads, contract."""
 
+import base64
 import hashlib
 import re
 from dataclasses import dataclass
@@ -8,15 +9,19 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from colorize_run import cuda
 from colorize_run.contract import CONTRACT_KEY, GOLDEN_KEY, INPUTS, TASKS, Arrays, Contract, GoldenCase, unpack_golden
 from colorize_run.errors import ColorizeRunError, ContractError, DeviceError, ModelFileError
+from colorize_run.hardware import available_threads
 from colorize_run.models import find_model
-from colorize_run.native import available_threads as available_threads
 from colorize_run.native import captured_output
 
 DEVICES = ("auto", "cpu", "cuda")
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
+# Relu of one number, opset 13: what a provider shall prove that it loads with, whatever the model files are worth
+PROBE = base64.b64decode("CAg6MwoMCgF4EgF5IgRSZWx1EgFnWg8KAXgSCgoICAESBAoCCAFiDwoBeRIKCggIARIECgIIAUIECgAQDQ==")
+_WARM_UP_SIDE = 64  # a multiple of every network's
 _CUDA_OPTIONS = {
     "cudnn_conv_algo_search": "HEURISTIC",  # the default tries every algorithm anew for each picture size
     "arena_extend_strategy": "kSameAsRequested",
@@ -45,9 +50,11 @@ def _no_cuda(lines: list[str]) -> NoCuda:
     text = "\n".join(lines)
     if match := re.search(r"([\w.+-]+\.so[\w.]*): cannot open shared object file", text):
         library = match[1]
+        wanted = ", ".join(f"{name} {major}" for name, major in cuda.wanted().items())
+        cause = f"{library} is missing (wanted: {wanted}; found: {cuda.shown(cuda.found())})"
         if library.startswith("libcuda.so"):
-            return NoCuda(f"{library} is missing", "install the NVIDIA driver")
-        return NoCuda(f"{library} is missing", "pip install 'colorize-run[gpu]' brings the CUDA 13 and cuDNN 9 libraries")
+            return NoCuda(cause, "install the NVIDIA driver")
+        return NoCuda(cause, "pip install 'colorize-run[gpu]' brings the CUDA 13 and cuDNN 9 libraries")
     for line in lines:
         if "cuda" in line.lower():
             return NoCuda(re.sub(r"\x1b\[[0-9;]*m", "", line).strip()[:300])
@@ -75,6 +82,7 @@ def _open_cpu(model: bytes, threads: int) -> ort.InferenceSession:
 
 
 def _open_cuda(model: bytes, threads: int) -> ort.InferenceSession | NoCuda:
+    """A session on CUDA, or why there is none."""
     if _CUDA not in ort.get_available_providers():
         return _cpu_build()
     session, failure = None, ""
@@ -84,12 +92,32 @@ def _open_cuda(model: bytes, threads: int) -> ort.InferenceSession | NoCuda:
             session = ort.InferenceSession(
                 model, _options(threads), providers=[(_CUDA, _CUDA_OPTIONS), _CPU], enable_fallback=0
             )
+            session.disable_fallback()  # a device lost at run time shall be an error, not a CPU session
+            if session.get_providers()[0] == _CUDA:
+                warm_up(session)
         except Exception as error:  # onnxruntime raises bare RuntimeError and its own family for lost devices
             failure = str(error)
-    if session is None or session.get_providers()[0] != _CUDA:
+    if session is None or failure or session.get_providers()[0] != _CUDA:
         return _no_cuda([*lines, failure])
-    session.disable_fallback()  # a device lost at run time shall be an error, not a CPU session
     return session
+
+
+def warm_up(session: ort.InferenceSession) -> None:
+    """Run a graph once on zeros: cuDNN and cuBLAS are loaded by the first convolution, not by the session.
+
+    Errors: whatever onnxruntime raises.
+    """
+    inputs = {}
+    for node in session.get_inputs():
+        shape = [side if isinstance(side, int) else 1 if axis == 0 else _WARM_UP_SIDE for axis, side in enumerate(node.shape)]
+        inputs[node.name] = np.zeros(shape, np.float32)
+    session.run(None, inputs)
+
+
+def no_cuda() -> NoCuda | None:
+    """Why CUDA does not work here; None when it does."""
+    found = _open_cuda(PROBE, 1)
+    return found if isinstance(found, NoCuda) else None
 
 
 def open_session(model: bytes, device: str, threads: int) -> tuple[ort.InferenceSession, Device]:
@@ -104,6 +132,7 @@ def open_session(model: bytes, device: str, threads: int) -> tuple[ort.Inference
     if not isinstance(found, NoCuda):
         return found, Device("cuda", "asked for" if device == "cuda" else "CUDA works here")
     if device == "cuda":
+        _open_cpu(model, threads)  # a damaged model is no fault of the device: let its own error come
         way_out = f"; {found.way_out}" if found.way_out else ""
         raise DeviceError(f"CUDA was asked for, but does not work here: {found.cause}{way_out}.")
     return _open_cpu(model, threads), Device("cpu", f"no CUDA: {found.cause}")
@@ -172,11 +201,20 @@ class Model:
         """Names of the network's outputs."""
         return tuple(str(node.name) for node in self._session.get_outputs())
 
+    @property
+    def has_golden(self) -> bool:
+        """Whether the file carries golden vectors, whole or not."""
+        return bool(self._golden)
+
     def golden(self) -> list[GoldenCase]:
         """The golden vectors of the file; ContractError when it has none or they are damaged."""
         if not self._golden:
             raise ContractError(f"{self.path} carries no golden vectors.")
         return unpack_golden(self._golden)
+
+    def same_golden(self, other: "Model") -> bool:
+        """Whether both files carry the same golden vectors, as a variant and its original do."""
+        return bool(self._golden) and self._golden == other._golden
 
     def run(self, inputs: Arrays, outputs: list[str] | None = None) -> Arrays:
         """Run the network: arrays by graph name in and out, all outputs unless named.

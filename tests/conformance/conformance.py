@@ -22,10 +22,12 @@ import tifffile
 from colorize_run import Colorizer, __version__
 from colorize_run.picture import FORMATS
 from picture_files import (
+    ADOBE_RGB_CHUNKS,
     PRIMARIES,
     ROOT,
     XMP,
     Array,
+    as_display_p3,
     camera_exif,
     chunk,
     deep_photograph,
@@ -36,6 +38,7 @@ from picture_files import (
     png16,
     profile_of,
     tiff16,
+    with_chunks,
     with_iptc,
     with_xmp,
 )  # fmt: skip
@@ -44,6 +47,7 @@ from PIL.PngImagePlugin import PngInfo
 
 SIZE = (90, 60)
 TURNED = ("XMP", "EXIF with thumbnail")  # whose orientation is 6
+CODED = ("cICP", "gAMA, cHRM", "nclx")  # spaces by numbers, which become a profile
 PROFILES = ["none", "sRGB", "Display P3", "Adobe RGB", "ProPhoto"]
 TABLE = ROOT / "docs" / "conformance.md"
 
@@ -152,6 +156,21 @@ def deep(kind: str, channels: int, *, profile: str = "none", orientation: int = 
     return Case(kind, mode, make, 16, profile, orientation, says)
 
 
+def coded(kind: str, mode: str, name: str, *, depth: int = 8) -> Case:
+    """A file that says its space in numbers: cICP of Display P3, gAMA and cHRM of Adobe RGB, or nclx of Display P3."""
+
+    def make() -> tuple[bytes, Array | None]:
+        if kind == "AVIF":
+            return as_display_p3(file_of(in_mode(mode), kind, quality=95).getvalue()), None
+        chunks = chunk(b"cICP", bytes((12, 13, 0, 1))) if name == "Display P3" else ADOBE_RGB_CHUNKS
+        if depth == 16:
+            return png16(deep_photograph(), chunks).getvalue(), deep_photograph()
+        return with_chunks(file_of(in_mode(mode), kind).getvalue(), chunks), None
+
+    says = {"AVIF": "nclx"}.get(kind, "cICP" if name == "Display P3" else "gAMA, cHRM")
+    return Case(kind, mode, make, depth, name, says=says, lossy=kind == "AVIF")
+
+
 def moving(kind: str, mode: str, **options: object) -> Case:
     def make() -> tuple[bytes, None]:
         frames = [photograph().convert("L").convert("RGBA" if mode == "RGBA" else "RGB") for _ in range(4)]
@@ -213,6 +232,11 @@ def _pngs() -> Iterator[Case]:
     yield deep("PNG", 4, profile="Display P3")
     for orientation in (5, 6):
         yield deep("PNG", 3, orientation=orientation)
+    for mode in ("RGB", "RGBA", "L"):
+        yield coded("PNG", mode, "Display P3")
+        yield coded("PNG", mode, "Adobe RGB")
+    for profile in ("Display P3", "Adobe RGB"):
+        yield coded("PNG", "RGB", profile, depth=16)
     yield saved("PNG", "RGB", says="dpi", dpi=(300, 300))
     yield told("PNG", lambda: file_of(photograph(), "PNG", exif=camera_exif()), "EXIF with thumbnail")
     yield told("PNG", lambda: with_xmp("PNG"), "XMP")
@@ -276,6 +300,7 @@ def _others() -> Iterator[Case]:
         yield saved("AVIF", mode, quality=95)
     for profile in PROFILES[2:4]:
         yield saved("AVIF", "RGB", profile=profile, quality=95)
+    yield coded("AVIF", "RGB", "Display P3")
     yield saved("AVIF", "RGB", orientation=6, quality=95)
     yield moving("AVIF", "RGB", quality=95)
 
@@ -303,7 +328,9 @@ def replay(case: Case, folder: Path) -> Outcome:
     outcome.check("nothing left out" if not surprises else "; ".join(surprises), not surprises)
     with Image.open(io.BytesIO(data)) as old, Image.open(io.BytesIO(coloured)) as new:
         outcome.check("format", new.format == old.format)
-        if case.profile != "none" and case.mode != "L":
+        if case.says in CODED:
+            outcome.check("profile", same_space(new.info.get("icc_profile"), icc(case.profile)))
+        elif case.profile != "none" and case.mode != "L":
             outcome.check("profile", new.info.get("icc_profile") == icc(case.profile))
         if "dpi" in old.info and case.kind != "GIF":
             sides = zip(new.info.get("dpi", (0, 0)), old.info["dpi"], strict=True)
@@ -368,6 +395,22 @@ def judge_pixels(outcome: Outcome, before: Array, after: Array, reader: str = ""
 
 def lightness_of(case: Case, values: Array) -> Array:
     return lightness_in(values, case.profile) if case.profile in PRIMARIES else lightness(values)
+
+
+def same_space(profile: bytes | None, other: bytes) -> bool:
+    """Whether Little CMS turns the same values into the same colours, to a level, by both profiles."""
+    steps = np.arange(0, 256, 51, dtype=np.uint8)
+    colours = Image.fromarray(np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(1, -1, 3))
+    seen = [
+        np.asarray(
+            ImageCms.profileToProfile(
+                colours, ImageCms.ImageCmsProfile(io.BytesIO(data)), ImageCms.createProfile("sRGB"), outputMode="RGB"
+            )
+        )
+        for data in (profile or b"", other)
+        if data
+    ]
+    return len(seen) == 2 and int(np.abs(seen[0].astype(int) - seen[1]).max()) <= 1
 
 
 def judge_frames(outcome: Outcome, before: bytes, after: bytes) -> None:

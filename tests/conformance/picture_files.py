@@ -46,6 +46,21 @@ def chunk(name: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
+def with_chunks(png: bytes, chunks: bytes) -> bytes:
+    """A PNG file with more chunks behind its header."""
+    return png[:33] + chunks + png[33:]
+
+
+_NUMBERS = (31270, 32900, 64000, 33000, 21000, 71000, 15000, 6000)  # white, red, green, blue of Adobe RGB (1998)
+ADOBE_RGB_CHUNKS = chunk(b"gAMA", struct.pack(">I", 45471)) + chunk(b"cHRM", struct.pack(">8I", *_NUMBERS))
+
+
+def as_display_p3(avif: bytes) -> bytes:
+    """An AVIF file whose box of numbers says the primaries of Display P3."""
+    at = avif.index(b"colrnclx") + 8
+    return avif[:at] + struct.pack(">H", 12) + avif[at + 2 :]
+
+
 def tiff16(values: Array, **options: object) -> io.BytesIO:
     file = io.BytesIO()
     channels = values.shape[2] if values.ndim == 3 else 1

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from colorize_run import Colorizer
+from colorize_run import Colorizer, profiles
 from colorize_run.control import Control
 from colorize_run.errors import ImageFileError, OptionError
 from colorize_run.image_file import opened
@@ -30,6 +30,7 @@ from picture_files import (
     png16,
     profile_of,
     tiff16,
+    with_chunks,
     with_iptc,
     with_xmp,
 )  # fmt: skip
@@ -528,3 +529,66 @@ def test_lossless_webp_is_found_behind_a_profile() -> None:
     source = file_of(photograph(), "WEBP", lossless=True, icc_profile=profile_of("Adobe RGB") + bytes(5000))
     with opened(source) as file:
         assert next(file.pictures()).save_options["lossless"]
+
+
+# -- spaces by numbers -------------------------------------------------------------------------------------------
+
+
+def png_with(chunks: bytes, **options: object) -> bytes:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    return with_chunks(file_of(Image.fromarray(pixels), "PNG", **options).getvalue(), chunks)
+
+
+def profile_after(data: bytes) -> tuple[bytes | None, list[str]]:
+    coloured, result = COLORIZER.colorize_file(io.BytesIO(data))
+    with Image.open(io.BytesIO(coloured)) as image:
+        return image.info.get("icc_profile"), result.notes
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        chunk(b"gAMA", struct.pack(">I", 45455)),
+        chunk(b"gAMA", struct.pack(">I", 45455))
+        + chunk(b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)),
+        chunk(b"sRGB", b"\0") + chunk(b"gAMA", struct.pack(">I", 100000)),
+        chunk(b"cICP", bytes((1, 13, 0, 1))),
+        chunk(b"cICP", bytes((2, 2, 0, 1))),
+    ],
+    ids=["gAMA", "gAMA and cHRM", "sRGB and another gAMA", "cICP", "cICP of nothing"],
+)
+def test_numbers_that_mean_srgb_make_no_profile(chunks: bytes) -> None:
+    assert profile_after(png_with(chunks)) == (None, [])
+
+
+def test_cicp_comes_before_a_profile_and_gamma_after_it() -> None:
+    linear = chunk(b"gAMA", struct.pack(">I", 100000))
+    own = profile_of("Adobe RGB")
+    assert profile_after(png_with(linear, icc_profile=own))[0] == own
+    coded, _ = profile_after(png_with(chunk(b"cICP", bytes((9, 8, 0, 1))), icc_profile=own))
+    assert coded not in (None, own)
+    space = profiles.space_of(coded or b"")
+    assert space is not None
+    np.testing.assert_allclose(space.curves[1], np.linspace(0, 1, 65536), atol=1e-4)  # H.273: 8 is linear
+    np.testing.assert_allclose(space.to_xyz[1], (0.2790, 0.6753, 0.0456), atol=1e-3)  # BT.2020 under D50, by Lindbloom's method
+
+
+@pytest.mark.parametrize(
+    ("chunks", "says"),
+    [
+        (chunk(b"cICP", bytes((3, 13, 0, 1))), "H.273 numbers 3 and 13"),
+        (chunk(b"gAMA", struct.pack(">I", 1)), "make no sense"),
+        (chunk(b"gAMA", struct.pack(">I", 60000)) + chunk(b"cHRM", struct.pack(">8I", *[0] * 8)), "make no sense"),
+    ],
+    ids=["cICP", "gAMA", "cHRM"],
+)
+def test_numbers_that_mean_nothing_are_said(chunks: bytes, says: str) -> None:
+    profile, notes = profile_after(png_with(chunks))
+    assert profile is None
+    assert any(says in note for note in notes)
+
+
+@pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG")])
+def test_high_dynamic_range_is_refused_with_a_way_out(transfer: int, name: str) -> None:
+    with pytest.raises(ImageFileError, match=rf"high dynamic range \({name}\).*convert it"):
+        profile_after(png_with(chunk(b"cICP", bytes((9, transfer, 0, 1)))))

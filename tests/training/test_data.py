@@ -17,7 +17,7 @@ from PIL import Image
 from training.datasets.cifar import load_images, load_split, palette_dataset, rgb_dataset
 from training.datasets.faces import augmented, chroma_dataset, load_faces
 from training.datasets.faces import load_split as faces_split
-from training.datasets.pictures import split_indices, to_tensor
+from training.datasets.pictures import PictureData, split_indices, to_tensor
 from training.errors import TrainingError
 from training.networks.lab import from_ab, to_ab
 from training.palette import (
@@ -150,7 +150,12 @@ def test_damaged_horses_are_one_sentence(tmp_path: Path, content: bytes | None) 
         load_images(tmp_path)
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(0, 4), st.sets(st.sampled_from(AUGMENTATIONS)), st.booleans())
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 4),
+    st.sets(st.sampled_from([kind for kind in AUGMENTATIONS if kind != "grain"])),
+    st.booleans(),
+)
 @settings(deadline=None)
 def test_augmentation_keeps_each_pixels_colour(seed: int, shift: int, kinds: set[str], classes: bool) -> None:
     recipe = RECIPES["unet-tuned"].with_changes(augment=tuple(kinds), shift=shift)
@@ -194,6 +199,19 @@ def test_a_shift_moves_by_one_pixel_and_one_way_only(kind: str, axis: int) -> No
         inner = moved.narrow(axis, 1, 6)
         seen |= {d for d in (-1, 0, 1) if torch.equal(inner, inputs.narrow(axis, 1 + d, 6))}
     assert seen == {-1, 0, 1}
+
+
+def test_grain_is_noise_of_another_strength_in_each_picture() -> None:
+    recipe = RECIPES["chroma-tanh-tuned"].with_changes(augment=("grain",))
+    inputs, target = torch.full((64, 1, 32, 32), 0.5), torch.rand(64, 2, 32, 32)
+    noisy, kept = augment(inputs, target, recipe, torch.Generator().manual_seed(0))
+    deviations = (noisy - inputs).flatten(1).std(dim=1)
+    assert deviations.min() < 0.03
+    assert 0.12 < deviations.max() < 0.16
+    assert (noisy - inputs).mean().abs() < 0.002
+    assert torch.equal(kept, target)
+    dark, _ = augment(torch.zeros(8, 1, 32, 32), target[:8], recipe, torch.Generator().manual_seed(0))
+    assert dark.min() == 0
 
 
 def test_rebalancing_lifts_rare_colours_and_keeps_the_loss_in_scale() -> None:
@@ -273,6 +291,26 @@ def test_ten_fold_augmentation_flips_crops_and_darkens(tmp_path: Path) -> None:
     assert len({picture.tobytes() for picture in ten}) == 30
     brightness = ten.reshape(10, 3, -1).mean(axis=2) / images.reshape(3, -1).mean(axis=1)
     assert 0.55 < brightness.min() < 0.75 < brightness.max() < 1.05
+
+
+def test_a_share_of_the_pictures_is_drawn_anew_in_each_epoch(tmp_path: Path) -> None:
+    images = load_faces(faces(tmp_path, 12))
+    dataset = chroma_dataset(images, "tanh")
+    data = PictureData(dataset, dataset, batch_size=2, seed=0, share=1 / 3)
+    loader = data.train_dataloader()
+    epochs = []
+    for epoch in range(6):
+        loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+        epochs.append([picture.numpy().tobytes() for batch in loader for picture in batch["input"]])
+    assert len(loader) == 2
+    assert all(len(set(epoch)) == 4 for epoch in epochs)
+    assert len({frozenset(epoch) for epoch in epochs}) > 3
+    again = data.train_dataloader()
+    again.sampler.set_epoch(4)  # type: ignore[attr-defined]
+    assert [picture.numpy().tobytes() for batch in again for picture in batch["input"]] == epochs[4]
+    assert sum(len(batch["input"]) for batch in data.val_dataloader()) == 12
+    with pytest.raises(TrainingError, match="4 pictures are too few for batches of 5"):
+        PictureData(dataset, dataset, batch_size=5, seed=0, share=1 / 3)
 
 
 def test_chroma_targets_are_the_pictures_chroma(tmp_path: Path) -> None:

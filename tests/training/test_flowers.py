@@ -255,6 +255,17 @@ def test_a_last_layer_is_kilobytes_and_needs_the_very_weights_it_stands_on(
     assert json.loads(done.stdout)["iou"] == pytest.approx(whole.metrics["validation_iou"])
 
 
+def test_a_run_is_not_resumed_upon_other_weights(last_layer: Path, voc_weights: Path, flower_dir: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.pth"
+    other.write_bytes(voc_weights.read_bytes() + b"more")
+    resumed = command(flower_dir, last_layer, "--resume", "--epochs", "2")
+    with pytest.raises(TrainingError, match="has another weights"):
+        CliRunner().invoke(main, [*resumed, "--weights", str(other)], catch_exceptions=False)
+    for weights in ([], ["--weights", str(voc_weights)]):  # the state holds what it needs of them
+        with pytest.raises(TrainingError, match="is finished"):
+            CliRunner().invoke(main, [*resumed, *weights], catch_exceptions=False)
+
+
 def test_only_the_last_layer_learns(voc_weights: Path) -> None:
     network = DeepLab("mobilenet_v2", last_layer_only=True)
     deeplab.pretrain(network, voc_weights)

@@ -50,7 +50,19 @@ def test_layers_count_what_a_hand_counts() -> None:
     assert macs_without_holes(network, torch.zeros(1, 3, 10, 20)) == first.macs + 200 * 8 * 4 * 9
 
 
-def test_describe_prints_every_model() -> None:
+def test_describe_sums_every_model_up() -> None:
+    done = CliRunner().invoke(main, ["describe"])
+    assert done.exit_code == 0
+    rows = {cells[1].strip(): cells for line in done.stdout.splitlines() if len(cells := line.split("│")) > 6}
+    assert set(MODELS) <= set(rows)
+    assert rows["unet"][3].strip() == "112,344"
+    assert rows["unet"][7].strip() == "34 x 34"
+    assert rows["dilated-unet"][7].strip() == "42 x 42"
+    assert rows["deeplab-resnet101"][7].strip() == "whole picture"  # one branch averages all of it
+    assert "│ 3x3, dilation 1 (one hole between taps) │ 9       │ 5 x 5" in done.stdout
+
+
+def test_describe_prints_a_models_layers() -> None:
     done = CliRunner().invoke(main, ["describe", "dilated-unet"])
     assert done.exit_code == 0
     assert "DilatedConv2d" in done.stdout

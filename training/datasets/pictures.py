@@ -1,6 +1,8 @@
 """What all data sets share: pictures in memory, seeded splits, and loaders whose order can be resumed."""
 
 import hashlib
+import itertools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
@@ -94,23 +96,34 @@ class Samples(Protocol):
 
 
 class EpochSampler(DistributedSampler[Any]):
-    """Indices that tell the epoch: k·len + i is sample i in epoch k."""
+    """Indices that tell the epoch: k·len + i is sample i in epoch k; of all, each epoch draws a ``share`` anew."""
+
+    share = 1.0
 
     def __iter__(self) -> Iterator[int]:
-        return (self.epoch * len(self.dataset) + index for index in super().__iter__())  # type: ignore[arg-type]
+        drawn = itertools.islice(super().__iter__(), len(self))
+        return (self.epoch * len(self.dataset) + index for index in drawn)  # type: ignore[arg-type]
+
+    def __len__(self) -> int:
+        return math.ceil(super().__len__() * self.share)
 
 
 class PictureData(L.LightningDataModule):
-    """Training and validation loaders over two data sets; ``workers`` processes make the batches (0: this one)."""
+    """Training and validation loaders over two data sets; ``workers`` processes make the batches (0: this one).
 
-    def __init__(self, train: Samples, validation: Samples, batch_size: int, seed: int, workers: int = 0) -> None:
+    ``share`` of the training pictures, drawn anew, make an epoch.
+    """
+
+    def __init__(
+        self, train: Samples, validation: Samples, batch_size: int, seed: int, workers: int = 0, share: float = 1.0
+    ) -> None:
         super().__init__()
         self.train, self.validation, self.batch_size, self.seed = train, validation, batch_size, seed
-        self.workers = workers
+        self.workers, self.share = workers, share
         if not len(validation):
             raise TrainingError(f"{len(train)} pictures are too few: a tenth of all is for validation, and that is none.")
-        if len(train) < batch_size:
-            raise TrainingError(f"{len(train)} pictures are too few for batches of {batch_size}.")
+        if len(train) * share < batch_size:
+            raise TrainingError(f"{round(len(train) * share)} pictures are too few for batches of {batch_size}.")
 
     def _loader(self, dataset: Samples, *, shuffle: bool) -> DataLoader[Batch]:
         trainer = self.trainer
@@ -118,6 +131,7 @@ class PictureData(L.LightningDataModule):
         # The order depends on seed and epoch alone (Lightning tells the sampler its epoch), never on how many
         # random numbers were drawn before: a resumed run sees the batches that an uninterrupted one sees.
         sampler = EpochSampler(dataset, replicas, rank, shuffle=shuffle, seed=self.seed)  # type: ignore[arg-type]
+        sampler.share = self.share if shuffle else 1.0
         return DataLoader(
             dataset, self.batch_size, sampler=sampler, collate_fn=_as_is, drop_last=shuffle,  # type: ignore[arg-type]
             num_workers=self.workers, persistent_workers=self.workers > 0,

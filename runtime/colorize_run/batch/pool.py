@@ -23,7 +23,7 @@ from colorize_run.errors import (
     OptionError,
 )
 from colorize_run.files import shown
-from colorize_run.native import available_threads
+from colorize_run.hardware import available_threads
 from colorize_run.watch.pool import death
 
 _ERRORS = {kind.exit_code: kind for kind in (ColorizeRunError, ModelFileError, DeviceError, OptionError)}

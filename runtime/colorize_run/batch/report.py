@@ -299,7 +299,7 @@ def _policy(style: str, script: str) -> str:
 def _options(order: Order) -> str:
     """What was asked for beside the defaults."""
     plain = Order(order.task, order.model)
-    hidden = {"task", "model", "device", "measure", "thumbnails"}
+    hidden = {"task", "model", "device", "threads", "measure", "thumbnails"}
     said = [f"{name.replace('_', ' ')} {value}" for name, value in vars(order).items()
             if name not in hidden and value != getattr(plain, name)]  # fmt: skip
     return ", ".join(said) or "none"

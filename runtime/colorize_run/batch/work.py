@@ -34,7 +34,7 @@ class Order:
     """What is wanted of every picture of a run; it can be written as JSON.
 
     ``view``: a form of `segment`; ``measure``: whether the change of lightness is measured, ``thumbnails``: their longer side
-    in pixels, 0 for none.
+    in pixels, 0 for none; ``threads`` of a process that works alone.
     """
 
     task: Literal["colorize", "segment"]
@@ -53,6 +53,7 @@ class Order:
     overwrite: bool = False
     measure: bool = False
     thumbnails: int = 0
+    threads: int | None = None
 
 
 @dataclass(frozen=True)
@@ -258,7 +259,15 @@ class Found:
 def _key(order: Order, model: str, mask: str) -> str:
     """Digest of all that decides an output's bytes beside its input. Where it is computed, and what is reported, do not."""
     decided = {**asdict(order), "model": model, "mask": mask}
-    for name in ("device", "max_pixels", "overwrite", "measure", "thumbnails", "view" if order.task == "colorize" else "raw"):
+    for name in (
+        "device",
+        "threads",
+        "max_pixels",
+        "overwrite",
+        "measure",
+        "thumbnails",
+        "view" if order.task == "colorize" else "raw",
+    ):
         del decided[name]
     return hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -1,5 +1,8 @@
 """What the commands share: options, exit codes, and how they speak to a person."""
 
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -14,7 +17,7 @@ Exit codes:
   2   wrong usage
   65  bad model file
   66  no input exists
-  69  device not available
+  69  device not available, or a library that does not load
   70  internal error
   73  no output can be written
   75  another run is writing to the same folder
@@ -52,12 +55,40 @@ def announce(device: str, model: "Model") -> None:
         say(f"device: {model.device.name} ({model.device.reason})")
 
 
+def chosen(model: str | None, default: str, device: str) -> tuple[str, str, int | None]:
+    """Model, device and threads to open: what was asked for, or in its place what `tune` chose, which is said."""
+    from colorize_run.tuned import look_up
+
+    choice, line = look_up(model, default, device)
+    if line:
+        say(line)
+    return choice.model, choice.device, choice.threads
+
+
 def internal(error: BaseException) -> str:
     """What to say of an error that nobody foresaw."""
     reason = " ".join(str(error).split())[:200]
-    return f"internal error: {type(error).__name__}: {reason} (COLORIZE_RUN_TRACEBACK=1 shows where)"
+    ways = "`colorize-run doctor` checks the installation, COLORIZE_RUN_TRACEBACK=1 shows where"
+    return f"internal error: {type(error).__name__}: {reason} ({ways})"
 
 
 def say(text: str) -> None:
     """One line for a person: on stderr, as stdout carries pictures and JSON."""
     click.echo(text, err=True)
+
+
+def columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Rows as lines, each column but the last as wide as its widest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+@contextlib.contextmanager
+def progress(label: str, length: int) -> Iterator[Callable[[], None]]:
+    """What is called after each of ``length`` steps: a bar on a terminal, otherwise one line at the beginning."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        say(f"{label} …")
+        yield lambda: None
+        return
+    with click.progressbar(length=length, label=label, file=sys.stderr) as bar:
+        yield lambda: bar.update(1)

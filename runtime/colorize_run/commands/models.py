@@ -1,6 +1,7 @@
 """``colorize-run models`` and ``verify``: what there is, and whether it computes the same here."""
 
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -8,21 +9,34 @@ from typing import Any
 
 import click
 
-from colorize_run.commands.common import announce, device_option, model_option, say
+from colorize_run.commands.common import EXIT_CODES, announce, columns, device_option, model_option, say
 from colorize_run.errors import ContractError, ModelFileError
 
+all_option = click.option("--all", "all_models", is_flag=True, help="Every model that `colorize-run models` lists.")
+figures_option = click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON on stdout.")
 
-@click.command()
+
+@click.command(epilog=EXIT_CODES)
 @model_option
-@click.option("--all", "all_models", is_flag=True, help="Every model that `colorize-run models` lists.")
+@all_option
 @device_option
-@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON on stdout.")
+@figures_option
 def verify(model: str | None, all_models: bool, device: str, as_json: bool) -> None:
-    """Replay the model's golden vectors on this machine; exit 65 when they differ."""
+    """Replay the model's golden vectors on this machine; exit 65 when they differ.
+
+    \b
+    colorize-run verify                    the default model
+    colorize-run verify -m flowers         another
+    colorize-run verify --all --json       every one, as JSON on stdout
+    """
+    _verify(model, all_models, device, as_json, "-m")
+
+
+def _verify(model: str | None, all_models: bool, device: str, as_json: bool, naming: str) -> None:
     from colorize_run.models import DEFAULT_COLORIZE_MODEL, available_models
 
     if model and all_models:
-        raise click.UsageError("-m names one model, --all takes every one: choose.")
+        raise click.UsageError(f"{naming} names one model, --all takes every one: choose.")
     if not all_models:
         found, ok = _verify_one(model or DEFAULT_COLORIZE_MODEL, device)
         if as_json:
@@ -66,10 +80,40 @@ def _verify_or_say(model: str, device: str, *, first: bool) -> tuple[dict[str, A
         return {"name": Path(model).stem, "ok": False, "error": str(error)}, False
 
 
-@click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print contracts, sizes and paths as JSON on stdout.")
-def models(as_json: bool) -> None:
-    """List the models that -m knows by name: task, size, score, and what they learnt from."""
+contracts_option = click.option("--json", "as_json", is_flag=True, help="Print contracts, sizes and paths as JSON on stdout.")
+
+
+@click.group(invoke_without_command=True, epilog=EXIT_CODES)
+@contracts_option
+@click.pass_context
+def models(context: click.Context, as_json: bool) -> None:
+    """The models that -m knows by name: list, show, prove and find them.
+
+    \b
+    colorize-run models                    lists them: task, size, score, what they learnt from
+    colorize-run models show photo         everything that the file says of itself
+    colorize-run models verify --all       replays their golden vectors
+    cp "$(colorize-run models path photo)" elsewhere/
+    """
+    if context.invoked_subcommand is None:
+        _list(as_json)
+    elif as_json:
+        raise click.UsageError(f"--json belongs behind the command: colorize-run models {context.invoked_subcommand} --json.")
+
+
+@models.command("list")
+@contracts_option
+def list_command(as_json: bool) -> None:
+    """List the models: task, size, score, and what they learnt from.
+
+    \b
+    colorize-run models list
+    colorize-run models list --json        everything that their files say
+    """
+    _list(as_json)
+
+
+def _list(as_json: bool) -> None:
     from colorize_run.models import available_models, describe
 
     found, broken = [], 0
@@ -82,13 +126,56 @@ def models(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([entry.as_dict() for entry in found]))
     else:
-        for line in _columns([entry.row() for entry in found]):
+        for line in columns([entry.row() for entry in found]):
             say(line)
     if broken:
         sys.exit(65)
 
 
-def _columns(rows: list[tuple[str, ...]]) -> list[str]:
-    """Rows as lines, each column but the last as wide as its widest cell."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+@models.command()
+@click.argument("model", metavar="NAME")
+@contracts_option
+def show(model: str, as_json: bool) -> None:
+    """Show what the file of model NAME, or the file at a path, says of itself.
+
+    \b
+    colorize-run models show photo
+    colorize-run models show ./my.onnx --json
+    """
+    from colorize_run.models import describe, find_model
+
+    entry = describe(find_model(model))
+    if as_json:
+        click.echo(json.dumps(entry.as_dict()))
+        return
+    say(entry.path.stem)
+    for line in columns([(f"  {name}", text) for name, text in entry.facts()]):
+        say(line)
+
+
+@models.command("verify", epilog=EXIT_CODES)
+@click.argument("model", metavar="[NAME]", required=False)
+@all_option
+@device_option
+@figures_option
+def verify_command(model: str | None, all_models: bool, device: str, as_json: bool) -> None:
+    """The same as `colorize-run verify -m NAME`.
+
+    \b
+    colorize-run models verify photo
+    colorize-run models verify --all --json
+    """
+    _verify(model, all_models, device, as_json, "NAME")
+
+
+@models.command()
+@click.argument("model", metavar="NAME")
+def path(model: str) -> None:
+    """Print the path of the file of model NAME on stdout, for scripts.
+
+    \b
+    colorize-run watch in/ out/ -m "$(colorize-run models path photo-int8)"
+    """
+    from colorize_run.models import find_model
+
+    click.echo(os.fsencode(find_model(model).resolve()))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from colorize_run.batch.plan import COLORIZED, STANDARD, Plan, plan, segmented
-from colorize_run.commands.common import EXIT_CODES, device_option, model_option, number, say
+from colorize_run.commands.common import EXIT_CODES, chosen, device_option, model_option, number, say
 from colorize_run.errors import OptionError, OutputError
 from colorize_run.files import MAX_PIXELS, identity, shown
 from colorize_run.models import DEFAULT_COLORIZE_MODEL, DEFAULT_SEGMENT_MODEL
@@ -132,9 +132,11 @@ def colorize(
     planned = plan(images, output, COLORIZED, recursive=batch["recursive"])
     if confidence and (len(images) > 1 or planned.folders):
         raise click.UsageError("--confidence names one file: give one picture.")
+    name, device, threads = chosen(model, DEFAULT_COLORIZE_MODEL, device)
     order = Order(
-        "colorize", model or DEFAULT_COLORIZE_MODEL, device, working_size, temperature, raw, saturation, blend, mask,
+        "colorize", name, device, working_size, temperature, raw, saturation, blend, mask,
         keep_colour, strip_metadata=strip_metadata, max_pixels=batch["max_pixels"], overwrite=batch["overwrite"],
+        threads=threads,
     )  # fmt: skip
     _run(planned, order, batch["jobs"], batch["reports"], Path(confidence) if confidence else None)
 
@@ -168,9 +170,10 @@ def segment(
     planned = plan(images, output, segmented(as_), recursive=batch["recursive"])
     if as_ in ("mask", "soft") and any(task.kind not in (None, "PNG") for task in planned.tasks):
         raise click.UsageError(f"A {as_} is written as PNG: give -o a name that ends in .png.")
+    name, device, threads = chosen(model, DEFAULT_SEGMENT_MODEL, device)
     order = Order(
-        "segment", model or DEFAULT_SEGMENT_MODEL, device, working_size, view=as_, strip_metadata=strip_metadata,
-        max_pixels=batch["max_pixels"], overwrite=batch["overwrite"],
+        "segment", name, device, working_size, view=as_, strip_metadata=strip_metadata,
+        max_pixels=batch["max_pixels"], overwrite=batch["overwrite"], threads=threads,
     )  # fmt: skip
     _run(planned, order, batch["jobs"], batch["reports"])
 
@@ -229,7 +232,7 @@ def _alone(order: "Order", confidence: Path | None) -> "Alone":
     from colorize_run.batch.run import Alone
     from colorize_run.batch.work import Workshop
 
-    workshop = Workshop(order)
+    workshop = Workshop(order, order.threads)
     if confidence is not None and not workshop.says_confidence:
         raise OptionError(f"{workshop.about['path']} does not say how sure it is: leave --confidence away.")
     return Alone(workshop, order, confidence)
