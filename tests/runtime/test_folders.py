@@ -587,3 +587,15 @@ def test_workers_are_replaced_after_a_thousand_pictures(run: Run, tmp_path: Path
     assert result.exit_code == 0
     assert "1005 done" in result.stderr
     assert len(set(digests(tmp_path / "out").values())) == 1
+
+
+def test_a_library_that_does_not_load_is_told(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture(tmp_path / "in/a.png")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/onnxruntime.py").write_text("raise ImportError('libgone.so: cannot open shared object file')")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'site'}:{ROOT / 'runtime'}")
+    result = run("in", "-o", "out")
+    assert result.exit_code == 69
+    assert "libgone.so" in result.stderr
+    assert "doctor" in result.stderr
+    assert not (tmp_path / "out").exists()

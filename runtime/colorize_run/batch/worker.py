@@ -16,7 +16,7 @@ from typing import Any
 
 from colorize_run.batch.resume import Record
 from colorize_run.batch.work import Order, Request, Workshop
-from colorize_run.errors import ColorizeRunError
+from colorize_run.errors import ColorizeRunError, DeviceError
 from colorize_run.watch.worker import die_with
 
 
@@ -70,6 +70,10 @@ def _open(options: dict[str, Any], line: Line) -> Workshop | None:
         workshop = Workshop(Order(**options["order"]), options["threads"])
     except ColorizeRunError as error:
         line.say(stop=str(error), code=error.exit_code)
+        return None
+    except ImportError as error:
+        way_out = "`colorize-run doctor` says which, and the way out"
+        line.say(stop=f"a library does not load ({error}); {way_out}.", code=DeviceError.exit_code)
         return None
     line.say(ready=workshop.about, key=workshop.key)
     return workshop
