@@ -264,12 +264,11 @@ def _two(bench: Bench, outcome: Outcome) -> None:
 @row("27", "soak, one file in a hundred bad; an hour, or a minute")
 def _soak(bench: Bench, outcome: Outcome) -> None:
     seconds = bench.of(60, 3600)
-    if found := outcome.attempt(bench, bursts.soak, seconds, 4.0):
-        outcome.trials = int(found["files"])
-        outcome.note = (
-            f"{seconds} s; {found['bad']:.0f} quarantined; supervisor {found['rss']:.0f} MB, {found['slope']:+.2f} MB an hour;"
-            f" descriptors {found['fds_first']:.0f}, at most {found['fds_most']:.0f}; worker {found['worker']:.0f} MB"
-        )
+    for inputs in ("keep", "move", "delete")[: bench.of(1, 3)]:
+        if found := outcome.attempt(bench, bursts.soak, seconds, 4.0, inputs, weight=0):
+            files, bad, samples = found
+            outcome.trials += files
+            outcome.note += f"{inputs}, {seconds} s: {bad} quarantined; {bursts.trend(samples)}. "
 
 
 @row("28", "the ledger damaged, cut off, emptied or removed between two runs")

@@ -9,12 +9,13 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from torture.kills import QUICK
+from torture.kills import QUICK, judge_disposed
 from torture.rig import ROOT, Broken, Golden, Watch, children, judge, picture, rss, wait_for
 
 
@@ -105,27 +106,33 @@ def throughput(folder: Path, _stub: Path, _golden: Golden, model: str, files: in
     return ratios
 
 
-def soak(folder: Path, model: Path, golden: Golden, seconds: float, rate: float) -> dict[str, float]:
-    """``rate`` files a second for ``seconds``, one in a hundred bad. Returns files, RSS slope in MB an hour, descriptors."""
+@dataclass
+class Sample:
+    """One look at a running watch: seconds since the first, resident kB of the supervisor and the worker, open descriptors."""
+
+    when: float
+    kb: float
+    worker_kb: float
+    descriptors: int
+    unaccounted: int
+
+
+def soak(
+    folder: Path, model: Path, golden: Golden, seconds: float, rate: float, inputs: str = "keep"
+) -> tuple[int, int, list[Sample]]:
+    """``rate`` files a second for ``seconds``, one in a hundred bad. Returns files, files quarantined, and samples."""
     chance = random.Random(1)
-    watch = Watch(folder, model, *QUICK, "--incomplete-timeout", "2")
+    options = ("--input", "move", "--done-dir", str(folder / "gone")) if inputs == "move" else ("--input", inputs)
+    watch = Watch(folder, model, *QUICK, "--incomplete-timeout", "2", *options)
     made: dict[bytes, bytes] = {}
     bad: dict[bytes, str] = {}
-    samples: list[tuple[float, float, int, float]] = []  # seconds, KB, descriptors, the worker's MB
+    samples: list[Sample] = []
     over = threading.Event()
 
-    def sample() -> None:
-        assert watch.process is not None
-        pid, start = watch.process.pid, time.monotonic()
-        while not over.wait(max(1.0, seconds / 200)):
-            workers = [rss(child) for child in children(pid)]
-            samples.append((time.monotonic() - start, rss_kb(pid), len(os.listdir(f"/proc/{pid}/fd")), max(workers, default=0)))
-            if watch.health()["unaccounted"]:
-                samples.append((-1, 0, 0, 0))
-
     with watch:
+        assert watch.process is not None
         watch.wait_ready()
-        sampler = threading.Thread(target=sample)
+        sampler = threading.Thread(target=_sample, args=(watch, samples, over, max(1.0, seconds / 360)))
         sampler.start()
         try:
             start, number = time.monotonic(), 0
@@ -143,23 +150,36 @@ def soak(folder: Path, model: Path, golden: Golden, seconds: float, rate: float)
             over.set()
             sampler.join()
         watch.stop()
-    judge(watch, golden, made, bad)
-    return {
-        "files": float(len(made)),
-        "bad": float(len(bad)),
-        **_trend([each for each in samples if each[0] > seconds / 4], samples),
-    }
-
-
-def _trend(later: list[tuple[float, float, int, float]], samples: list[tuple[float, float, int, float]]) -> dict[str, float]:
-    """What memory and descriptors did after the first quarter."""
-    if any(when < 0 for when, *_ in samples):
+    if inputs == "keep":
+        judge(watch, golden, made, bad)
+    else:
+        judge_disposed(watch, golden, made, folder / "gone" if inputs == "move" else None, bad)
+    if any(each.unaccounted for each in samples):
         raise Broken("files were unaccounted for")
-    slope = statistics.linear_regression([each[0] / 3600 for each in later], [each[1] / 1024 for each in later]).slope
-    return {
-        "slope": slope, "rss": later[-1][1] / 1024, "fds_first": float(later[0][2]),
-        "fds_most": float(max(each[2] for each in later)), "worker": float(later[-1][3]),
-    }  # fmt: skip
+    return len(made), len(bad), samples
+
+
+def _sample(watch: Watch, samples: list[Sample], over: threading.Event, every: float) -> None:
+    assert watch.process is not None
+    pid, start = watch.process.pid, time.monotonic()
+    while not over.wait(every):
+        workers = max((rss_kb(child) for child in children(pid)), default=0.0)
+        descriptors = len(os.listdir(f"/proc/{pid}/fd"))
+        unaccounted = watch.health()["unaccounted"]
+        samples.append(Sample(time.monotonic() - start, rss_kb(pid), workers, descriptors, unaccounted))
+
+
+def trend(samples: list[Sample]) -> str:
+    """What memory and descriptors did after the first quarter."""
+    later = [each for each in samples if each.when > samples[-1].when / 4]
+    hours = [each.when / 3600 for each in later]
+    slope = statistics.linear_regression(hours, [each.kb / 1024 for each in later]).slope
+    worker = statistics.linear_regression(hours, [each.worker_kb / 1024 for each in later]).slope
+    fds = [each.descriptors for each in later]
+    return (
+        f"supervisor {later[0].kb / 1024:.1f} to {later[-1].kb / 1024:.1f} MB, {slope:+.2f} an hour; descriptors {min(fds)} to"
+        f" {max(fds)}; worker {later[-1].worker_kb / 1024:.0f} MB, {worker:+.1f} an hour"
+    )
 
 
 def rss_kb(pid: int) -> float:
