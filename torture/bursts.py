@@ -84,26 +84,63 @@ def photographs(count: int) -> list[bytes]:
     return found
 
 
-def throughput(folder: Path, _stub: Path, _golden: Golden, model: str, files: int, rounds: int) -> list[float]:
-    """Ratios, watch against one `Colorizer` in one process with the same threads, round by round, on the same pictures.
+def throughput(folder: Path, _stub: Path, _golden: Golden, model: str, batches: int, size: int = 40) -> list[float]:
+    """Ratios, watch against one `Colorizer` in one process with the same threads, batch by batch on the same pictures.
 
-    The watch's time is from its first claim to its last output; the other's is decode, network and encode alone.
+    Both are there all the time, and take turns: a machine that others use as well is not the same for two runs of a minute.
+    The watch's time is from the first claim to the last output; the other's is decode, network and encode alone.
     """
-    data, ratios = photographs(files), []
-    for number in range(rounds):
-        place = folder / str(number)
-        watch = Watch(place, Path(model), "--once")
-        for index, each in enumerate(data):
-            watch.put(f"p{index}.jpg", each)
-        if watch.run_once(600) != 0:
-            raise Broken("the watch failed")
-        events = watch.events("claimed", "done")
-        watched = max(event["time"] for event in events) - min(event["time"] for event in events)
-        # In a session of its own, as the watch's worker is: the scheduler shares cores out by session.
-        command = [sys.executable, "-m", "torture.reference", model, *map(str, sorted(watch.inbox.iterdir()))]
-        alone = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT, start_new_session=True)
-        ratios.append(float(alone.stdout) / watched)
+    data, ratios = photographs(batches * size), []
+    watch, source = Watch(folder, Path(model)), folder / "source"
+    source.mkdir()
+    names = [f"p{number:05}.jpg" for number in range(len(data))]
+    for name, each in zip(names, data, strict=True):
+        (source / name).write_bytes(each)
+    with watch, Alone(model, [source / name for name in names]) as alone:
+        watch.wait_ready()
+        for first in range(0, len(names), size):
+            for number in range(first, first + size):
+                watch.put(names[number], data[number])
+            while len(os.listdir(watch.outbox)) < 1 + first + size:  # cheap to look at; the state folder is one more
+                time.sleep(0.2)
+            time.sleep(0.2)
+            times = [event["time"] for event in watch.events("claimed", "done")[-2 * size :]]
+            ratios.append(alone.seconds(first, first + size) / (max(times) - min(times)))
+        if watch.stop() != 0:
+            raise Broken("did not stop cleanly")
     return ratios
+
+
+class Alone:
+    """One `Colorizer` in a process of its own, which works when it is told to.
+
+    In a session of its own, too, as the watch's worker is: the scheduler shares cores out by session.
+    """
+
+    def __init__(self, model: str, files: list[Path]) -> None:
+        command = [sys.executable, "-m", "torture.reference", model, *map(str, files)]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True
+        )
+        self._line()
+
+    def __enter__(self) -> "Alone":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
+
+    def seconds(self, first: int, last: int) -> float:
+        """Seconds for these files, one after the other."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{first} {last}\n")
+        self._process.stdin.flush()
+        return float(self._line())
 
 
 @dataclass

@@ -97,14 +97,15 @@ def _worker(command: list[str], *, stdout: int, stderr: int, pass_fds: Collectio
 class ForkedWatch(Watch):
     """A watch in a fork of this process."""
 
-    def __init__(self, folder: Path, model: Path, *options: str, outbox: Path, state: Path) -> None:
+    def __init__(self, folder: Path, model: Path, *options: str, outbox: Path | None = None, state: Path | None = None) -> None:
         super().__init__(folder, model, *options, state=state)
-        self._command[self._command.index(str(self.outbox))] = str(outbox)
-        self.outbox = outbox
+        if outbox is not None:
+            self._command[self._command.index(str(self.outbox))] = str(outbox)
+            self.outbox = outbox
 
     def start(self) -> "ForkedWatch":
         """Start it; returns at once."""
-        self._readies = len(self.events("ready"))
+        self._readies, self._starts = len(self.events("ready")), len(self.events("start"))
         fd = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         try:
             self.process = Fork(self._serve, (), None, fd)  # type: ignore[assignment]  # as much of it as is used
@@ -114,5 +115,6 @@ class ForkedWatch(Watch):
 
     def _serve(self) -> None:
         subprocess.Popen = _worker  # type: ignore[misc,assignment]
+        os.chdir(self.place)
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 - for good
         cli.main(self._command[3:], prog_name="colorize-run")

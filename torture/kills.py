@@ -5,7 +5,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from torture.rig import Broken, Golden, Watch, check_outputs, children, is_zombie, judge, judge_given_up, picture, wait_for
@@ -176,3 +176,49 @@ def by_poison(folder: Path, model: Path, golden: Golden, how: str) -> None:
         raise Broken(f"innocent files were struck: {struck}")
     if len(watch.events("strike")) != 2:
         raise Broken("it was not tried exactly twice")
+
+
+def signalled(folder: Path, model: Path, golden: Golden, seed: int, make: Callable[..., Watch] = Watch) -> None:
+    """Signals of all kinds in the middle of everything; told to stop, it stops in time with its exit code; nothing is lost."""
+    chance = random.Random(seed)
+    watch = make(folder, model, *QUICK)
+    made: dict[bytes, bytes] = {}
+    for _ in range(3):
+        made |= fill(watch, chance.randint(1, 6), len(made))
+        with watch:
+            wait_for(watch.is_started, 30, "does not start")
+            if chance.random() < 0.7:
+                watch.wait_ready()
+            for _ in range(chance.randint(0, 6)):
+                number = chance.choice((signal.SIGUSR1, signal.SIGHUP, signal.SIGSTOP, signal.SIGCONT))
+                _send(watch, number)
+                time.sleep(chance.uniform(0, 0.1))
+            _send(watch, signal.SIGCONT)
+            _told_to_stop(watch, chance)
+        if any(row["strikes"] or row["state"] == "quarantined" for row in watch.rows().values()):
+            raise Broken("a signal was held against a file")
+    with watch:
+        watch.wait_ready().wait_quiet()
+        if watch.stop() != 0:
+            raise Broken("did not stop cleanly")
+    judge(watch, golden, made)
+
+
+def _told_to_stop(watch: Watch, chance: random.Random) -> None:
+    """SIGTERM or SIGINT, a second one perhaps; the exit code must be theirs, and come soon."""
+    first, second = chance.choice((signal.SIGTERM, signal.SIGINT)), chance.choice((None, signal.SIGTERM, signal.SIGINT))
+    _send(watch, first)
+    allowed = {0}
+    if second is not None:
+        time.sleep(chance.uniform(0, 0.05))
+        _send(watch, second)
+        allowed.add(128 + second)
+        allowed.add(128 + first)  # they may be obeyed in the order of their numbers
+    assert watch.process is not None
+    if (code := watch.process.wait(30)) not in allowed:
+        raise Broken(f"exit code {code} after {first!r} and {second!r}")
+
+
+def _send(watch: Watch, number: int) -> None:
+    assert watch.process is not None
+    watch.process.send_signal(number)

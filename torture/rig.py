@@ -107,6 +107,7 @@ class Watch:
             before = os.environ.get("PYTHONPATH")
             self._environment["PYTHONPATH"] = str(SITES / site) + (f":{before}" if before else "")
         self.process: subprocess.Popen[bytes] | None = None
+        self.place = ROOT  # its working folder
 
     def put(self, name: str | bytes, data: bytes) -> Path:
         """A file that appears in the inbox at once: written beside, then renamed."""
@@ -119,10 +120,10 @@ class Watch:
 
     def start(self) -> "Watch":
         """Start it; returns at once."""
-        self._readies = len(self.events("ready"))
+        self._readies, self._starts = len(self.events("ready")), len(self.events("start"))
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stderr=log, env=self._environment, cwd=ROOT
+                self._command, stdin=subprocess.DEVNULL, stderr=log, env=self._environment, cwd=self.place
             )
         return self
 
@@ -162,6 +163,10 @@ class Watch:
             lines.pop()  # just being written, or cut off by a kill
         found = [json.loads(line) for line in lines]
         return [event for event in found if not kinds or event["event"] in kinds]
+
+    def is_started(self) -> bool:
+        """Whether it obeys signals by now; before that they end it, as they end any program."""
+        return len(self.events("start")) > self._starts
 
     def wait_ready(self, timeout: float = 30) -> "Watch":
         """Until the model is loaded, and the inbox has been looked through once."""

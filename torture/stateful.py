@@ -121,7 +121,7 @@ def machine(model: Path, golden: Golden, base: Path, disk: Path) -> type[RuleBas
             self._send(signal.SIGCONT)
 
         def _send(self, number: int) -> None:
-            if self.running and self.watch.process is not None and self.watch.events("start"):
+            if self.running and self.watch.process is not None and self.watch.is_started():
                 self.watch.process.send_signal(number)
 
         @rule()

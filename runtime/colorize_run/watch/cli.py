@@ -194,11 +194,14 @@ def _ledger(folder: Path) -> "Iterator[Ledger]":
 
 
 def _health(folder: Path) -> dict[str, Any]:
+    """The health file; empty when there is none, or it is none."""
+    kinds: dict[str, Any] = {"state": str, "pid": int, "pending": int, "oldest_pending_s": (int, float), "blocked": dict}
     try:
-        found: dict[str, Any] = json.loads((folder / "health.json").read_text())
-    except (OSError, ValueError):
+        found = json.loads((folder / "health.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
         return {}
-    return found
+    whole = isinstance(found, dict) and all(isinstance(found.get(key), kind) for key, kind in kinds.items())
+    return found if whole else {}
 
 
 def _is_running(folder: Path) -> bool:

@@ -14,10 +14,13 @@ from colorize_run.errors import OutputError
 VERSION = 1
 _PURGE_EVERY = 3600.0  # seconds; it looks at every row
 _TABLE = """CREATE TABLE file(
-    name BLOB PRIMARY KEY, gen TEXT NOT NULL, state TEXT NOT NULL, strikes INT NOT NULL, interrupted INT NOT NULL,
-    first_seen REAL NOT NULL, sha TEXT, out BLOB, out_sha TEXT, err_class TEXT, err TEXT, done_at REAL,
+    name BLOB PRIMARY KEY CHECK(length(name) > 0 AND instr(name, x'00') = 0), gen TEXT NOT NULL,
+    state TEXT NOT NULL CHECK(state IN ('ready', 'claimed', 'done', 'quarantined')),
+    strikes INT NOT NULL CHECK(strikes >= 0), interrupted INT NOT NULL CHECK(interrupted >= 0),
+    first_seen REAL NOT NULL, sha TEXT, out BLOB CHECK(length(out) > 0 AND instr(out, x'00') = 0), out_sha TEXT,
+    err_class TEXT, err TEXT, done_at REAL,
     model_sha TEXT, opts_sha TEXT, gone INT NOT NULL DEFAULT 0
-) WITHOUT ROWID"""
+) STRICT, WITHOUT ROWID"""  # what breaks a rule is damage, which quick_check finds
 _INDEX = "CREATE INDEX IF NOT EXISTS present ON file(gone) WHERE gone=0"  # what is gone may be a hundred times as much
 _COLUMNS = "name, gen, state, strikes, interrupted, first_seen, sha, out, out_sha, err_class, err, done_at, model_sha, opts_sha"
 
