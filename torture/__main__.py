@@ -328,8 +328,10 @@ def _fuzzed(bench: Bench, outcome: Outcome, targets: tuple[str, ...], seconds: i
     for target in targets:
         folder = bench.trial()
         folder.mkdir()
-        command = [sys.executable, "-m", "torture.fuzz", target, str(seconds), str(folder)]
-        said = subprocess.run(command, check=False, capture_output=True, text=True, errors="replace", cwd=ROOT)
+        command = [sys.executable, "-m", "torture.fuzzer", target, str(seconds), str(folder)]
+        said = subprocess.run(
+            command, check=False, capture_output=True, text=True, errors="replace", cwd=ROOT, timeout=2 * seconds + 120
+        )
         found = re.search(r"Done (\d+) runs in (\d+) second", said.stderr)
         if said.returncode or not found:
             outcome.failures.append(target)

@@ -1,4 +1,4 @@
-"""Fuzzing: ``python -m torture.fuzz TARGET SECONDS FOLDER`` lets atheris look for bytes that a target does not foresee.
+"""What fuzzing aims at; `torture.fuzzer` does it, and tests try mutations that need no fuzzer.
 
 Targets take bytes and raise `Broken`, or die, where something else comes out than a class of error that is declared.
 """
@@ -10,7 +10,6 @@ import os
 import random
 import sqlite3
 import struct
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -187,25 +186,3 @@ def no_atheris() -> str:
     import importlib.util
 
     return "" if importlib.util.find_spec("atheris") else "needs atheris"
-
-
-def main(target: str, seconds: int, folder: Path) -> None:
-    """Fuzz one target; ends the process, with another exit code than 0 when something was found."""
-    import atheris
-
-    corpus = folder / "corpus"
-    corpus.mkdir(parents=True, exist_ok=True)
-    function, seeds = TARGETS[target]
-    for number, data in enumerate(seeds()):
-        (corpus / f"seed{number}").write_bytes(data)
-    atheris.instrument_all()
-    arguments = [
-        sys.argv[0], f"-max_total_time={seconds}", "-timeout=5", "-rss_limit_mb=1536", f"-artifact_prefix={folder}/",
-        "-max_len=65536", str(corpus),
-    ]  # fmt: skip
-    atheris.Setup(arguments, function)
-    atheris.Fuzz()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))

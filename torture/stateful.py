@@ -22,7 +22,6 @@ from torture.forked import ForkedWatch
 from torture.rig import ROOT, Broken, Golden, Watch, check_outputs, judge, mounted, picture
 
 NAMES = st.sampled_from(["a.jpg", "b.png", "sub/a.jpg", "x\ny.webp"])
-AT_ONCE = 8  # they mostly wait
 OPTIONS = ("--settle", "0.05", "--poll", "0.05", "--incomplete-timeout", "0.3", "--recursive", "--min-free", "0")
 
 
@@ -229,10 +228,10 @@ def walk(base: Path, model: Path, golden: Golden, examples: int, start: int) -> 
     return ""
 
 
-def explore(base: Path, model: Path, _golden: Golden, examples: int, start: int) -> None:
+def explore(base: Path, model: Path, _golden: Golden, examples: int, start: int, at_once: int = 8) -> None:
     """Walk ``examples`` times, in several processes. Errors: Broken, with what failed first in each."""
     base.mkdir(parents=True, exist_ok=True)
-    walkers = min(AT_ONCE, examples)
+    walkers = min(at_once, examples)  # they mostly wait
     shares = [examples // walkers + (number < examples % walkers) for number in range(walkers)]
     running = [
         subprocess.Popen(

@@ -82,6 +82,7 @@ class Ledger:
         try:
             database.execute("PRAGMA journal_mode=WAL")
             database.execute("PRAGMA synchronous=FULL")
+            database.execute("PRAGMA cache_size=-512")  # KiB; four times that is the default, and gains nothing here
             if database.execute("PRAGMA quick_check").fetchone()[0] != "ok":
                 raise sqlite3.DatabaseError("quick_check failed")
             version = database.execute("PRAGMA user_version").fetchone()[0]
