@@ -212,8 +212,8 @@ def _told_to_stop(watch: Watch, chance: random.Random) -> None:
     if second is not None:
         time.sleep(chance.uniform(0, 0.05))
         _send(watch, second)
-        allowed.add(128 + second)
-        allowed.add(128 + first)  # they may be obeyed in the order of their numbers
+        allowed |= {128 + second, -second}  # of the signal itself, once nothing is left but to end
+        allowed |= {128 + first, -first}  # they may be obeyed in the order of their numbers
     assert watch.process is not None
     if (code := watch.process.wait(30)) not in allowed:
         raise Broken(f"exit code {code} after {first!r} and {second!r}")

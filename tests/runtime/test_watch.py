@@ -458,7 +458,7 @@ def test_a_hundred_thousand_settled_files_take_little_memory() -> None:
     try:
         for number in range(100_000):
             settled.add(b"%d.jpg" % number, "1:2:3:4:5")
-        taken = tracemalloc.get_traced_memory()[0]
+        taken = tracemalloc.get_traced_memory()[1]  # at most, while it grows
     finally:
         tracemalloc.stop()
     assert taken < 5_000_000

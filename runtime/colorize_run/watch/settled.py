@@ -45,7 +45,7 @@ class Settled:
         """Enter a generation, as met."""
         self._enter(_fingerprint(name, gen))
         if 2 * self._count > len(self._slots):
-            self._rebuild(list(zip(self._slots, self._marks, strict=True)))
+            self._rebuild(self._count, unmet=True)
 
     def meet(self, name: bytes, gen: str) -> bool | None:
         """Mark a generation as met: True the first time in this scan, False again, None when it is none of these."""
@@ -64,16 +64,18 @@ class Settled:
 
     def keep_met(self) -> None:
         """Drop what the last scan did not meet."""
-        self._rebuild([(each, 1) for each, mark in zip(self._slots, self._marks, strict=True) if mark])
+        self._rebuild(self._met, unmet=False)
 
-    def _rebuild(self, entries: list[tuple[int, int]]) -> None:
-        entries = [entry for entry in entries if entry[0]]
+    def _rebuild(self, count: int, *, unmet: bool) -> None:
+        """A table for ``count``, with or without those that are not met."""
         size = _FIRST
-        while size < 4 * len(entries):
+        while size < 4 * count:
             size *= 2
+        slots, marks = self._slots, self._marks
         self._clear(size)
-        for fingerprint, mark in entries:
-            self._enter(fingerprint, mark)
+        for fingerprint, mark in zip(slots, marks, strict=True):
+            if fingerprint and (mark or unmet):
+                self._enter(fingerprint, mark)
 
     def _enter(self, fingerprint: int, mark: int = 1) -> None:
         index = self._index(fingerprint)
