@@ -69,7 +69,7 @@ class Settled:
     def _rebuild(self, count: int, *, unmet: bool) -> None:
         """A table for ``count``, with or without those that are not met."""
         size = _FIRST
-        while size < 4 * count:
+        while size < 2 * count + 2:
             size *= 2
         slots, marks = self._slots, self._marks
         self._clear(size)
