@@ -18,7 +18,7 @@ class Settled:
         self._clear(_FIRST)
 
     def _clear(self, size: int) -> None:
-        self._slots = array("Q", bytes(8 * size))
+        self._slots = array("Q", [0]) * size
         self._marks = bytearray(size)
         self._count = self._met = 0
 
