@@ -185,6 +185,16 @@ def _flood(bench: Bench, outcome: Outcome) -> None:
             outcome.failures.append(f"the supervisor grew by {peak - before} MB")
 
 
+@row("9p", "files that wait in the folder, by the hundred thousand")
+def _backlog(bench: Bench, outcome: Outcome) -> None:
+    files = bench.of(5000, 200_000)
+    if found := outcome.attempt(bench, bursts.backlog, files, weight=files):
+        before, peak = found
+        outcome.note = f"supervisor's peak {peak} MB, {before} MB before"
+        if peak - before > 50 or peak > 60:
+            outcome.failures.append(f"the supervisor grew by {peak - before} MB")
+
+
 @row("11", "no space or no inodes for outputs", faults.no_mounts)
 def _full_output(bench: Bench, outcome: Outcome) -> None:
     outcome.note_slowest([outcome.attempt(bench, faults.full_output, kind) for kind in ["bytes", "inodes"] * bench.of(1, 10)])

@@ -47,6 +47,25 @@ def flood(folder: Path, model: Path, golden: Golden, files: int) -> tuple[float,
     return seconds / files, before, peak
 
 
+def backlog(folder: Path, model: Path, _golden: Golden, files: int) -> tuple[int, int]:
+    """``files`` that wait in the folder, names of one file: each is counted. Returns the supervisor's peak MB before, after."""
+    watch = Watch(folder, model, "--settle", "3600")
+    with watch:
+        assert watch.process is not None
+        watch.wait_ready()
+        before = rss(watch.process.pid, "VmHWM")
+        (folder / "one").write_bytes(picture(1))
+        for number in range(files):
+            os.link(folder / "one", watch.inbox / f"IMG_{number:06}.jpg")
+        wait_for(lambda: watch.health()["pending"] == files, 120 + files / 500, "not all are counted")
+        time.sleep(10)  # more scans
+        if watch.health()["unaccounted"]:
+            raise Broken("files are unaccounted for")
+        peak = rss(watch.process.pid, "VmHWM")
+        watch.stop()
+    return before, peak
+
+
 def latency(folder: Path, model: Path, _golden: Golden, files: int, others: int = 0) -> list[float]:
     """Seconds from a file's closing to its claim, sorted; half are renamed in, half written in place; default options.
 

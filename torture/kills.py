@@ -34,7 +34,7 @@ def at_step(folder: Path, model: Path, golden: Golden, step: int, count: int, in
     elif inputs == "delete":
         options = (*options, "--input", "delete")
     watch = Watch(folder, model, *options, site="crash", TORTURE_STEP=f"{step}:{count}")
-    made = fill(watch, 40)  # several are claimed and written at once
+    made = fill(watch, 8 * count)  # up to eight are claimed and written at once
     if watch.run_once() != -signal.SIGKILL:
         raise Broken(f"step {step} was not taken {count} times")
     again = Watch(folder, model, *options)
@@ -52,10 +52,10 @@ def at_step(folder: Path, model: Path, golden: Golden, step: int, count: int, in
 def between_versions(folder: Path, model: Path, golden: Golden, step: int) -> None:
     """kill -9 at a step of a file's second version: the first one's output is not taken for it."""
     first = Watch(folder, model, *QUICK, "--once")
-    fill(first, 20)
+    fill(first, 12)
     if first.run_once() != 0:
         raise Broken("the first run failed")
-    made = {f"p{number}.jpg".encode(): picture(100 + number) for number in range(20)}
+    made = {f"p{number}.jpg".encode(): picture(100 + number) for number in range(12)}
     for name, data in made.items():
         first.put(name, data)
     if Watch(folder, model, *QUICK, "--once", site="crash", TORTURE_STEP=f"{step}:2").run_once() != -signal.SIGKILL:

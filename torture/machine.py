@@ -27,7 +27,7 @@ def _faketime() -> str:
     return next(iter(glob.glob("/usr/lib/*/faketime/libfaketime.so.1") + glob.glob("/usr/lib/faketime/libfaketime.so.1")), "")
 
 
-def jumping_clock(folder: Path, model: Path, golden: Golden, seed: int) -> None:
+def jumping_clock(folder: Path, model: Path, golden: Golden, seed: int, jumps: int = 4) -> None:
     """The wall clock jumps by days and decades while files of all times come: each is done once, and nothing else happens."""
     chance = random.Random(seed)
     stamp = folder / "stamp"
@@ -39,7 +39,7 @@ def jumping_clock(folder: Path, model: Path, golden: Golden, seed: int) -> None:
     made: dict[bytes, bytes] = {}
     with watch:
         watch.wait_ready()
-        for jump in chance.sample(JUMPS, 4):
+        for jump in chance.sample(JUMPS, jumps):
             fresh = fill(watch, 4, len(made))
             for name, when in zip(fresh, MTIMES, strict=True):
                 os.utime(watch.inbox / os.fsdecode(name), (when, when))
