@@ -229,6 +229,8 @@ def _failing_library(bench: Bench, outcome: Outcome) -> None:
     for seed in bench.seeds(1, 20):
         for faults_, share in (("posix/io/*", 0.001), ("posix/io/*", 0.01), ("posix/io/*", 0.05), ("libc/mm/*", 0.0001)):
             given_up += outcome.attempt(bench, machine.failing_library, seed, faults_, share) or 0
+    for _ in bench.seeds(1, 20):
+        outcome.attempt(bench, machine.scarce_memory)
     outcome.note = f"{given_up} files were given up meanwhile, and done when retried"
 
 

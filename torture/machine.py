@@ -137,5 +137,18 @@ def failing_library(folder: Path, model: Path, golden: Golden, seed: int, faults
     return len(given_up)
 
 
+def scarce_memory(folder: Path, model: Path, golden: Golden) -> None:
+    """The supervisor runs out of memory while it reads answers, nine times: each file is done all the same, and soon."""
+    watch = Watch(folder, model, *QUICK, site="memory")
+    made = fill(watch, 60)
+    with watch:
+        watch.wait_quiet(60)
+        if watch.stop() != 0:
+            raise Broken("did not stop cleanly")
+    judge(watch, golden, made)
+    if len(watch.events("bug")) != 9 or watch.events("strike"):
+        raise Broken("the supervisor's memory was held against a file, or never scarce")
+
+
 def _control(pipes: Path, pid: int, command: str) -> None:
     subprocess.run(["fiu-ctrl", "-f", pipes, "-c", command, str(pid)], check=False, capture_output=True, timeout=20)

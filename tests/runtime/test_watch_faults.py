@@ -160,6 +160,11 @@ def test_a_failing_c_library_loses_nothing(tmp_path: Path, stub: Path, golden: G
     machine.failing_library(tmp_path / "w", stub, golden, 1, "posix/io/*", 0.01)
 
 
+def test_no_memory_while_an_answer_is_read_loses_nothing(tmp_path: Path, stub: Path, golden: Golden) -> None:
+    # Answers that had been taken out of the line, but not yet acted on, left their files claimed for ever.
+    machine.scarce_memory(tmp_path / "w", stub, golden)
+
+
 @pytest.mark.parametrize("target", fuzz.TARGETS)
 def test_mutated_bytes_are_foreseen(target: str) -> None:
     # Metadata of a model that were no UTF-8, numbers in the ledger where names belong, and a health file that held a list

@@ -1,7 +1,6 @@
 """The workers of a watch: started, fed, heard, replaced."""
 
 import collections
-import os
 import selectors
 import time
 from collections.abc import Iterable
@@ -121,6 +120,11 @@ class Crew:
             self._failures = 0
             self._act(told)
 
+    def recover(self) -> None:
+        """After an error of ours: what workers said is looked at again, and files that none of them has get their turn."""
+        self._flow.intake.reclaim({job.name for worker in self.workers for job in worker.jobs})
+        self.hear(list(self.workers))
+
     def _act(self, told: list[tuple[Worker, Answer]]) -> None:
         """Workers whose device failed go, whatever else happens."""
         failed = {worker: answer.header["error"] for worker, answer in told if answer.header["kind"] == "device"}
@@ -196,5 +200,5 @@ class Crew:
         for worker in self.workers:
             worker.close()
             for job in worker.jobs:
-                os.close(job.fd)
+                job.close()
         self.workers.clear()

@@ -5,6 +5,7 @@ import errno
 import os
 import stat
 import time
+from collections.abc import Container
 
 from colorize_run.watch import arrival, durable
 from colorize_run.watch.ledger import Row, Work
@@ -208,7 +209,7 @@ class Intake:
                 ledger.claim([(item.name, item.gen, item.strikes, item.interrupted, item.first_seen) for item, _ in taken])
         except BaseException as error:
             for item, job in taken:
-                os.close(job.fd)
+                job.close()
                 self.verdicts.again(item)
             if isinstance(error, BlockedError):
                 return []
@@ -237,8 +238,13 @@ class Intake:
             return None
         return work if work and Origin.of(work) == origin else None
 
+    def reclaim(self, held: Container[bytes]) -> None:
+        """Items that are said to be in workers' hands, but in none of those ``held``: their turn comes again."""
+        for name in [name for name in self.flying if name not in held]:
+            self.verdicts.again(self.flying.pop(name))
+
     def give_back(self, job: Job) -> None:
         """A job that nobody worked on: its turn comes again, as if nothing had been."""
         item = self.flying.pop(job.name)
-        os.close(job.fd)
+        job.close()
         self.verdicts.again(item)

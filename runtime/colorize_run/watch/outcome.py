@@ -43,7 +43,7 @@ class Outcome:
     def died(self, job: Job, err_class: str, err: str) -> None:
         """The worker died of a file, or was killed for it."""
         item = self.intake.flying.pop(job.name)
-        os.close(job.fd)
+        job.close()
         with contextlib.suppress(BlockedError):
             self.verdicts.strike(item, err_class, err, {})
 
@@ -57,7 +57,7 @@ class Outcome:
             try:
                 self._guarded(item, answer, partial(self._act, item, job, answer, made))
             finally:
-                os.close(job.fd)
+                job.close()
         if made:
             self._publish(made)
 

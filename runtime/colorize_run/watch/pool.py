@@ -34,6 +34,14 @@ class Job:
     before: Work | None = None
     begun: float = 0.0
 
+    def close(self) -> None:
+        """Give the descriptor back; it goes with the job at the latest."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    __del__ = close
+
 
 @dataclass
 class Answer:

@@ -39,7 +39,7 @@ class Supervisor:
         self.vitals = Vitals(settings, self.telemetry, self.flow, self.crew)
         self._signals: collections.deque[int] = collections.deque()
         self._stop_by: float | None = None
-        self._rescan = self._looked_again = False
+        self._rescan = self._looked_again = self._shaken = False
         self._scan_due = self._look_due = self._source_due = 0.0
 
     def run(self) -> int:
@@ -54,7 +54,8 @@ class Supervisor:
                     self._turn()
                 except ColorizeRunError:
                     raise
-                except Exception as error:  # a bug of ours takes nothing down
+                except Exception as error:  # a bug of ours, or no memory, takes nothing down
+                    self._shaken = True
                     vitals.bug(error)
             self.telemetry.live(vitals.line, last=True)
             self.telemetry.event("stop", code=code, files=self.flow.counts())
@@ -66,6 +67,9 @@ class Supervisor:
                 server.server_close()
 
     def _turn(self) -> None:
+        if self._shaken:
+            self.crew.recover()
+            self._shaken = False
         self._obey()
         now = time.monotonic()
         self._see(now)

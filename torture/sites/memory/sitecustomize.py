@@ -1,0 +1,19 @@
+"""Has the supervisor run out of memory now and then while it reads what a worker says: every third time, nine times in all.
+
+Python imports this file by itself when its folder is on PYTHONPATH, so the program that is tested holds no hook.
+"""
+
+import sys
+
+if "colorize_run.watch.worker" not in sys.orig_argv:
+    import json
+
+    _loads, _calls = json.loads, [0]
+
+    def _scarce(*arguments, **options):
+        _calls[0] += 1
+        if _calls[0] % 3 == 0 and _calls[0] < 30:
+            raise MemoryError
+        return _loads(*arguments, **options)
+
+    json.loads = _scarce
