@@ -35,10 +35,11 @@ class Job:
     begun: float = 0.0
 
     def close(self) -> None:
-        """Give the descriptor back; it goes with the job at the latest."""
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+        """Give the descriptor back, with the job at the latest; that closing what was only read fails means nothing."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            with contextlib.suppress(OSError):
+                os.close(fd)
 
     __del__ = close
 
