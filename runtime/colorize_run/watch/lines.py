@@ -23,12 +23,9 @@ class Lines:
     def write(self, text: str) -> bool:
         """Write one line, or drop it; whether it was written."""
         data = text.encode(errors="backslashreplace")
-        try:
-            if self._rest:
-                self._rest = self._push(self._rest)
-            left = self._push(data) if not self._rest else data
-        except OSError:  # nobody is there any more
-            left = data
+        if self._rest:
+            self._rest = self._push(self._rest)
+        left = data if self._rest else self._push(data)
         if left == data:
             self.dropped += 1
             return False
@@ -36,11 +33,11 @@ class Lines:
         return True
 
     def _push(self, data: bytes) -> bytes:
-        """What is left of ``data`` after writing as much as there is room for. Errors: OSError."""
+        """What is left of ``data`` after writing as much as there is room for."""
         while data and self._fd is not None and self._room.poll(0):
             try:
                 data = data[os.write(self._fd, data[:_CHUNK]) :]
-            except BlockingIOError:  # another writer was faster
+            except OSError:  # another writer was faster, or nobody is there any more
                 break
         return data
 
