@@ -239,6 +239,9 @@ def trend(samples: list[Sample]) -> str:
 
 
 def rss_kb(pid: int) -> float:
-    """Resident memory in KB."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(float(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+    """Resident memory in KB; 0 for a process that is over."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((float(line.split()[1]) for line in lines if line.startswith("VmRSS")), 0.0)
