@@ -138,7 +138,7 @@ def failing_library(folder: Path, model: Path, golden: Golden, seed: int, faults
 
 
 def scarce_memory(folder: Path, model: Path, golden: Golden) -> None:
-    """The supervisor runs out of memory while it reads answers, nine times: each file is done all the same, and soon."""
+    """The supervisor runs out of memory while it reads answers, and at its ledger: each file is done all the same, and soon."""
     watch = Watch(folder, model, *QUICK, site="memory")
     made = fill(watch, 60)
     with watch:
@@ -146,7 +146,7 @@ def scarce_memory(folder: Path, model: Path, golden: Golden) -> None:
         if watch.stop() != 0:
             raise Broken("did not stop cleanly")
     judge(watch, golden, made)
-    if len(watch.events("bug")) != 9 or watch.events("strike"):
+    if len(watch.events("bug")) != 10 or watch.events("strike"):
         raise Broken("the supervisor's memory was held against a file, or never scarce")
 
 

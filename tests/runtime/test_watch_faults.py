@@ -161,7 +161,8 @@ def test_a_failing_c_library_loses_nothing(tmp_path: Path, stub: Path, golden: G
 
 
 def test_no_memory_while_an_answer_is_read_loses_nothing(tmp_path: Path, stub: Path, golden: Golden) -> None:
-    # Answers that had been taken out of the line, but not yet acted on, left their files claimed for ever.
+    # Answers that had been taken out of the line, but not yet acted on, left their files claimed for ever,
+    # and temporaries were left in the outbox where the ledger could not be written for want of memory.
     machine.scarce_memory(tmp_path / "w", stub, golden)
 
 

@@ -34,11 +34,9 @@ class Lines:
 
     def _push(self, data: bytes) -> bytes:
         """What is left of ``data`` after writing as much as there is room for."""
-        while data and self._fd is not None and self._room.poll(0):
-            try:
+        with contextlib.suppress(OSError):  # another writer was faster, or nobody is there any more
+            while data and self._fd is not None and self._room.poll(0):
                 data = data[os.write(self._fd, data[:_CHUNK]) :]
-            except OSError:  # another writer was faster, or nobody is there any more
-                break
         return data
 
     def close(self) -> None:

@@ -153,8 +153,8 @@ class Outbox:
             os.close(fd)
 
     def discard(self, temporary: bytes, name: bytes) -> None:
-        """Drop what was staged for ``name``."""
-        with durable.folder_beneath(self._fd, name.rpartition(b"/")[0]) as folder:
+        """Drop what was staged for ``name``, as far as that is possible; what stays is swept later."""
+        with contextlib.suppress(OSError), durable.folder_beneath(self._fd, name.rpartition(b"/")[0]) as folder:
             durable.discard(folder, temporary)
 
     def digest(self, name: bytes) -> str | None:

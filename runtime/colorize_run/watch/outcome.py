@@ -132,11 +132,13 @@ class Outcome:
         try:
             with self.around.state() as ledger:
                 ledger.written([(each.item.name, each.work) for each in made])
-        except BlockedError:
+        except BaseException as error:
             for each in made:
                 self.around.outbox.discard(each.temporary, each.work.out)
                 self.verdicts.again(each.item)
-            return
+            if isinstance(error, BlockedError):
+                return
+            raise
         made = self._renamed(made)
         try:
             with self.around.state() as ledger:

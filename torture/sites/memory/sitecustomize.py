@@ -1,4 +1,4 @@
-"""Has the supervisor run out of memory now and then while it reads what a worker says: every third time, nine times in all.
+"""Has the supervisor run out of memory: nine times while it reads what a worker says, once before step 4.
 
 Python imports this file by itself when its folder is on PYTHONPATH, so the program that is tested holds no hook.
 """
@@ -16,4 +16,9 @@ if "colorize_run.watch.worker" not in sys.orig_argv:
             raise MemoryError
         return _loads(*arguments, **options)
 
+    def _hook(frame, happened, _argument):
+        if happened == "call" and frame.f_code.co_qualname == "Ledger.written":
+            raise MemoryError  # which takes the hook away
+
     json.loads = _scarce
+    sys.setprofile(_hook)
