@@ -3,11 +3,13 @@
 Targets take bytes and raise `Broken`, or die, where something else comes out than a class of error that is declared.
 """
 
+import atexit
 import functools
 import io
 import json
 import os
 import random
+import shutil
 import sqlite3
 import struct
 import tempfile
@@ -35,7 +37,9 @@ EXIT_CODES = {0, 1, 2, 65, 66, 69, 73, 75}
 
 @functools.cache
 def _place() -> Path:
-    return Path(tempfile.mkdtemp(prefix="fuzz-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
+    place = tempfile.mkdtemp(prefix="fuzz-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    return Path(place)
 
 
 @functools.cache
