@@ -2,8 +2,10 @@
 
 import os
 import random
+import re
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -14,7 +16,8 @@ from typing import Any
 
 import click
 
-from torture import bursts, faults, kills, power, stateful, writers, zoo
+from torture import bursts, faults, fuzz, kills, machine, models, power, stateful, writers, zoo
+from torture.forked import ForkedWatch
 from torture.rig import ROOT, Broken, Golden, stub_model
 
 DEFAULT_MODEL = str(ROOT / "artifacts" / "photo.onnx")
@@ -182,6 +185,16 @@ def _flood(bench: Bench, outcome: Outcome) -> None:
             outcome.failures.append(f"the supervisor grew by {peak - before} MB")
 
 
+@row("9p", "files that wait in the folder, by the hundred thousand")
+def _backlog(bench: Bench, outcome: Outcome) -> None:
+    files = bench.of(5000, 200_000)
+    if found := outcome.attempt(bench, bursts.backlog, files, weight=files):
+        before, peak = found
+        outcome.note = f"supervisor's peak {peak} MB, {before} MB before"
+        if peak - before > 50 or peak > 60:
+            outcome.failures.append(f"the supervisor grew by {peak - before} MB")
+
+
 @row("11", "no space or no inodes for outputs", faults.no_mounts)
 def _full_output(bench: Bench, outcome: Outcome) -> None:
     outcome.note_slowest([outcome.attempt(bench, faults.full_output, kind) for kind in ["bytes", "inodes"] * bench.of(1, 10)])
@@ -210,6 +223,17 @@ def _remote(bench: Bench, outcome: Outcome) -> None:
         outcome.attempt(bench, faults.remote_writer, 10, weight=10)
 
 
+@row("14", "calls of the C library fail at random (libfiu) in supervisor and worker, then no more", machine.no_fiu)
+def _failing_library(bench: Bench, outcome: Outcome) -> None:
+    given_up = 0
+    for seed in bench.seeds(1, 20):
+        for faults_, share in (("posix/io/*", 0.001), ("posix/io/*", 0.01), ("posix/io/*", 0.05), ("libc/mm/*", 0.0001)):
+            given_up += outcome.attempt(bench, machine.failing_library, seed, faults_, share) or 0
+    for _ in bench.seeds(1, 20):
+        outcome.attempt(bench, machine.scarce_memory)
+    outcome.note = f"{given_up} files were given up meanwhile, and done when retried"
+
+
 @row("15", "the output read-only, renamed away, or replaced by a link", faults.no_mounts)
 def _output_gone(bench: Bench, outcome: Outcome) -> None:
     seconds = [outcome.attempt(bench, faults.read_only_output) for _ in bench.seeds(1, 10)]
@@ -221,6 +245,12 @@ def _output_gone(bench: Bench, outcome: Outcome) -> None:
 def _source_gone(bench: Bench, outcome: Outcome) -> None:
     kinds = ["unmounted", "moved"] * bench.of(1, 10)
     outcome.note_slowest([outcome.attempt(bench, faults.source_gone, kind) for kind in kinds])
+
+
+@row("17", "the wall clock jumps by days and decades, files have times from 1901 to 2255", machine.no_faketime)
+def _clock(bench: Bench, outcome: Outcome) -> None:
+    for seed in bench.seeds(2, 100):
+        outcome.attempt(bench, machine.jumping_clock, seed)
 
 
 @row("18", "one name overwritten 1 to 100 times a second, and once while it is being read")
@@ -249,10 +279,24 @@ def _zoo(bench: Bench, outcome: Outcome) -> None:
         outcome.note = f"worker's peak {peak} MB, slowest picture {slowest:.2f} s"
 
 
+@row("22", "broken models: bits flipped, cut off, external data, links, operators, shapes")
+def _models(bench: Bench, outcome: Outcome) -> None:
+    for what in models.BROKEN:
+        outcome.attempt(bench, models.broken, what)
+    refused = [outcome.attempt(bench, models.damaged, seed, ForkedWatch) for seed in bench.seeds(50, 500)]
+    outcome.note = f"{sum(map(bool, refused))} of {len(refused)} damaged ones refused; the others made pictures"
+
+
 @row("23", "a CUDA device (a stub) that fails: auto goes on with the CPU, cuda ends with 69")
 def _device(bench: Bench, outcome: Outcome) -> None:
     for device in ["auto", "cuda"] * bench.of(1, 10):
         outcome.attempt(bench, faults.lost_device, device)
+
+
+@row("24", "SIGTERM, SIGINT, each twice, SIGHUP, SIGSTOP, SIGCONT and SIGUSR1 in the middle of everything")
+def _signals(bench: Bench, outcome: Outcome) -> None:
+    for seed in bench.seeds(10, 170):
+        outcome.attempt(bench, kills.signalled, seed, ForkedWatch, weight=3)
 
 
 @row("25", "two watches on the same folders")
@@ -261,15 +305,22 @@ def _two(bench: Bench, outcome: Outcome) -> None:
         outcome.attempt(bench, faults.two_at_once)
 
 
+@row("26", "slow disks (FUSE): one system call takes 0.1 to 2 s on the input's or output's side", faults.no_fuse)
+def _slow_disk(bench: Bench, outcome: Outcome) -> None:
+    calls = [("output", call) for call in faults.OUTPUT_CALLS] + [("input", call) for call in faults.INPUT_CALLS]
+    cases = [(side, call, seconds) for side, call in calls for seconds in (0.1, 0.5, 2.0)[: bench.of(1, 3)]]
+    scans = [outcome.attempt(bench, machine.slow_disk, *case) or 0.0 for case in cases]
+    outcome.note = f"scans of up to {max(scans):.1f} s"
+
+
 @row("27", "soak, one file in a hundred bad; an hour, or a minute")
 def _soak(bench: Bench, outcome: Outcome) -> None:
     seconds = bench.of(60, 3600)
-    if found := outcome.attempt(bench, bursts.soak, seconds, 4.0):
-        outcome.trials = int(found["files"])
-        outcome.note = (
-            f"{seconds} s; {found['bad']:.0f} quarantined; supervisor {found['rss']:.0f} MB, {found['slope']:+.2f} MB an hour;"
-            f" descriptors {found['fds_first']:.0f}, at most {found['fds_most']:.0f}; worker {found['worker']:.0f} MB"
-        )
+    for inputs in ("keep", "move", "delete")[: bench.of(1, 3)]:
+        if found := outcome.attempt(bench, bursts.soak, seconds, 4.0, inputs, weight=0):
+            files, bad, samples = found
+            outcome.trials += files
+            outcome.note += f"{inputs}, {seconds} s: {bad} quarantined; {bursts.trend(samples)}. "
 
 
 @row("28", "the ledger damaged, cut off, emptied or removed between two runs")
@@ -281,9 +332,36 @@ def _ledger(bench: Bench, outcome: Outcome) -> None:
 @row("29", "a random walk against a model: write, append, rename, overwrite, delete, kill, start")
 def _walk(bench: Bench, outcome: Outcome) -> None:
     examples = bench.of(20, 5000)
-    if failure := outcome.attempt(bench, stateful.explore, examples, bench.seed, weight=examples):
-        outcome.failures.append(failure)
-        click.echo(f"  FAILED: {failure}", err=True)
+    outcome.attempt(bench, stateful.explore, examples, bench.seed, weight=examples)
+
+
+def _fuzzed(bench: Bench, outcome: Outcome, targets: tuple[str, ...], seconds: int) -> None:
+    """Let atheris look for ``seconds`` a target, each in a process of its own."""
+    for target in targets:
+        folder = bench.trial()
+        folder.mkdir()
+        command = [sys.executable, "-m", "torture.fuzzer", target, str(seconds), str(folder)]
+        said = subprocess.run(
+            command, check=False, capture_output=True, text=True, errors="replace", cwd=ROOT, timeout=2 * seconds + 120
+        )
+        found = re.search(r"Done (\d+) runs in (\d+) second", said.stderr)
+        if said.returncode or not found:
+            outcome.failures.append(target)
+            click.echo(f"  FAILED: {target}, see {folder}: {(said.stdout + said.stderr)[-2000:]}", err=True)
+            continue
+        outcome.trials += int(found[1])
+        outcome.note += f"{target}: {int(found[1]):,} in {found[2]} s. "
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@row("30", "fuzzing (atheris) of decoding, network and encoding, from the zoo's pictures", fuzz.no_atheris)
+def _fuzz_pictures(bench: Bench, outcome: Outcome) -> None:
+    _fuzzed(bench, outcome, ("decode",), bench.of(60, 1800))
+
+
+@row("31", "fuzzing of model files, ledger rows, the health file and options", fuzz.no_atheris)
+def _fuzz_others(bench: Bench, outcome: Outcome) -> None:
+    _fuzzed(bench, outcome, ("model", "ledger", "health", "options"), bench.of(10, 150))
 
 
 @row("lat", "seconds from a file's closing to its claim; default options")
@@ -296,9 +374,9 @@ def _latency(bench: Bench, outcome: Outcome) -> None:
 
 @row("thr", "throughput against one Colorizer in one process, 640 x 480, the default model")
 def _throughput(bench: Bench, outcome: Outcome) -> None:
-    if found := outcome.attempt(bench, bursts.throughput, DEFAULT_MODEL, bench.of(60, 200), bench.of(1, 5)):
+    if found := outcome.attempt(bench, bursts.throughput, DEFAULT_MODEL, bench.of(3, 10)):
         outcome.trials = len(found)
-        outcome.note = f"ratio {statistics.median(found):.2f} (median; {min(found):.2f} to {max(found):.2f})"
+        outcome.note = f"batches of 40; ratio {statistics.median(found):.2f} (median; {min(found):.2f} to {max(found):.2f})"
 
 
 @click.command()

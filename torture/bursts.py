@@ -9,12 +9,13 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from torture.kills import QUICK
+from torture.kills import QUICK, judge_disposed
 from torture.rig import ROOT, Broken, Golden, Watch, children, judge, picture, rss, wait_for
 
 
@@ -44,6 +45,25 @@ def flood(folder: Path, model: Path, golden: Golden, files: int) -> tuple[float,
         watch.stop()
     judge(watch, golden, made)
     return seconds / files, before, peak
+
+
+def backlog(folder: Path, model: Path, _golden: Golden, files: int) -> tuple[int, int]:
+    """``files`` that wait in the folder, names of one file: each is counted. Returns the supervisor's peak MB before, after."""
+    watch = Watch(folder, model, "--settle", "3600")
+    with watch:
+        assert watch.process is not None
+        watch.wait_ready()
+        before = rss(watch.process.pid, "VmHWM")
+        (folder / "one").write_bytes(picture(1))
+        for number in range(files):
+            os.link(folder / "one", watch.inbox / f"IMG_{number:06}.jpg")
+        wait_for(lambda: watch.health()["pending"] == files, 120 + files / 500, "not all are counted")
+        time.sleep(10)  # more scans
+        if watch.health()["unaccounted"]:
+            raise Broken("files are unaccounted for")
+        peak = rss(watch.process.pid, "VmHWM")
+        watch.stop()
+    return before, peak
 
 
 def latency(folder: Path, model: Path, _golden: Golden, files: int, others: int = 0) -> list[float]:
@@ -83,49 +103,92 @@ def photographs(count: int) -> list[bytes]:
     return found
 
 
-def throughput(folder: Path, _stub: Path, _golden: Golden, model: str, files: int, rounds: int) -> list[float]:
-    """Ratios, watch against one `Colorizer` in one process with the same threads, round by round, on the same pictures.
+def throughput(folder: Path, _stub: Path, _golden: Golden, model: str, batches: int, size: int = 40) -> list[float]:
+    """Ratios, watch against one `Colorizer` in one process with the same threads, batch by batch on the same pictures.
 
-    The watch's time is from its first claim to its last output; the other's is decode, network and encode alone.
+    Both are there all the time, and take turns: a machine that others use as well is not the same for two runs of a minute.
+    The watch's time is from the first claim to the last output; the other's is decode, network and encode alone.
     """
-    data, ratios = photographs(files), []
-    for number in range(rounds):
-        place = folder / str(number)
-        watch = Watch(place, Path(model), "--once")
-        for index, each in enumerate(data):
-            watch.put(f"p{index}.jpg", each)
-        if watch.run_once(600) != 0:
-            raise Broken("the watch failed")
-        events = watch.events("claimed", "done")
-        watched = max(event["time"] for event in events) - min(event["time"] for event in events)
-        # In a session of its own, as the watch's worker is: the scheduler shares cores out by session.
-        command = [sys.executable, "-m", "torture.reference", model, *map(str, sorted(watch.inbox.iterdir()))]
-        alone = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT, start_new_session=True)
-        ratios.append(float(alone.stdout) / watched)
+    data, ratios = photographs(batches * size), []
+    watch, source = Watch(folder, Path(model)), folder / "source"
+    source.mkdir()
+    names = [f"p{number:05}.jpg" for number in range(len(data))]
+    for name, each in zip(names, data, strict=True):
+        (source / name).write_bytes(each)
+    with watch, Alone(model, [source / name for name in names]) as alone:
+        watch.wait_ready()
+        for first in range(0, len(names), size):
+            for number in range(first, first + size):
+                watch.put(names[number], data[number])
+            while len(os.listdir(watch.outbox)) < 1 + first + size:  # cheap to look at; the state folder is one more
+                time.sleep(0.2)
+            time.sleep(0.2)
+            times = [event["time"] for event in watch.events("claimed", "done")[-2 * size :]]
+            ratios.append(alone.seconds(first, first + size) / (max(times) - min(times)))
+        if watch.stop() != 0:
+            raise Broken("did not stop cleanly")
     return ratios
 
 
-def soak(folder: Path, model: Path, golden: Golden, seconds: float, rate: float) -> dict[str, float]:
-    """``rate`` files a second for ``seconds``, one in a hundred bad. Returns files, RSS slope in MB an hour, descriptors."""
+class Alone:
+    """One `Colorizer` in a process of its own, which works when it is told to.
+
+    In a session of its own, too, as the watch's worker is: the scheduler shares cores out by session.
+    """
+
+    def __init__(self, model: str, files: list[Path]) -> None:
+        command = [sys.executable, "-m", "torture.reference", model, *map(str, files)]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True
+        )
+        self._line()
+
+    def __enter__(self) -> "Alone":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
+
+    def seconds(self, first: int, last: int) -> float:
+        """Seconds for these files, one after the other."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{first} {last}\n")
+        self._process.stdin.flush()
+        return float(self._line())
+
+
+@dataclass
+class Sample:
+    """One look at a running watch: seconds since the first, resident kB of the supervisor and the worker, open descriptors."""
+
+    when: float
+    kb: float
+    worker_kb: float
+    descriptors: int
+    unaccounted: int
+
+
+def soak(
+    folder: Path, model: Path, golden: Golden, seconds: float, rate: float, inputs: str = "keep"
+) -> tuple[int, int, list[Sample]]:
+    """``rate`` files a second for ``seconds``, one in a hundred bad. Returns files, files quarantined, and samples."""
     chance = random.Random(1)
-    watch = Watch(folder, model, *QUICK, "--incomplete-timeout", "2")
+    options = ("--input", "move", "--done-dir", str(folder / "gone")) if inputs == "move" else ("--input", inputs)
+    watch = Watch(folder, model, *QUICK, "--incomplete-timeout", "2", *options)
     made: dict[bytes, bytes] = {}
     bad: dict[bytes, str] = {}
-    samples: list[tuple[float, float, int, float]] = []  # seconds, KB, descriptors, the worker's MB
+    samples: list[Sample] = []
     over = threading.Event()
 
-    def sample() -> None:
-        assert watch.process is not None
-        pid, start = watch.process.pid, time.monotonic()
-        while not over.wait(max(1.0, seconds / 200)):
-            workers = [rss(child) for child in children(pid)]
-            samples.append((time.monotonic() - start, rss_kb(pid), len(os.listdir(f"/proc/{pid}/fd")), max(workers, default=0)))
-            if watch.health()["unaccounted"]:
-                samples.append((-1, 0, 0, 0))
-
     with watch:
+        assert watch.process is not None
         watch.wait_ready()
-        sampler = threading.Thread(target=sample)
+        sampler = threading.Thread(target=_sample, args=(watch, samples, over, max(1.0, seconds / 360)))
         sampler.start()
         try:
             start, number = time.monotonic(), 0
@@ -143,26 +206,42 @@ def soak(folder: Path, model: Path, golden: Golden, seconds: float, rate: float)
             over.set()
             sampler.join()
         watch.stop()
-    judge(watch, golden, made, bad)
-    return {
-        "files": float(len(made)),
-        "bad": float(len(bad)),
-        **_trend([each for each in samples if each[0] > seconds / 4], samples),
-    }
-
-
-def _trend(later: list[tuple[float, float, int, float]], samples: list[tuple[float, float, int, float]]) -> dict[str, float]:
-    """What memory and descriptors did after the first quarter."""
-    if any(when < 0 for when, *_ in samples):
+    if inputs == "keep":
+        judge(watch, golden, made, bad)
+    else:
+        judge_disposed(watch, golden, made, folder / "gone" if inputs == "move" else None, bad)
+    if any(each.unaccounted for each in samples):
         raise Broken("files were unaccounted for")
-    slope = statistics.linear_regression([each[0] / 3600 for each in later], [each[1] / 1024 for each in later]).slope
-    return {
-        "slope": slope, "rss": later[-1][1] / 1024, "fds_first": float(later[0][2]),
-        "fds_most": float(max(each[2] for each in later)), "worker": float(later[-1][3]),
-    }  # fmt: skip
+    return len(made), len(bad), samples
+
+
+def _sample(watch: Watch, samples: list[Sample], over: threading.Event, every: float) -> None:
+    assert watch.process is not None
+    pid, start = watch.process.pid, time.monotonic()
+    while not over.wait(every):
+        workers = max((rss_kb(child) for child in children(pid)), default=0.0)
+        descriptors = len(os.listdir(f"/proc/{pid}/fd"))
+        unaccounted = watch.health()["unaccounted"]
+        samples.append(Sample(time.monotonic() - start, rss_kb(pid), workers, descriptors, unaccounted))
+
+
+def trend(samples: list[Sample]) -> str:
+    """What memory and descriptors did after the first quarter."""
+    later = [each for each in samples if each.when > samples[-1].when / 4]
+    hours = [each.when / 3600 for each in later]
+    slope = statistics.linear_regression(hours, [each.kb / 1024 for each in later]).slope
+    worker = statistics.linear_regression(hours, [each.worker_kb / 1024 for each in later]).slope
+    fds = [each.descriptors for each in later]
+    return (
+        f"supervisor {later[0].kb / 1024:.1f} to {later[-1].kb / 1024:.1f} MB, {slope:+.2f} an hour; descriptors {min(fds)} to"
+        f" {max(fds)}; worker {later[-1].worker_kb / 1024:.0f} MB, {worker:+.1f} an hour"
+    )
 
 
 def rss_kb(pid: int) -> float:
-    """Resident memory in KB."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(float(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+    """Resident memory in KB; 0 for a process that is over."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((float(line.split()[1]) for line in lines if line.startswith("VmRSS")), 0.0)

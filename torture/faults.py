@@ -62,7 +62,7 @@ def _end(watch: Watch, golden: Golden, made: dict[bytes, bytes]) -> None:
         raise Broken("files are unaccounted for")
 
 
-def _ballast(folder: Path) -> Path:
+def ballast(folder: Path) -> Path:
     """A file that takes all the space there is."""
     path = folder / ".ballast"
     with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
@@ -81,7 +81,7 @@ def full_output(folder: Path, model: Path, golden: Golden, kind: str) -> float:
         with watch:
             watch.wait_ready()
             if kind == "bytes":
-                extra = [_ballast(watch.outbox)]
+                extra = [ballast(watch.outbox)]
             else:
                 extra = [watch.outbox / f".x{number}" for number in range(30)]
                 with contextlib.suppress(OSError):
@@ -109,7 +109,7 @@ def full_state(folder: Path, model: Path, golden: Golden) -> float:
             watch.wait_ready()
             made = fill(watch, 3)
             watch.wait_quiet()
-            ballast = _ballast(state)
+            stuffing = ballast(state)
             made |= fill(watch, 200, 3)
             watch.wait_event("blocked", 30)
             time.sleep(1)
@@ -117,7 +117,7 @@ def full_state(folder: Path, model: Path, golden: Golden) -> float:
             written = {os.fsencode(path.name) for path in watch.outbox.iterdir()}
             if len(written - done) > 4:
                 raise Broken(f"{len(written - done)} outputs were written without a record")
-            ballast.unlink()
+            stuffing.unlink()
             seconds = _resumes(watch, time.monotonic())
             _end(watch, golden, made)
     return seconds

@@ -1,7 +1,8 @@
 """A file system that passes everything on to a folder, and fails on demand: ``python -m torture.fuse MOUNT BACKING CONTROL``.
 
-While the file CONTROL exists and holds ``OPERATION ERRNO SHARE``, that share of the operation's calls fails. What is
-written to BACKING behind its back is what another machine writes to a network share: no events, no leases.
+While the file CONTROL exists and holds ``OPERATION ERRNO SHARE``, that share of the operation's calls fails; with
+``OPERATION delay SECONDS`` each takes so long. What is written to BACKING behind its back is what another machine
+writes to a network share: no events, no leases.
 """
 
 import contextlib
@@ -9,6 +10,7 @@ import errno
 import os
 import random
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -43,7 +45,9 @@ class Failing(mfusepy.Operations):  # type: ignore[misc] # it has no types
                 name, number, share = file.read().split()
         except (OSError, ValueError):
             return
-        if op in CALLS[name] and random.random() < float(share):
+        if op in CALLS[name] and number == "delay":
+            time.sleep(float(share))
+        elif op in CALLS[name] and random.random() < float(share):
             raise mfusepy.FuseOSError(int(number))
 
     def _getattr(self, path: str, _fh: Any = None) -> dict[str, Any]:

@@ -5,9 +5,10 @@ import os
 import random
 import signal
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from torture.rig import Broken, Golden, Watch, check_outputs, children, is_zombie, judge, picture, wait_for
+from torture.rig import Broken, Golden, Watch, check_outputs, children, is_zombie, judge, judge_given_up, picture, wait_for
 
 QUICK = ("--settle", "0.05", "--poll", "0.05")
 POISONS = {"segv": "crash", "abort": "crash", "hang": "timeout", "memory": "memory"}
@@ -33,7 +34,7 @@ def at_step(folder: Path, model: Path, golden: Golden, step: int, count: int, in
     elif inputs == "delete":
         options = (*options, "--input", "delete")
     watch = Watch(folder, model, *options, site="crash", TORTURE_STEP=f"{step}:{count}")
-    made = fill(watch, 5)
+    made = fill(watch, 8 * count)  # up to eight are claimed and written at once
     if watch.run_once() != -signal.SIGKILL:
         raise Broken(f"step {step} was not taken {count} times")
     again = Watch(folder, model, *options)
@@ -45,16 +46,16 @@ def at_step(folder: Path, model: Path, golden: Golden, step: int, count: int, in
     if inputs == "keep":
         judge(again, golden, made)
         return
-    _judge_disposed(again, golden, made, folder / "gone" if inputs == "move" else None)
+    judge_disposed(again, golden, made, folder / "gone" if inputs == "move" else None)
 
 
 def between_versions(folder: Path, model: Path, golden: Golden, step: int) -> None:
     """kill -9 at a step of a file's second version: the first one's output is not taken for it."""
     first = Watch(folder, model, *QUICK, "--once")
-    fill(first, 3)
+    fill(first, 12)
     if first.run_once() != 0:
         raise Broken("the first run failed")
-    made = {f"p{number}.jpg".encode(): picture(100 + number) for number in range(3)}
+    made = {f"p{number}.jpg".encode(): picture(100 + number) for number in range(12)}
     for name, data in made.items():
         first.put(name, data)
     if Watch(folder, model, *QUICK, "--once", site="crash", TORTURE_STEP=f"{step}:2").run_once() != -signal.SIGKILL:
@@ -65,14 +66,22 @@ def between_versions(folder: Path, model: Path, golden: Golden, step: int) -> No
     judge(again, golden, made)
 
 
-def _judge_disposed(watch: Watch, golden: Golden, made: dict[bytes, bytes], gone: Path | None) -> None:
-    """Each output right, under its own name and no other; each input gone from the inbox, and moved whole."""
+def judge_disposed(
+    watch: Watch, golden: Golden, made: dict[bytes, bytes], gone: Path | None, quarantined: Mapping[bytes, str] | None = None
+) -> None:
+    """Each output right, under its own name and no other; each input gone from the inbox, and moved whole.
+
+    Those to be ``quarantined`` are left, with their reasons.
+    """
+    bad = {name: made[name] for name in quarantined or {}}
+    judge_given_up(watch, quarantined or {})
+    made = {name: data for name, data in made.items() if name not in bad}
     check_outputs(watch, golden, {name: [data] for name, data in made.items()})
     outputs = {os.fsencode(path.name) for path in watch.outbox.iterdir()} - {b".colorize-run"}
     if outputs != set(made):
         raise Broken(f"outputs {outputs ^ set(made)} are missing or too many")
-    if left := list(watch.inbox.iterdir()):
-        raise Broken(f"left in the inbox: {left}")
+    if (left := {path.name.encode(): path.read_bytes() for path in watch.inbox.iterdir()}) != bad:
+        raise Broken(f"left in the inbox: {set(left) ^ set(bad)}")
     if gone is not None and {path.name.encode(): path.read_bytes() for path in gone.iterdir()} != made:
         raise Broken("the inputs that were moved are not those that were put in")
 
@@ -126,7 +135,7 @@ def of_workers(folder: Path, model: Path, golden: Golden, seed: int, kills: int)
         raise Broken(f"{struck} strikes for {kills} deaths")
     twice = {name: row["err_class"] for name, row in watch.rows().items() if row["strikes"] >= 2}
     judge(watch, golden, made, twice)
-    if len(twice) > kills // 20:
+    if len(twice) > max(1, kills // 20):
         raise Broken(f"{len(twice)} files were hit twice by {kills} random kills")
     return restarts
 
@@ -167,3 +176,49 @@ def by_poison(folder: Path, model: Path, golden: Golden, how: str) -> None:
         raise Broken(f"innocent files were struck: {struck}")
     if len(watch.events("strike")) != 2:
         raise Broken("it was not tried exactly twice")
+
+
+def signalled(folder: Path, model: Path, golden: Golden, seed: int, make: Callable[..., Watch] = Watch) -> None:
+    """Signals of all kinds in the middle of everything; told to stop, it stops in time with its exit code; nothing is lost."""
+    chance = random.Random(seed)
+    watch = make(folder, model, *QUICK)
+    made: dict[bytes, bytes] = {}
+    for _ in range(3):
+        made |= fill(watch, chance.randint(1, 6), len(made))
+        with watch:
+            wait_for(watch.is_started, 30, "does not start")
+            if chance.random() < 0.7:
+                watch.wait_ready()
+            for _ in range(chance.randint(0, 6)):
+                number = chance.choice((signal.SIGUSR1, signal.SIGHUP, signal.SIGSTOP, signal.SIGCONT))
+                _send(watch, number)
+                time.sleep(chance.uniform(0, 0.1))
+            _send(watch, signal.SIGCONT)
+            _told_to_stop(watch, chance)
+        if any(row["strikes"] or row["state"] == "quarantined" for row in watch.rows().values()):
+            raise Broken("a signal was held against a file")
+    with watch:
+        watch.wait_ready().wait_quiet()
+        if watch.stop() != 0:
+            raise Broken("did not stop cleanly")
+    judge(watch, golden, made)
+
+
+def _told_to_stop(watch: Watch, chance: random.Random) -> None:
+    """SIGTERM or SIGINT, a second one perhaps; the exit code must be theirs, and come soon."""
+    first, second = chance.choice((signal.SIGTERM, signal.SIGINT)), chance.choice((None, signal.SIGTERM, signal.SIGINT))
+    _send(watch, first)
+    allowed = {0}
+    if second is not None:
+        time.sleep(chance.uniform(0, 0.05))
+        _send(watch, second)
+        allowed |= {128 + second, -second}  # of the signal itself, once nothing is left but to end
+        allowed |= {128 + first, -first}  # they may be obeyed in the order of their numbers
+    assert watch.process is not None
+    if (code := watch.process.wait(30)) not in allowed:
+        raise Broken(f"exit code {code} after {first!r} and {second!r}")
+
+
+def _send(watch: Watch, number: int) -> None:
+    assert watch.process is not None
+    watch.process.send_signal(number)

@@ -1,4 +1,7 @@
-"""``python -m torture.reference MODEL FILE…``: seconds that one `Colorizer` takes for these files, one after the other."""
+"""``python -m torture.reference MODEL FILE…``: says how many seconds one `Colorizer` takes for some of these files.
+
+Which, it is told on stdin: the first, and the one after the last, a line for each time.
+"""
 
 import sys
 import time
@@ -10,7 +13,10 @@ if __name__ == "__main__":
     model, *names = sys.argv[1:]
     colorizer = Colorizer(model, "cpu")
     colorizer.colorize_file(Path(names[0]))
-    start = time.perf_counter()
-    for name in names:
-        colorizer.colorize_file(Path(name))
-    print(time.perf_counter() - start)
+    print("ready", flush=True)
+    for line in sys.stdin:
+        first, last = map(int, line.split())
+        start = time.perf_counter()
+        for name in names[first:last]:
+            colorizer.colorize_file(Path(name))
+        print(time.perf_counter() - start, flush=True)

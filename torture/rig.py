@@ -107,6 +107,7 @@ class Watch:
             before = os.environ.get("PYTHONPATH")
             self._environment["PYTHONPATH"] = str(SITES / site) + (f":{before}" if before else "")
         self.process: subprocess.Popen[bytes] | None = None
+        self.place = ROOT  # its working folder
 
     def put(self, name: str | bytes, data: bytes) -> Path:
         """A file that appears in the inbox at once: written beside, then renamed."""
@@ -119,10 +120,10 @@ class Watch:
 
     def start(self) -> "Watch":
         """Start it; returns at once."""
-        self._readies = len(self.events("ready"))
+        self._readies, self._starts = len(self.events("ready")), len(self.events("start"))
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stderr=log, env=self._environment, cwd=ROOT
+                self._command, stdin=subprocess.DEVNULL, stderr=log, env=self._environment, cwd=self.place
             )
         return self
 
@@ -162,6 +163,10 @@ class Watch:
             lines.pop()  # just being written, or cut off by a kill
         found = [json.loads(line) for line in lines]
         return [event for event in found if not kinds or event["event"] in kinds]
+
+    def is_started(self) -> bool:
+        """Whether it obeys signals by now; before that they end it, as they end any program."""
+        return len(self.events("start")) > self._starts
 
     def wait_ready(self, timeout: float = 30) -> "Watch":
         """Until the model is loaded, and the inbox has been looked through once."""
@@ -309,13 +314,14 @@ def judge(watch: Watch, golden: Golden, inputs: Mapping[bytes, bytes], quarantin
             raise Broken(f"the input {name!r} was touched")
         output = Path(os.fsdecode(os.path.join(os.fsencode(watch.outbox), row["out"] or name)))
         if name in quarantined:
-            _judge_quarantined(watch, name, row, quarantined[name])
-        elif row["state"] != "done":
+            continue
+        if row["state"] != "done":
             raise Broken(f"{name!r} is {row['state']}: {row['err_class']}: {row['err']}")
-        elif not output.is_file() or hashlib.sha256(output.read_bytes()).hexdigest() != golden(data):
+        if not output.is_file() or hashlib.sha256(output.read_bytes()).hexdigest() != golden(data):
             raise Broken(f"the output of {name!r} is missing or wrong")
-        elif row["out_sha"] != golden(data):
+        if row["out_sha"] != golden(data):
             raise Broken(f"the ledger has another digest of {name!r}'s output")
+    judge_given_up(watch, quarantined)
     known = {os.fsencode(STATE)} | {(rows[name]["out"] or name).split(b"/")[0] for name in inputs if name not in quarantined}
     if strangers := set(os.listdir(os.fsencode(watch.outbox))) - known:
         raise Broken(f"the outbox holds {strangers}")
@@ -323,12 +329,16 @@ def judge(watch: Watch, golden: Golden, inputs: Mapping[bytes, bytes], quarantin
         raise Broken(f"the ledger knows {strangers}")
 
 
-def _judge_quarantined(watch: Watch, name: bytes, row: Mapping[str, Any], reason: str) -> None:
-    if row["state"] != "quarantined" or row["err_class"] != reason:
-        raise Broken(f"{name!r} should be quarantined as {reason}, but is {row['state']}: {row['err_class']}: {row['err']}")
-    sidecar = watch.state / "quarantine" / f"{os.fsdecode(name)}.json"
-    if len(name) < 250 and not (sidecar.is_file() and json.loads(sidecar.read_text())["reason"]):
-        raise Broken(f"{name!r} was quarantined without a reason")
+def judge_given_up(watch: Watch, quarantined: Mapping[bytes, str]) -> None:
+    """Each of these is quarantined for its reason, in the ledger and beside it. Errors: Broken."""
+    rows = watch.rows()
+    for name, reason in quarantined.items():
+        row = rows[name]
+        if row["state"] != "quarantined" or row["err_class"] != reason:
+            raise Broken(f"{name!r} should be quarantined as {reason}, but is {row['state']}: {row['err_class']}: {row['err']}")
+        sidecar = watch.state / "quarantine" / f"{os.fsdecode(name)}.json"
+        if len(name) < 250 and not (sidecar.is_file() and json.loads(sidecar.read_text())["reason"]):
+            raise Broken(f"{name!r} was quarantined without a reason")
 
 
 @contextlib.contextmanager

@@ -1,33 +1,44 @@
-"""A random walk against a model (hypothesis): whatever happens to the folder, in the end every file has its state."""
+"""A random walk (hypothesis) against a model of the inbox: whatever is done to files, disk and process, the oracle holds.
+
+``python -m torture.stateful MODEL FOLDER EXAMPLES SEED`` walks alone; `explore` lets several walk at a time.
+"""
 
 import contextlib
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import tempfile
+import time
 from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from torture.rig import Broken, Golden, Watch, check_outputs, judge, picture
+from torture.faults import ballast, no_mounts
+from torture.forked import ForkedWatch
+from torture.rig import ROOT, Broken, Golden, Watch, check_outputs, judge, mounted, picture
 
 NAMES = st.sampled_from(["a.jpg", "b.png", "sub/a.jpg", "x\ny.webp"])
 OPTIONS = ("--settle", "0.05", "--poll", "0.05", "--incomplete-timeout", "0.3", "--recursive", "--min-free", "0")
 
 
-def machine(model: Path, golden: Golden, base: Path) -> type[RuleBasedStateMachine]:  # noqa: C901 - one rule each
-    """The walk's rules, for this model, in folders below ``base``."""
+def machine(model: Path, golden: Golden, base: Path, disk: Path) -> type[RuleBasedStateMachine]:  # noqa: C901 - one rule each
+    """The walk's rules, for this model, in folders below ``base``; outputs go below ``disk``, which is filled now and then."""
 
     class Walk(RuleBasedStateMachine):
         """What the inbox holds is kept in ``files``; ``versions`` is all that each name ever was."""
 
         def __init__(self) -> None:
             super().__init__()
-            self.watch = Watch(Path(tempfile.mkdtemp(dir=base)), model, *OPTIONS)
+            folder, outbox = Path(tempfile.mkdtemp(dir=base)), Path(tempfile.mkdtemp(dir=disk))
+            self.watch = ForkedWatch(folder, model, *OPTIONS, outbox=outbox, state=folder / "state")
             self.files: dict[bytes, bytes] = {}
             self.versions: dict[bytes, list[bytes]] = {}
             self.running = False
+            self.ballast: Path | None = None
 
         def _keep(self, name: str, data: bytes) -> None:
             self.files[os.fsencode(name)] = data
@@ -89,11 +100,41 @@ def machine(model: Path, golden: Golden, base: Path) -> type[RuleBasedStateMachi
             self._path(name).unlink(missing_ok=True)
             self.files.pop(os.fsencode(name), None)
 
-        @rule()
-        def kill(self) -> None:
-            """kill -9."""
+        @rule(after=st.floats(0, 0.2))
+        def kill(self, after: float) -> None:
+            """kill -9, after a moment."""
+            time.sleep(after)
             self.watch.kill()
             self.running = False
+
+        @rule(number=st.sampled_from([signal.SIGHUP, signal.SIGUSR1]))
+        def signal(self, number: int) -> None:
+            """Told to look at everything anew, or how it is."""
+            self._send(number)
+
+        @rule(seconds=st.floats(0, 0.3))
+        def stop(self, seconds: float) -> None:
+            """Stopped for a moment, as by a pause of its machine."""
+            self._send(signal.SIGSTOP)
+            time.sleep(seconds)
+            self._send(signal.SIGCONT)
+
+        def _send(self, number: int) -> None:
+            if self.running and self.watch.process is not None and self.watch.is_started():
+                self.watch.process.send_signal(number)
+
+        @rule()
+        def fill(self) -> None:
+            """No space is left for outputs, if they have a disk of their own."""
+            if disk != base:
+                self.ballast = self.ballast or ballast(disk)
+
+        @rule()
+        def heal(self) -> None:
+            """There is space again."""
+            if self.ballast:
+                self.ballast.unlink()
+            self.ballast = None
 
         @rule()
         def start(self) -> None:
@@ -114,8 +155,9 @@ def machine(model: Path, golden: Golden, base: Path) -> type[RuleBasedStateMachi
             self._judge()
 
         def _judge(self) -> None:
+            self.heal()
             self.start()
-            self.watch.wait_ready().wait_quiet(30)
+            self.watch.wait_ready().wait_quiet(60)
             expected, bad = {}, {}
             for name, data in self.files.items():
                 expected[name] = data
@@ -136,8 +178,10 @@ def machine(model: Path, golden: Golden, base: Path) -> type[RuleBasedStateMachi
                 if self.watch.stop() != 0:
                     raise Broken("did not stop cleanly")
             finally:
+                self.heal()
                 self.watch.kill()
-                shutil.rmtree(self.watch.folder, ignore_errors=True)
+            shutil.rmtree(self.watch.folder, ignore_errors=True)  # kept when it failed
+            shutil.rmtree(self.watch.outbox, ignore_errors=True)
 
     return Walk
 
@@ -168,15 +212,41 @@ def _judge_present(watch: Watch, golden: Golden, expected: dict[bytes, bytes], b
             path.write_bytes(data)
 
 
-def explore(base: Path, model: Path, golden: Golden, examples: int, start: int) -> str:
-    """Walk ``examples`` times; what failed first, made as small as it gets, or nothing."""
+def walk(base: Path, model: Path, golden: Golden, examples: int, start: int) -> str:
+    """Walk ``examples`` times in this process; how the first failed, or nothing."""
     base.mkdir(parents=True, exist_ok=True)
-    walk = settings(
+    chosen = settings(
         max_examples=examples, stateful_step_count=12, deadline=None, database=None,
         suppress_health_check=list(HealthCheck), phases=(Phase.generate,),
     )  # fmt: skip
-    try:
-        run_state_machine_as_test(seed(start)(machine(model, golden, base)), settings=walk)
-    except (Broken, AssertionError) as error:
-        return str(error)
+    place = contextlib.nullcontext(base) if no_mounts() else mounted(base / "disk", "tmpfs", "tmpfs", "size=1m")
+    with place as disk:
+        try:
+            run_state_machine_as_test(seed(start)(machine(model, golden, base, disk)), settings=chosen)
+        except (Broken, AssertionError) as error:
+            return str(error) or type(error).__name__
     return ""
+
+
+def explore(base: Path, model: Path, _golden: Golden, examples: int, start: int, at_once: int = 8) -> None:
+    """Walk ``examples`` times, in several processes. Errors: Broken, with what failed first in each."""
+    base.mkdir(parents=True, exist_ok=True)
+    walkers = min(at_once, examples)  # they mostly wait
+    shares = [examples // walkers + (number < examples % walkers) for number in range(walkers)]
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-m", "torture.stateful", model, base / str(number), str(share), str(1000 * start + number)],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
+        )
+        for number, share in enumerate(shares)
+    ]  # fmt: skip
+    said = [process.communicate()[0] for process in running]
+    if failed := [text for process, text in zip(running, said, strict=True) if process.returncode]:
+        raise Broken("\n".join(failed))
+
+
+if __name__ == "__main__":
+    _model, _base = Path(sys.argv[1]), Path(sys.argv[2])
+    if _failure := walk(_base, _model, Golden(_model), int(sys.argv[3]), int(sys.argv[4])):
+        print(_failure)
+        sys.exit(1)

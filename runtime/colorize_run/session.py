@@ -160,7 +160,10 @@ class Model:
             raise ModelFileError(f"{self.path} cannot be read: {error.strerror}.") from error
         except Exception as error:  # onnxruntime's errors share no base class
             raise ModelFileError(f"{self.path} is no model that onnxruntime can run: {_first_line(error)}") from error
-        metadata = self._session.get_modelmeta().custom_metadata_map
+        try:
+            metadata = self._session.get_modelmeta().custom_metadata_map
+        except UnicodeDecodeError as error:
+            raise ModelFileError(f"{self.path} is damaged: its metadata are no text.") from error
         if CONTRACT_KEY not in metadata:
             raise ContractError(f"{self.path} carries no contract: only models of `python -m export` can be run.")
         self.contract = self._checked(metadata[CONTRACT_KEY])

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import tracemalloc
 import urllib.request
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from colorize_run.image_file import SUFFIXES
 from colorize_run.watch import arrival
 from colorize_run.watch.arrival import accepted
 from colorize_run.watch.settings import Settings, shortened
+from colorize_run.watch.settled import Settled
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -155,6 +157,52 @@ def test_an_incomplete_file_waits_and_only_then_is_quarantined(tmp_path: Path, s
         watch.wait_quiet()
         watch.stop()
     judge(watch, golden, {b"late.jpg": whole, b"never.jpg": whole[:300]}, {b"never.jpg": "undecodable"})
+
+
+def test_outputs_are_known_again_when_the_ledger_is_lost(tmp_path: Path, stub: Path, golden: Golden) -> None:
+    watch = Watch(tmp_path, stub, *QUICK, "--once")
+    made = fill(watch, 5)
+    assert watch.run_once() == 0
+    try:
+        os.getxattr(watch.outbox / "p0.jpg", "user.colorize-run")
+    except OSError:
+        pytest.skip("needs extended attributes")
+    (watch.state / "ledger.db").write_bytes(b"no ledger" * 999)
+    (watch.outbox / "p1.jpg").write_bytes(b"somebody changed the output")
+    made[b"p2.jpg"] = picture(77)
+    watch.put("p2.jpg", made[b"p2.jpg"])
+    (watch.outbox / "p3.jpg").unlink()
+    before = (watch.outbox / "p0.jpg").stat().st_ino
+    assert watch.run_once() == 0
+    assert {event["name"] for event in watch.events("same")} == {"p0.jpg", "p4.jpg"}
+    assert (watch.outbox / "p0.jpg").stat().st_ino == before
+    judge(watch, golden, made)
+    sentence(run("forget", watch.outbox, "p0.jpg"), 0)
+    assert watch.run_once() == 0
+    assert len(watch.events("same")) == 2
+    assert len([event for event in watch.events("done") if event["name"] == "p0.jpg"]) == 2
+    judge(watch, golden, made)
+
+
+def test_a_log_that_nobody_reads_stops_nothing(tmp_path: Path, stub: Path, golden: Golden) -> None:
+    watch = Watch(tmp_path, stub, *QUICK)
+    made = fill(watch, 400)
+    process = subprocess.Popen(watch._command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=ROOT)
+    assert process.stderr is not None
+    try:
+        watch.wait_quiet()
+        wait_for(lambda: watch.health()["log_lines_dropped"] > 0, 10, "nothing was dropped")
+        with watch.log.open("wb") as log:
+            log.write(process.stderr.read1(1 << 20))  # somebody reads again
+            process.send_signal(signal.SIGTERM)
+            log.write(process.stderr.read())
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.communicate()
+    judge(watch, golden, made)
+    assert watch.events("log_dropped")[0]["lines"] > 100
+    assert watch.events("stop")
 
 
 # -- what it refuses ------------------------------------------------------------------------------------------
@@ -378,6 +426,44 @@ def test_names_are_shortened_only_where_they_must(name: bytes, suffix: bytes) ->
     short = shortened(name, suffix)
     assert len(short) <= 255
     assert short == name + suffix or len(name + suffix) > 255
+
+
+generations = st.tuples(st.sampled_from([b"a", b"b", b"c/d"]) | st.binary(min_size=1), st.sampled_from(["1", "2"]))
+
+
+@given(st.lists(st.tuples(st.sampled_from(["add", "meet", "scan", "keep"]), generations), max_size=60))
+def test_what_is_settled_is_a_set(steps: list[tuple[str, tuple[bytes, str]]]) -> None:
+    settled, known, met = Settled(), set(), set()
+    for step, entry in steps:
+        if step == "add":
+            settled.add(*entry)
+            known.add(entry)
+            met.add(entry)
+        elif step == "meet":
+            assert settled.meet(*entry) == (None if entry not in known else entry not in met)
+            met |= {entry} & known
+        elif step == "scan":
+            settled.begin_scan()
+            met.clear()
+        else:
+            settled.keep_met()
+            known &= met
+        assert (len(settled), settled.met_count) == (len(known), len(met))
+        assert settled.has_met(*entry) == (entry in met)
+
+
+def test_settled_files_take_little_memory() -> None:
+    settled = Settled()
+    tracemalloc.start()
+    try:
+        for number in range(20_000):
+            settled.add(b"%d.jpg" % number, "1:2:3:4:5")
+        taken = tracemalloc.get_traced_memory()[1]  # at most, while it grows
+    finally:
+        tracemalloc.stop()
+    assert taken < 1_000_000  # fifty bytes each
+    assert settled.meet(b"19999.jpg", "1:2:3:4:5") is False
+    assert settled.meet(b"19999.jpg", "1:2:3:4:6") is None
 
 
 def test_the_kernel_tells_who_writes(tmp_path: Path) -> None:

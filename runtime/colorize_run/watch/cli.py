@@ -194,11 +194,14 @@ def _ledger(folder: Path) -> "Iterator[Ledger]":
 
 
 def _health(folder: Path) -> dict[str, Any]:
+    """The health file; empty when there is none, or it is none."""
+    kinds: dict[str, Any] = {"state": str, "pid": int, "pending": int, "oldest_pending_s": (int, float), "blocked": dict}
     try:
-        found: dict[str, Any] = json.loads((folder / "health.json").read_text())
-    except (OSError, ValueError):
+        found = json.loads((folder / "health.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
         return {}
-    return found
+    whole = isinstance(found, dict) and all(isinstance(found.get(key), kind) for key, kind in kinds.items())
+    return found if whole else {}
 
 
 def _is_running(folder: Path) -> bool:
@@ -265,24 +268,28 @@ def retry(outbox: Path, state: Path | None, names: tuple[str, ...], all_names: b
 @click.argument("names", nargs=-1, required=True, metavar="NAME…")
 def forget(outbox: Path, state: Path | None, names: tuple[str, ...]) -> None:
     """Forget pictures, by their names in INBOX: what is still there is done anew."""
+    from colorize_run.watch import outbox as outputs
+
     folder = _state(outbox, state)
     with _ledger(folder) as ledger:
         wanted = {os.fsencode(name) for name in names}
-        if unknown := [name for name in sorted(wanted) if ledger.get(name) is None]:
+        rows = {name: ledger.get(name) for name in sorted(wanted)}
+        if unknown := [name for name, row in rows.items() if row is None]:
             raise OptionError(f"The ledger does not know {', '.join(map(os.fsdecode, unknown))!r}.")
+        outputs.forget_origins(outbox.resolve(), [row.out for row in rows.values() if row and row.out])
         _drop(folder, ledger, wanted)
     _say(f"{len(wanted)} forgotten")
 
 
 def _drop(folder: Path, ledger: "Ledger", names: set[bytes]) -> None:
     """Forget names in the ledger, with their sidecars, and tell a running watch."""
-    from colorize_run.watch.flow import remove_sidecar
+    from colorize_run.watch import sidecar
 
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         for name in names:
             ledger.forget(name)
-            remove_sidecar(fd, name)
+            sidecar.remove(fd, name)
     finally:
         os.close(fd)
     pid = _health(folder).get("pid")

@@ -7,12 +7,48 @@ import contextlib
 import errno
 import os
 import secrets
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 from colorize_run.watch import arrival, durable
-from colorize_run.watch.settings import shortened
+from colorize_run.watch.scan import Source
+from colorize_run.watch.settings import Settings, shortened
+from colorize_run.watch.telemetry import Telemetry
 
 _ASIDE = b".cz-gone-"
+_AGAIN = 10.0  # seconds after a failure
+
+
+class Disposer:
+    """Step 8: what becomes of inputs that are done or given up, as the settings have it."""
+
+    def __init__(self, source: Source, settings: Settings, telemetry: Telemetry) -> None:
+        self._source, self._settings, self._telemetry = source, settings, telemetry
+        self._due = 0.0
+
+    def is_due(self) -> bool:
+        """Whether inputs that were left over may be tried again."""
+        return (self._settings.inputs != "keep" or self._settings.failed_dir is not None) and time.monotonic() >= self._due
+
+    def done(self, name: bytes, gen: str) -> None:
+        """Move or delete an input whose output is in place, unless a newer generation has its name by now."""
+        if self._settings.inputs != "keep":
+            self._dispose(name, gen, self._settings.done_dir)
+
+    def failed(self, name: bytes, gen: str) -> None:
+        """Move an input that is quarantined, likewise."""
+        if self._settings.failed_dir is not None:
+            self._dispose(name, gen, self._settings.failed_dir)
+
+    def _dispose(self, name: bytes, gen: str, target: Path | None) -> None:
+        try:
+            dispose(self._source.fd, name, gen, None if target is None else str(target))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self._due = time.monotonic() + _AGAIN
+            self._telemetry.event("dispose_failed", name, err=error.strerror)
 
 
 def dispose(root: int, name: bytes, gen: str, target: str | None) -> None:

@@ -8,15 +8,18 @@ import contextlib
 import errno
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 TEMPORARY = b".cz-"
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-def stage(folder: int, data: bytes | memoryview, mode: int) -> bytes:
-    """Write ``data`` durably under a temporary name in ``folder``, which is returned; OSError leaves nothing behind."""
+def stage(folder: int, data: bytes | memoryview, mode: int, attributes: Mapping[bytes, bytes] | None = None) -> bytes:
+    """Write ``data`` durably under a temporary name in ``folder``, which is returned; OSError leaves nothing behind.
+
+    Extended ``attributes`` are set where the file system has them.
+    """
     name = TEMPORARY + f"{os.getpid()}-{secrets.token_hex(8)}".encode()
     fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
     try:
@@ -25,6 +28,9 @@ def stage(folder: int, data: bytes | memoryview, mode: int) -> bytes:
             while rest:
                 rest = rest[os.write(fd, rest) :]
             os.fchmod(fd, mode)
+            for attribute, value in (attributes or {}).items():
+                with contextlib.suppress(OSError):
+                    os.setxattr(fd, attribute, value)
             os.fsync(fd)
         finally:
             os.close(fd)  # shares report a full disk only here
@@ -34,9 +40,10 @@ def stage(folder: int, data: bytes | memoryview, mode: int) -> bytes:
     return name
 
 
-def publish(folder: int, temporary: bytes, name: bytes) -> None:
-    """Give a staged file its name, replacing what had it, and return once that is durable."""
-    os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+def publish(folder: int, staged: list[tuple[bytes, bytes]]) -> None:
+    """Give staged files, as pairs of temporary and name, their names, replacing what had them; durable on return."""
+    for temporary, name in staged:
+        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
     sync_folder(folder)
 
 
@@ -59,7 +66,7 @@ def write(folder: int, name: bytes, data: bytes, mode: int = 0o644) -> None:
     """Stage and publish in one."""
     temporary = stage(folder, data, mode)
     try:
-        publish(folder, temporary, name)
+        publish(folder, [(temporary, name)])
     except BaseException:
         discard(folder, temporary)
         raise

@@ -7,15 +7,21 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from colorize_run.errors import OutputError
 
 VERSION = 1
+_PURGE_EVERY = 3600.0  # seconds; it looks at every row
 _TABLE = """CREATE TABLE file(
-    name BLOB PRIMARY KEY, gen TEXT NOT NULL, state TEXT NOT NULL, strikes INT NOT NULL, interrupted INT NOT NULL,
-    first_seen REAL NOT NULL, sha TEXT, out BLOB, out_sha TEXT, err_class TEXT, err TEXT, done_at REAL,
+    name BLOB PRIMARY KEY CHECK(length(name) > 0 AND instr(name, x'00') = 0), gen TEXT NOT NULL,
+    state TEXT NOT NULL CHECK(state IN ('ready', 'claimed', 'done', 'quarantined')),
+    strikes INT NOT NULL CHECK(strikes >= 0), interrupted INT NOT NULL CHECK(interrupted >= 0),
+    first_seen REAL NOT NULL, sha TEXT, out BLOB CHECK(length(out) > 0 AND instr(out, x'00') = 0), out_sha TEXT,
+    err_class TEXT, err TEXT, done_at REAL,
     model_sha TEXT, opts_sha TEXT, gone INT NOT NULL DEFAULT 0
-) WITHOUT ROWID"""
+) STRICT, WITHOUT ROWID"""  # what breaks a rule is damage, which quick_check finds
+_INDEX = "CREATE INDEX IF NOT EXISTS present ON file(gone) WHERE gone=0"  # what is gone may be a hundred times as much
 _COLUMNS = "name, gen, state, strikes, interrupted, first_seen, sha, out, out_sha, err_class, err, done_at, model_sha, opts_sha"
 
 
@@ -69,12 +75,14 @@ class Ledger:
             self._put_aside()
             self._database = self._open()
         self._identity = self._stat()
+        self._purge_due = 0.0
 
     def _open(self) -> sqlite3.Connection:
         database = sqlite3.connect(self.path, isolation_level=None, timeout=5, check_same_thread=False)
         try:
             database.execute("PRAGMA journal_mode=WAL")
             database.execute("PRAGMA synchronous=FULL")
+            database.execute("PRAGMA cache_size=-512")  # KiB; four times that is the default, and gains nothing here
             if database.execute("PRAGMA quick_check").fetchone()[0] != "ok":
                 raise sqlite3.DatabaseError("quick_check failed")
             version = database.execute("PRAGMA user_version").fetchone()[0]
@@ -85,6 +93,7 @@ class Ledger:
                 database.execute("COMMIT")
             elif version != VERSION:
                 raise OutputError(f"{self.path} was written by a newer version of this program: update it, or use --state.")
+            database.execute(_INDEX)
             database.execute(f"SELECT {_COLUMNS}, gone FROM file LIMIT 1").fetchall()  # noqa: S608 - constant
         except BaseException:
             database.close()
@@ -127,9 +136,9 @@ class Ledger:
         for found in self._database.execute(query, states):
             yield Row(*found)
 
-    def settled(self) -> Iterator[tuple[bytes, str]]:
-        """Name and generation of every input that is done or quarantined, and was still there when last looked."""
-        yield from self._database.execute("SELECT name, gen FROM file WHERE state IN ('done', 'quarantined') AND gone=0")
+    def settled(self) -> Iterator[tuple[bytes, str, str]]:
+        """Name, generation and state of every input that is done or quarantined, and was still there when last looked."""
+        yield from self._database.execute("SELECT name, gen, state FROM file WHERE gone=0 AND state IN ('done', 'quarantined')")
 
     def name_of(self, content: str) -> bytes | None:
         """Name of the file whose generation, but for its change time, is ``content``."""
@@ -142,26 +151,27 @@ class Ledger:
         """Number of rows by state."""
         return dict(self._database.execute("SELECT state, count(*) FROM file GROUP BY state").fetchall())
 
-    def claim(self, name: bytes, gen: str, strikes: int, interrupted: int, first_seen: float) -> None:
-        """Step 1: somebody works on this generation. Forgets the output of an earlier one."""
-        self._database.execute(
+    def claim(self, claims: list[tuple[bytes, str, int, int, float]]) -> None:
+        """Step 1: somebody works on these: name, generation, strikes, interruptions, first seen. Forgets earlier outputs."""
+        self._all(
             "INSERT INTO file(name, gen, state, strikes, interrupted, first_seen) VALUES(?,?,'claimed',?,?,?)"
             " ON CONFLICT(name) DO UPDATE SET gen=excluded.gen, state='claimed', strikes=excluded.strikes,"
             " interrupted=excluded.interrupted, first_seen=excluded.first_seen, sha=NULL, out=NULL, out_sha=NULL,"
             " err_class=NULL, err=NULL, done_at=NULL, gone=0",
-            (name, gen, strikes, interrupted, first_seen),
+            claims,
         )
 
-    def written(self, name: bytes, work: Work) -> None:
-        """Step 4: these bytes are about to get the output's name."""
-        self._database.execute(
+    def written(self, works: list[tuple[bytes, Work]]) -> None:
+        """Step 4: these bytes are about to get their outputs' names."""
+        self._all(
             "UPDATE file SET sha=?, out=?, out_sha=?, model_sha=?, opts_sha=? WHERE name=?",
-            (work.sha, work.out, work.out_sha, work.model_sha, work.opts_sha, name),
+            [(work.sha, work.out, work.out_sha, work.model_sha, work.opts_sha, name) for name, work in works],
         )
 
-    def done(self, name: bytes) -> None:
-        """Step 7: the output has its name, durably."""
-        self._database.execute("UPDATE file SET state='done', interrupted=0, done_at=? WHERE name=?", (time.time(), name))
+    def done(self, names: list[bytes]) -> None:
+        """Step 7: these outputs have their names, durably."""
+        now = time.time()
+        self._all("UPDATE file SET state='done', interrupted=0, done_at=? WHERE name=?", [(now, name) for name in names])
 
     def strike(self, name: bytes, strikes: int, interrupted: int, err_class: str, err: str) -> None:
         """The work on a file died, or was given up; it is ready for another try."""
@@ -184,10 +194,19 @@ class Ledger:
 
     def gone(self, names: list[bytes]) -> None:
         """Inputs that are no longer there: their rows stay for a month, for `watch verify`."""
+        self._all("UPDATE file SET gone=1 WHERE name=?", [(name,) for name in names])
+        if time.monotonic() >= self._purge_due:
+            self._purge_due = time.monotonic() + _PURGE_EVERY
+            self._database.execute("DELETE FROM file WHERE gone=1 AND done_at < ?", (time.time() - 30 * 86_400,))
+
+    def _all(self, statement: str, rows: list[Any]) -> None:
+        """A statement for each of these rows, in one commit."""
+        if len(rows) <= 1:  # which is one by itself
+            self._database.executemany(statement, rows)
+            return
         self._database.execute("BEGIN IMMEDIATE")
         try:
-            self._database.executemany("UPDATE file SET gone=1 WHERE name=?", [(name,) for name in names])
-            self._database.execute("DELETE FROM file WHERE gone=1 AND done_at < ?", (time.time() - 30 * 86_400,))
+            self._database.executemany(statement, rows)
             self._database.execute("COMMIT")
         except BaseException:
             with contextlib.suppress(sqlite3.Error):

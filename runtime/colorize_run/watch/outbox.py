@@ -1,13 +1,18 @@
 """The output folder: one watch at a time, reached by descriptor, never through a link that took its place."""
 
+import contextlib
 import errno
 import fcntl
 import hashlib
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from colorize_run.errors import LockedError, OutputError
 from colorize_run.watch import durable
+from colorize_run.watch.ledger import Work
+
+_ORIGIN = b"user.colorize-run"
 
 
 def lock(fd: int, what: str) -> None:
@@ -19,6 +24,33 @@ def lock(fd: int, what: str) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EINVAL):
             raise  # shares without locks: the lock on the state folder is left
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What an output is made of, kept in an extended attribute, so that it is known again when the ledger is lost.
+
+    Digests as hex: the input's SHA-256, 24 bytes of the output's, 8 of what model and options are; 64 bytes fit into an inode.
+    """
+
+    sha: str
+    out: str
+    made_by: str
+
+    @classmethod
+    def of(cls, work: Work) -> "Origin":
+        """Of what the ledger knows of an output."""
+        made_by = hashlib.sha256(f"{work.model_sha}:{work.opts_sha}".encode()).hexdigest()[:16]
+        return cls(work.sha, work.out_sha[:48], made_by)
+
+    def packed(self) -> bytes:
+        """As an attribute's value."""
+        return bytes.fromhex(self.sha + self.out + self.made_by)
+
+    @classmethod
+    def unpacked(cls, value: bytes) -> "Origin | None":
+        """From an attribute's value; None for one that is none of ours."""
+        return cls(value[:32].hex(), value[32:56].hex(), value[56:].hex()) if len(value) == 64 else None
 
 
 class Outbox:
@@ -77,26 +109,52 @@ class Outbox:
         found = os.fstatvfs(self._fd)
         return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
 
-    def stage(self, name: bytes, data: bytes | memoryview) -> bytes:
+    def stage(self, name: bytes, data: bytes | memoryview, origin: Origin) -> bytes:
         """Write an output under a temporary name beside ``name``; returns that."""
         self.check()
         with durable.folder_beneath(self._fd, name.rpartition(b"/")[0], make=True) as folder:
-            return durable.stage(folder, data, self._mode)
+            return durable.stage(folder, data, self._mode, {_ORIGIN: origin.packed()})
 
-    def publish(self, temporary: bytes, name: bytes) -> None:
-        """Give a staged output its name; it is durable on return. On failure the staged file is gone."""
-        path, _, base = name.rpartition(b"/")
-        with durable.folder_beneath(self._fd, path) as folder:
+    def publish(self, staged: list[tuple[bytes, bytes]]) -> dict[bytes, OSError]:
+        """Give staged outputs, as pairs of temporary and name, their names; they are durable on return.
+
+        Returns those that failed, by temporary; what was staged for them is gone.
+        """
+        failed: dict[bytes, OSError] = {}
+        folders: dict[bytes, list[tuple[bytes, bytes]]] = {}
+        for temporary, name in staged:
+            path, _, base = name.rpartition(b"/")
+            folders.setdefault(path, []).append((temporary, base))
+        for path, pairs in folders.items():
             try:
-                self.check()
-                durable.publish(folder, temporary, base)
-            except BaseException:
+                with durable.folder_beneath(self._fd, path) as folder:
+                    failed |= self._publish_in(folder, pairs)
+            except OSError as error:  # the folder itself: nothing in it can be discarded now; it is swept later
+                failed |= {temporary: error for temporary, _ in pairs}
+        return failed
+
+    def _publish_in(self, folder: int, pairs: list[tuple[bytes, bytes]]) -> dict[bytes, OSError]:
+        failed: dict[bytes, OSError] = {}
+        try:
+            self.check()
+            durable.publish(folder, pairs)
+        except OSError as error:
+            for temporary, _ in pairs:
                 durable.discard(folder, temporary)
-                raise
+                failed[temporary] = error
+        return failed
+
+    def origin(self, name: bytes) -> Origin | None:
+        """What an output says of the file that it was made of; None where it says nothing. Errors: OSError."""
+        fd = durable.open_beneath(self._fd, name)
+        try:
+            return Origin.unpacked(os.getxattr(fd, _ORIGIN))
+        finally:
+            os.close(fd)
 
     def discard(self, temporary: bytes, name: bytes) -> None:
-        """Drop what was staged for ``name``."""
-        with durable.folder_beneath(self._fd, name.rpartition(b"/")[0]) as folder:
+        """Drop what was staged for ``name``, as far as that is possible; what stays is swept later."""
+        with contextlib.suppress(OSError), durable.folder_beneath(self._fd, name.rpartition(b"/")[0]) as folder:
             durable.discard(folder, temporary)
 
     def digest(self, name: bytes) -> str | None:
@@ -119,3 +177,18 @@ def digest(root: int, name: bytes) -> str | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     return found
+
+
+def forget_origins(path: Path, names: list[bytes]) -> None:
+    """Have outputs below ``path`` no longer say what they are made of, as far as that is possible."""
+    for name in names:
+        with contextlib.suppress(OSError):
+            root = durable.open_folder(str(path))
+            try:
+                fd = durable.open_beneath(root, name)
+            finally:
+                os.close(root)
+            try:
+                os.removexattr(fd, _ORIGIN)
+            finally:
+                os.close(fd)

@@ -12,7 +12,7 @@ _PATIENCE = 60.0  # seconds that a suspect waits for the others
 
 @dataclass(slots=True, eq=False)
 class Item:
-    """One generation of one file. ``since`` and ``due`` are monotonic, ``first_seen`` is Unix time.
+    """One generation of one file. ``since`` and ``due`` are monotonic, ``first_seen`` is Unix time; ``scan`` met it last.
 
     ``state``: settling, incomplete or retry while it waits until ``due``, then ready, then claimed.
     """
@@ -27,6 +27,7 @@ class Item:
     retries: int = 0
     state: str = "settling"
     why: str = ""
+    scan: int = 0
 
     @property
     def suspect(self) -> bool:

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -12,11 +13,13 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from colorize_run.watch.ledger import Row
+from colorize_run.watch.ledger import Work
 from colorize_run.watch.settings import Settings
 from colorize_run.watch.worker import FRAME
 
-QUEUED = 3  # one being worked on and two waiting, so that a worker need not wait for fsync, nor for its turn on a busy machine
+_QUEUED = 8  # files in a worker's hands at most
+_AHEAD = 0.3  # seconds of work that wait in them, so that a worker need not wait for fsync, nor for its turn on a busy machine
+_PIPE = 1 << 20  # bytes, so that most answers come whole
 _MAX_HEADER, _MAX_BODY = 1 << 20, 1 << 31
 _RECYCLE_AFTER = 1_000  # files; native libraries leak a little
 _RECYCLE_GROWTH = 512 << 20  # bytes above half again what the worker took after loading
@@ -24,12 +27,21 @@ _RECYCLE_GROWTH = 512 << 20  # bytes above half again what the worker took after
 
 @dataclass(eq=False)
 class Job:
-    """A file handed to a worker: its relative name, its open descriptor, and its earlier row if its output is in place."""
+    """A file handed to a worker: its relative name, its open descriptor, and what is known of an output in place."""
 
     name: bytes
     fd: int
-    before: Row | None = None
+    before: Work | None = None
     begun: float = 0.0
+
+    def close(self) -> None:
+        """Give the descriptor back, with the job at the latest; that closing what was only read fails means nothing."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+    __del__ = close
 
 
 @dataclass
@@ -44,7 +56,7 @@ class Answer:
 
 @dataclass(eq=False)
 class Worker:
-    """One worker process and the files that it has. Times are those of the monotonic clock."""
+    """One worker process and the files that it has. Times are those of the monotonic clock; ``pace`` is seconds a file."""
 
     process: subprocess.Popen[bytes]
     requests: socket.socket
@@ -55,6 +67,7 @@ class Worker:
     about: dict[str, Any] = field(default_factory=dict)
     retiring: bool = False
     served: int = 0
+    pace: float = _AHEAD
     last_words: bytes = b""
     _buffer: bytearray = field(default_factory=bytearray)
 
@@ -85,6 +98,8 @@ class Worker:
             theirs.close()
             os.close(answers_end)
             os.close(said_end)
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(answers, fcntl.F_SETPIPE_SZ, _PIPE)
         os.set_blocking(answers, False)
         os.set_blocking(said, False)
         return cls(process, ours, answers, said, time.monotonic())
@@ -95,9 +110,11 @@ class Worker:
         return bool(self.about)
 
     @property
-    def has_room(self) -> bool:
-        """Whether another file may be handed over."""
-        return self.ready and not self.retiring and len(self.jobs) < QUEUED
+    def room(self) -> int:
+        """How many more files may be handed over: two, or as many as some tenths of a second take."""
+        if not self.ready or self.retiring:
+            return 0
+        return max(0, min(_QUEUED, 2 + int(_AHEAD / max(self.pace, 1e-3))) - len(self.jobs))
 
     def submit(self, job: Job) -> None:
         """Hand a file over. Errors: OSError when the worker is gone."""
@@ -143,6 +160,7 @@ class Worker:
         job = self.jobs.popleft()
         seconds = now - job.begun
         self.served += 1
+        self.pace += (seconds - self.pace) / 4
         if self.jobs:
             self.jobs[0].begun = now
         if self.served >= _RECYCLE_AFTER or header["rss"] > 1.5 * self.about["rss"] + _RECYCLE_GROWTH:

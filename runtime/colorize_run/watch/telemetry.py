@@ -1,6 +1,5 @@
 """What can be seen of a watch from outside: log lines, health file, counters, an HTTP port for all of them."""
 
-import contextlib
 import json
 import os
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colorize_run.errors import OptionError, OutputError
+from colorize_run.watch.lines import Lines
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -40,6 +40,12 @@ class Telemetry:
         self.sums: dict[str, float] = {}
         self._terminal = sys.stderr is not None and sys.stderr.isatty()
         self._drawn = 0.0
+        self._lines, self._told = Lines(), 0
+
+    @property
+    def dropped(self) -> int:
+        """Log lines that nobody took."""
+        return self._lines.dropped
 
     def count(self, name: str, label: str = "", by: int = 1) -> None:
         """Add to a counter."""
@@ -70,11 +76,15 @@ class Telemetry:
             self._drawn = now
             self._write(f"\r\x1b[K{line()}" + ("\n" if last else ""))
 
-    @staticmethod
-    def _write(text: str) -> None:
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            sys.stderr.write(text)
-            sys.stderr.flush()
+    def close(self) -> None:
+        """The last line is written."""
+        self._lines.close()
+
+    def _write(self, text: str) -> None:
+        dropped = self.dropped
+        if self._lines.write(text) and dropped > self._told and not self._terminal:
+            self._told = dropped
+            self._lines.write(json.dumps({"time": round(time.time(), 3), "event": "log_dropped", "lines": dropped}) + "\n")
 
 
 def write_health(path: Path, health: dict[str, Any]) -> None:
@@ -156,7 +166,8 @@ def _metrics(telemetry: Telemetry, health: dict[str, Any]) -> "Iterator[Metric]"
         family = families.setdefault(name, CounterMetricFamily(f"colorize_{name}", f"{name} so far", labels=wanted))
         family.add_metric([label] if wanted else [], value)
     yield from families.values()
-    for name in ("pending", "oldest_pending_s", "unaccounted", "output_free_bytes", "scan_seconds", "source_lost", "degraded"):
+    for name in ("pending", "oldest_pending_s", "unaccounted", "output_free_bytes", "scan_seconds", "source_lost", "degraded",
+                 "log_lines_dropped"):  # fmt: skip
         yield GaugeMetricFamily(f"colorize_{name}", name, value=float(health[name]))
     blocked = GaugeMetricFamily("colorize_blocked", "1 while work is held up", labels=["why"])
     for why in health["blocked"]:
