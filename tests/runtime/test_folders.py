@@ -578,17 +578,6 @@ def test_a_terminal_gets_a_bar(run: Run, tmp_path: Path) -> None:
     assert "4 done, 1 failed" in text
 
 
-def test_workers_are_replaced_after_a_thousand_pictures(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    first = picture(tmp_path / "in/0.bmp", size=(4, 4)).read_bytes()
-    for number in range(1, 1005):
-        (tmp_path / f"in/{number}.bmp").write_bytes(first)
-    result = run("in", "-o", "out", "--jobs", "1")
-    assert result.exit_code == 0
-    assert "1005 done" in result.stderr
-    assert len(set(digests(tmp_path / "out").values())) == 1
-
-
 def test_a_library_that_does_not_load_is_told(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     picture(tmp_path / "in/a.png")
     (tmp_path / "site").mkdir()

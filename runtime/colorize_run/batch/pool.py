@@ -30,7 +30,6 @@ _ERRORS = {kind.exit_code: kind for kind in (ColorizeRunError, ModelFileError, D
 _ERRORS |= {kind.exit_code: kind for kind in (ImageFileError, InputMissingError)}  # of the mask
 _BYTES_PER_WORKER = 1 << 30  # a picture of 100 megapixels takes that much
 _FALSE_STARTS = 3
-_RECYCLE_AFTER = 1_000  # pictures on the CPU: native libraries leak a little, and a fresh process takes half a second
 _CUDA_SLOTS = 8  # threads that decode and encode beside one device
 
 Answer = tuple[Request, Outcome]
@@ -58,7 +57,6 @@ class Worker:
     hand: dict[int, Request] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
     buffer: bytearray = field(default_factory=bytearray)
-    served: int = 0
 
     @classmethod
     def start(cls, options: dict[str, Any]) -> "Worker":
@@ -174,7 +172,6 @@ class Pool:
                 outcome = Outcome(**said["outcome"])
                 outcome.size = (outcome.size[0], outcome.size[1])
                 found.append((worker.hand.pop(said["number"]), outcome))
-                worker.served += 1
         return found
 
     def run(self, requests: Iterable[Request]) -> Iterator[list[Answer]]:
@@ -207,8 +204,7 @@ class Pool:
             request = waiting.popleft() if waiting else next(requests, None)
             if request is None:
                 return
-            fresh = [worker for worker in list(self._workers) if not self._is_worn(worker)]
-            worker = min(fresh, key=lambda each: len(each.hand), default=None)
+            worker = min(self._workers, key=lambda each: len(each.hand), default=None)
             if (worker is None or worker.hand) and len(self._workers) < most:
                 self._start()
                 worker = self._workers[-1]
@@ -216,15 +212,6 @@ class Pool:
                 waiting.appendleft(request)
                 return
             worker.submit(request)
-
-    def _is_worn(self, worker: Worker) -> bool:
-        """Whether a worker gets no more pictures, as it has done many; it goes once its hands are empty."""
-        worn = not self._on_cuda and worker.served >= _RECYCLE_AFTER
-        if worn and not worker.hand:
-            self._selector.unregister(worker.answers)
-            self._workers.remove(worker)
-            worker.close()
-        return worn
 
     def _bury(self, worker: Worker, waiting: deque[Request], *, last: bool) -> list[Answer]:
         """A worker died: the pictures it worked on are suspects or have failed, those that only waited go on."""

@@ -19,6 +19,8 @@ from colorize_run.batch.work import Order, Request, Workshop
 from colorize_run.errors import ColorizeRunError, DeviceError
 from colorize_run.watch.worker import die_with
 
+_M_ARENA_MAX = -8  # malloc.h
+
 
 class Line:
     """The pipe to the parent; several threads may speak."""
@@ -79,6 +81,14 @@ def _open(options: dict[str, Any], line: Line) -> Workshop | None:
     return workshop
 
 
+def _share_one_heap() -> None:
+    """Let all threads allocate from one heap: a picture has its own, and glibc keeps a heap for each that ever was."""
+    import ctypes
+
+    with contextlib.suppress(AttributeError):  # of another C library
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+
+
 def main() -> None:
     """Serve until stdin ends."""
     options = json.loads(sys.argv[1])
@@ -93,6 +103,8 @@ def main() -> None:
 
     cv2.setNumThreads(options["threads"])
     on_cuda = workshop.about["device"] == "cuda"
+    if not on_cuda:
+        _share_one_heap()
     _serve(workshop, line, options["slots"] if on_cuda else 1)
 
 
