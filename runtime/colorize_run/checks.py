@@ -13,9 +13,11 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from colorize_run.files import shown as shown_name
 
 REINSTALL_ONNXRUNTIME = "pip uninstall onnxruntime onnxruntime-gpu, then pip install 'colorize-run[cpu]' or 'colorize-run[gpu]'"
 REMEDIES = {
@@ -208,7 +210,11 @@ def _temporary(request: dict[str, Any]) -> Check:
         folder = tempfile.gettempdir()
     except OSError as error:
         return Check("temporary folder", "failed", f"{error.strerror}", "set TMPDIR to a folder that can be written", 73)
-    return _writable("temporary folder", folder, "set TMPDIR to a folder that can be written")
+    found = _writable("temporary folder", folder, "set TMPDIR to a folder that can be written")
+    named = os.environ.get("TMPDIR")
+    if named and os.path.realpath(named) != os.path.realpath(folder):
+        return replace(found, detail=f"{found.detail}; TMPDIR says {shown_name(named)}, which cannot be written")
+    return found
 
 
 def _current(request: dict[str, Any]) -> Check:
@@ -227,7 +233,7 @@ def _profile(request: dict[str, Any]) -> Check:
     if path is None:
         return Check("profile", "absent", "switched off", f"unset {tuned.VARIABLE}")
     try:
-        entries = tuned.read(path) if path.is_file() else {}
+        entries = tuned.read(path)
     except (OSError, ValueError) as error:
         return Check(
             "profile", "absent", f"{path} cannot be read ({error})", "colorize-run tune --forget, then colorize-run tune"
@@ -315,7 +321,7 @@ NEEDS = {
 
 def shown(name: str) -> str:
     """The name that a check has in the report: ``model NAME`` for the path of a model file."""
-    return name if name in CHECKS else f"model {Path(name).stem}"
+    return name if name in CHECKS else f"model {shown_name(Path(name).stem)}"
 
 
 def needs(name: str, device: str) -> tuple[str, ...]:

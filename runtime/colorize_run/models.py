@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colorize_run.errors import ModelFileError
+from colorize_run.files import shown
 
 if TYPE_CHECKING:
     from colorize_run.contract import Contract
@@ -37,10 +38,12 @@ def find_model(name_or_path: str) -> Path:
         path = Path(name_or_path)
         if path.is_file():
             return path
-        raise ModelFileError(f"There is no model file {name_or_path}.")
+        raise ModelFileError(f"There is no model file {shown(name_or_path)}.")
     models = available_models()
     if name_or_path not in models:
-        raise ModelFileError(f"There is no model {name_or_path!r}; known: {', '.join(models) or 'none'}; or give a path.")
+        raise ModelFileError(
+            f"There is no model {shown(name_or_path)!r}; known: {', '.join(models) or 'none'}; or give a path."
+        )
     return models[name_or_path]
 
 

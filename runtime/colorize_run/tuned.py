@@ -4,16 +4,20 @@ import contextlib
 import hashlib
 import json
 import os
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from colorize_run.errors import ModelFileError, OutputError
+from colorize_run.files import make_folder, shown, write_atomically
 from colorize_run.hardware import available_threads, processor
 from colorize_run.models import find_model
+from colorize_run.variants import beside
 
 VARIABLE = "COLORIZE_RUN_PROFILE"  # path of the profile; empty for none
 VERSION = 1
+_MOST_THREADS = 1024
 _FIELDS = {"original": str, "path": str, "sha256": str, "device": str, "threads": int, "machine": dict, "tuned": str}
 
 
@@ -79,28 +83,40 @@ def key(model: str) -> str:
 
 
 def read(path: Path) -> dict[str, Entry]:
-    """The entries of a profile, by `key`; ValueError with the reason, OSError where it cannot be read."""
-    found = json.loads(path.read_text())
+    """The entries of a profile, by `key`; none where there is no file.
+
+    Errors: ValueError with the reason, OSError.
+    """
+    if not os.path.lexists(path):
+        return {}
+    if not path.is_file():
+        raise ValueError("it is no regular file")
+    try:
+        found = json.loads(path.read_text())
+    except RecursionError:
+        raise ValueError("it nests too deep") from None
     if not isinstance(found, dict) or found.get("version") != VERSION or not isinstance(found.get("models"), dict):
         raise ValueError(f"no profile of version {VERSION}")
     for values in found["models"].values():
         if not isinstance(values, dict) or {name: type(value) for name, value in values.items()} != _FIELDS:
             raise ValueError("an entry is malformed")
+        if values["device"] not in ("cpu", "cuda") or not 1 <= values["threads"] <= _MOST_THREADS or not values["machine"]:
+            raise ValueError("an entry says what no measurement can have found")
     return {name: Entry(**values) for name, values in found["models"].items()}
 
 
-def make_folder(path: Path) -> None:
-    """Make the folder that the profile shall lie in. Errors: OutputError."""
+def make_room(path: Path) -> None:
+    """Make the folder that the profile shall lie in, and see that it can be written. Errors: OutputError."""
+    make_folder(path.parent)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
     except OSError as error:
-        raise OutputError(f"The folder {path.parent} cannot be made: {error.strerror}.") from error
+        raise OutputError(f"{shown(path)} cannot be written: {error.strerror}.") from error
 
 
 def write(path: Path, entries: dict[str, Entry]) -> None:
     """Replace the profile, whole or not at all. Errors: OutputError."""
-    from colorize_run.image_file import write_atomically
-
     content = {"version": VERSION, "models": {name: asdict(entry) for name, entry in sorted(entries.items())}}
     write_atomically((json.dumps(content, indent=1) + "\n").encode(), path, overwrite=True)
 
@@ -113,7 +129,7 @@ def look_up(model: str | None, default: str, device: str) -> tuple[Choice, str |
     asked = Choice(model or default, device)
     path = profile_path()
     try:
-        entry = read(path).get(key(asked.model)) if path is not None and path.is_file() else None
+        entry = read(path).get(key(asked.model)) if path is not None else None
     except (OSError, ValueError) as error:
         return (
             asked,
@@ -133,15 +149,17 @@ def look_up(model: str | None, default: str, device: str) -> tuple[Choice, str |
 def misfit(entry: Entry, model: str) -> str | None:
     """Why an entry does not hold here and now for ``model``, a name or path; None when it does."""
     now = machine()
-    for name, before in entry.machine.items():
-        if now.get(name) != before:
-            return f"{name} was {_shown(before)} then, and is {_shown(now.get(name))} now"
+    for name in (*entry.machine, *now):
+        if now.get(name) != entry.machine.get(name):
+            return f"{name} was {_shown(entry.machine.get(name))} then, and is {_shown(now.get(name))} now"
     try:
         original = find_model(model)
     except ModelFileError:
         return f"{model} is gone"
     if digest(original) != entry.original:
         return f"{model} is another file since"
+    if Path(entry.path) not in (original.resolve(), *beside(original.resolve())):
+        return f"{entry.path} is no variant of {model}"
     if digest(Path(entry.path)) != entry.sha256:
         return f"{entry.path} is another file since, or gone"
     if entry.device == "cuda":

@@ -260,3 +260,8 @@ def test_processors_of_two_kinds(tmp_path: Path) -> None:
     assert processor(x86).features == ("AVX2", "AVX-512", "AVX-512 VNNI")
     assert processor(arm).features == ("NEON", "NEON dot product", "NEON BF16")
     assert processor(tmp_path / "none").features == ()
+
+
+def test_a_folder_for_temporary_files_that_is_not_used_is_told() -> None:
+    _, checks = doctor(TMPDIR="/nowhere")
+    assert "TMPDIR says /nowhere, which cannot be written" in checks["temporary folder"]["detail"]

@@ -1,6 +1,7 @@
 """``colorize-run tune`` and the profile that the other commands then use."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -150,7 +151,8 @@ def test_threads_of_a_named_model_are_kept_for_it(models: Path) -> None:
         ({"machine": {"features": ["abacus"]}}, "features was abacus then"),
         ({"original": "0" * 64}, "photo is another file since"),
         ({"sha256": "0" * 64}, "photo-int8.onnx is another file since, or gone"),
-        ({"path": "/nowhere/photo-int8.onnx"}, "another file since, or gone"),
+        ({"path": "/nowhere/photo-int8.onnx"}, "/nowhere/photo-int8.onnx is no variant of photo"),
+        ({"machine": {"threads": len(os.sched_getaffinity(0)), "speed": 1}}, "then, and is"),
     ],
 )
 def test_a_profile_that_does_not_fit_is_said_and_ignored(profile: Path, values: dict, words: str) -> None:
@@ -166,7 +168,43 @@ def test_a_profile_that_does_not_fit_is_said_and_ignored(profile: Path, values: 
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", '{"version": 2, "models": {}}', '{"version": 1, "models": {"photo": {}}}', "\0"]
+    "values", [{"threads": 0}, {"threads": 100_000}, {"device": "auto"}, {"device": "foo"}, {"machine": {}}]
+)
+def test_a_profile_that_no_measurement_can_have_written(profile: Path, values: dict) -> None:
+    edited(profile, **values)
+    _, said = coloured()
+    assert said.count("note: the profile") == 1
+    assert "what no measurement can have found" in said
+    assert run("tune", "--show").exit_code == 2
+
+
+def test_a_profile_that_is_a_folder(models: Path, tmp_path: Path) -> None:
+    (tmp_path / "config" / "profile.json").mkdir(parents=True)
+    assert "is ignored, as it cannot be read (it is no regular file)" in coloured()[1]
+    for arguments in (("--show",), (*QUICK, "-m", "photo")):
+        result = run("tune", *arguments)
+        assert result.exit_code == 2
+        assert "no regular file" in result.stderr
+
+
+def test_what_cannot_be_written_is_found_out_before_measuring(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLORIZE_RUN_PROFILE", "/proc/profile.json")
+    result = run("tune", *QUICK, "-m", "photo")
+    assert result.exit_code == 73
+    assert "candidates" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param("[" * 200_000, id="nested"),
+        "",
+        "{",
+        "[]",
+        '{"version": 2, "models": {}}',
+        '{"version": 1, "models": {"photo": {}}}',
+        "\0",
+    ],
 )
 def test_a_profile_that_cannot_be_read(profile: Path, content: str) -> None:
     profile.write_text(content)

@@ -76,7 +76,7 @@ def _read(path: Path) -> "dict[str, Entry]":
     from colorize_run import tuned
 
     try:
-        return tuned.read(path) if path.is_file() else {}
+        return tuned.read(path)
     except (OSError, ValueError) as error:
         raise OptionError(f"The profile {path} cannot be read ({error}): `colorize-run tune --forget` removes it.") from error
 
@@ -101,7 +101,7 @@ def _tune(path: Path, models: tuple[str, ...], device: str, size: tuple[int, int
     from colorize_run.models import DEFAULT_COLORIZE_MODEL, DEFAULT_SEGMENT_MODEL
 
     entries, data = _read(path), photograph(*size)
-    tuned.make_folder(path)  # before a minute is spent
+    tuned.make_room(path)  # before a minute is spent
     report: dict[str, Any] = {}
     for name in models or (DEFAULT_COLORIZE_MODEL, DEFAULT_SEGMENT_MODEL):
         measured, chosen = _measure(name, device, data, rounds)
