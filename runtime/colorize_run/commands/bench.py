@@ -40,7 +40,7 @@ size_option = click.option(
 )
 
 
-@click.command(epilog=EXIT_CODES)
+@click.command(epilog=EXIT_CODES, short_help="Measure how fast models are on this machine.")
 @click.option(
     "-m", "--model", "models", multiple=True, help="Measure this model; may be repeated.  [default: photo and flowers]"
 )

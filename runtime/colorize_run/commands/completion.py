@@ -33,7 +33,7 @@ def complete_model_names(command: click.Command) -> None:
             complete_model_names(inner)
 
 
-@click.command()
+@click.command(short_help="Print the completion script of a shell.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:

@@ -21,7 +21,7 @@ _GRACE = 5.0  # seconds for a process to end by itself
 Outcome = dict[str, Any]
 
 
-@click.command(epilog=EXIT_CODES)
+@click.command(epilog=EXIT_CODES, short_help="Say what works on this machine, and what would help.")
 @click.option(
     "-m", "--model", "models", multiple=True, help="Check only this model, by name or path; may be repeated.  [default: all]"
 )

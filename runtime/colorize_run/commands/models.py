@@ -16,7 +16,7 @@ all_option = click.option("--all", "all_models", is_flag=True, help="Every model
 figures_option = click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON on stdout.")
 
 
-@click.command(epilog=EXIT_CODES)
+@click.command(epilog=EXIT_CODES, short_help="Replay golden vectors on this machine.")
 @model_option
 @all_option
 @device_option
@@ -83,7 +83,7 @@ def _verify_or_say(model: str, device: str, *, first: bool) -> tuple[dict[str, A
 contracts_option = click.option("--json", "as_json", is_flag=True, help="Print contracts, sizes and paths as JSON on stdout.")
 
 
-@click.group(invoke_without_command=True, epilog=EXIT_CODES)
+@click.group(invoke_without_command=True, epilog=EXIT_CODES, short_help="List, show and prove the models that -m knows.")
 @contracts_option
 @click.pass_context
 def models(context: click.Context, as_json: bool) -> None:

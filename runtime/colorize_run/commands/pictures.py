@@ -64,7 +64,7 @@ Folders:
 """
 
 
-@click.command(epilog=FOLDERS + EXIT_CODES)
+@click.command(epilog=FOLDERS + EXIT_CODES, short_help="Colourize pictures and folders.")
 @images_argument
 @click.option(
     "-o", "--output", type=click.Path(),
@@ -141,7 +141,7 @@ def colorize(
     _run(planned, order, batch["jobs"], batch["reports"], Path(confidence) if confidence else None)
 
 
-@click.command(epilog=EXIT_CODES)
+@click.command(epilog=EXIT_CODES, short_help="Find what pictures show: masks, overlays, cut-outs.")
 @images_argument
 @click.option(
     "--as", "as_", type=click.Choice(["mask", "soft", "overlay", "cutout"]), default="mask", show_default=True,

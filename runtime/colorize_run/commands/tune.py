@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from colorize_run.tuned import Entry
 
 
-@click.command(epilog=EXIT_CODES)
+@click.command(epilog=EXIT_CODES, short_help="Find what is fastest on this machine, and keep it.")
 @click.option("-m", "--model", "models", multiple=True, help="Tune this model; may be repeated.  [default: photo and flowers]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
               help="auto: try every one that works.")  # fmt: skip
