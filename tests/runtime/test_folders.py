@@ -588,3 +588,39 @@ def test_a_library_that_does_not_load_is_told(run: Run, tmp_path: Path, monkeypa
     assert "libgone.so" in result.stderr
     assert "doctor" in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+# -- the run and its workers ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "closed"),
+    [
+        ("in -o out", "<&- >&- 2>&-"),
+        ("in -o out", "<&-"),
+        ("in -o out", ">&- 2>&-"),
+        ("watch in out --once", "<&- >&- 2>&-"),
+    ],
+)
+def test_closed_streams_stop_no_folder(run: Run, tmp_path: Path, arguments: str, closed: str) -> None:
+    picture(tmp_path / "in/a.png")
+    line = " ".join(command(*arguments.split()))
+    done = subprocess.run(["sh", "-c", f"exec {line} {closed}"], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "out/a.png") as image:
+        assert image.mode == "RGB"
+
+
+@pytest.mark.parametrize("door", ["batch", "watch"])
+def test_workers_are_of_the_installation_that_runs(run: Run, tmp_path: Path, door: str) -> None:
+    """Of a checkout that one stands in, while the interpreter would find another installation first."""
+    picture(tmp_path / "in/a.png")
+    shutil.copytree(ROOT / "runtime/colorize_run", tmp_path / "colorize_run")
+    mark = f"if 'colorize_run.{door}.worker' in sys.orig_argv:\n    open({str(tmp_path / 'mark')!r}, 'w').close()\n"
+    with (tmp_path / "colorize_run" / door / "worker.py").open("a") as file:
+        file.write(f"\nimport sys\n{mark}")
+    words = ["in", "-o", "out"] if door == "batch" else ["watch", "in", "out", "--once"]
+    done = subprocess.run(command(*words), capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out/a.png").is_file()
+    assert (tmp_path / "mark").is_file()

@@ -5,7 +5,6 @@ import json
 import os
 import selectors
 import subprocess
-import sys
 import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -13,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from colorize_run import processes
 from colorize_run.batch.work import Order, Outcome, Request
 from colorize_run.errors import (
     ColorizeRunError,
@@ -63,10 +63,10 @@ class Worker:
         """A fresh process that loads the model; it says ``ready`` or ``stop`` when it has. Errors: OSError."""
         answers, answers_end = os.pipe2(os.O_CLOEXEC)
         said = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
-        command = [sys.executable, "-P", "-m", "colorize_run.batch.worker"]
+        given = json.dumps({**options, "answers": answers_end, "parent": os.getpid()})
         try:
             process = subprocess.Popen(  # noqa: S603 - ourselves
-                [*command, json.dumps({**options, "answers": answers_end, "parent": os.getpid()})],
+                processes.command_module("colorize_run.batch.worker", given),
                 stdin=subprocess.PIPE, stdout=said, stderr=said, pass_fds=(answers_end,), start_new_session=True,
             )  # fmt: skip
         except BaseException:

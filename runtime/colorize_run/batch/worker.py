@@ -1,6 +1,6 @@
 """One worker process of a run: it reads, colours and stages pictures, and may die without taking the run along.
 
-Started as ``python -P -m colorize_run.batch.worker OPTIONS``. Requests come as lines of JSON on stdin, answers go as lines of
+Started by `processes.command_module` with its options. Requests come as lines of JSON on stdin, answers go as lines of
 JSON to a pipe of their own, as native libraries write to stdout. It ends with stdin, or with its parent.
 """
 
@@ -90,7 +90,12 @@ def _share_one_heap() -> None:
 
 
 def main() -> None:
-    """Serve until stdin ends."""
+    """Serve until stdin ends, or the parent hears no more."""
+    with contextlib.suppress(BrokenPipeError):
+        _work()
+
+
+def _work() -> None:
     options = json.loads(sys.argv[1])
     die_with(options["parent"])
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -106,8 +111,3 @@ def main() -> None:
     if not on_cuda:
         _share_one_heap()
     _serve(workshop, line, options["slots"] if on_cuda else 1)
-
-
-if __name__ == "__main__":
-    with contextlib.suppress(BrokenPipeError):
-        main()
