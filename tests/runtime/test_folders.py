@@ -624,3 +624,41 @@ def test_workers_are_of_the_installation_that_runs(run: Run, tmp_path: Path, doo
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out/a.png").is_file()
     assert (tmp_path / "mark").is_file()
+
+
+def noise(path: Path, seed: int) -> None:
+    """A JPEG whose thumbnails are heavy: an answer with them does not fit into a pipe."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (500, 700), np.uint8)
+    Image.fromarray(pixels).save(path, "JPEG", quality=90)
+
+
+def test_long_requests_and_long_answers_do_not_wait_for_each_other(run: Run, tmp_path: Path) -> None:
+    """Neither do requests fit into a pipe here: names in no encoding take six bytes for one."""
+    folder = Path("in", *[os.fsdecode(b"\xff" * length) for length in [255] * 15 + [180]])
+    folder.mkdir(parents=True)
+    for number in range(3):
+        noise(folder / f"{number}.jpg", number)
+    words = command("in", "-o", "out", "-r", "--jobs", "1", "--report", "page.html")
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=20)
+    assert done.returncode == 0, done.stderr
+    assert "3 done" in done.stderr
+
+
+def test_an_index_with_many_lines_for_a_name(run: Run, tmp_path: Path) -> None:
+    """The line that counts is neither lost among older ones nor behind many equal ones."""
+    (tmp_path / "in").mkdir()
+    for number in range(3):
+        noise(tmp_path / "in" / f"{number}.jpg", number)
+    assert run("in", "-o", "out").exit_code == 0
+    index = tmp_path / "out" / INDEX
+    before, after = [], []
+    lines = index.read_text().splitlines()
+    for line in lines:
+        said = json.loads(line)
+        before += [json.dumps({**said, "output": f"{number:064x}"}) for number in range(330)]
+        after += [json.dumps({**said, "output": "f" * 64})] * 330
+    index.write_text("\n".join([*before, *lines, *after]) + "\n")
+    words = command("in", "-o", "out", "--jobs", "1", "--report", "page.html")
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=20)
+    assert done.returncode == 0, done.stderr
+    assert "3 done before" in done.stderr

@@ -8,7 +8,8 @@ import subprocess
 import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ _ERRORS |= {kind.exit_code: kind for kind in (ImageFileError, InputMissingError)
 _BYTES_PER_WORKER = 1 << 30  # a picture of 100 megapixels takes that much
 _FALSE_STARTS = 3
 _CUDA_SLOTS = 8  # threads that decode and encode beside one device
+_KNOWN = 16  # outputs under one name that a worker hears of, the latest; the one in place is nearly always the last
 
 Answer = tuple[Request, Outcome]
 
@@ -81,6 +83,7 @@ class Worker:
     def submit(self, request: Request) -> None:
         """Hand a picture over; a worker that is gone will be heard of by `listen`."""
         self.hand[request.number] = request
+        request = replace(request, known=tuple(islice(dict.fromkeys(reversed(request.known)), _KNOWN)))
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(json.dumps(asdict(request)).encode() + b"\n")
