@@ -19,6 +19,7 @@ import pytest
 from click.testing import CliRunner, Result
 from colorize_run.batch.plan import COLORIZED, is_output, plan, segmented
 from colorize_run.cli import main
+from colorize_run.hardware import available_threads
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -662,3 +663,29 @@ def test_an_index_with_many_lines_for_a_name(run: Run, tmp_path: Path) -> None:
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=20)
     assert done.returncode == 0, done.stderr
     assert "3 done before" in done.stderr
+
+
+def test_there_are_no_more_processes_than_pictures(run: Run, tmp_path: Path) -> None:
+    picture(tmp_path / "in/a.png")
+    picture(tmp_path / "in/b.png", 1)
+    assert run("in/a.png", "in/b.png", "-o", "alone/").exit_code == 0
+    result = run("in", "-o", "out", "--jobs", "256")
+    assert result.exit_code == 0
+    assert result.stderr.startswith("2 pictures, 2 processes of ")
+    assert digests(tmp_path / "out") == digests(tmp_path / "alone")
+
+
+def test_threads_of_the_profile_hold_for_folders(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each number of threads that could be chosen is what one process works with."""
+    picture(tmp_path / "in/a.png")
+    monkeypatch.setenv("COLORIZE_RUN_PROFILE", str(tmp_path / "profile.json"))
+    assert run("tune", "--rounds", "3", "--size", "64x48").exit_code == 0
+    profile = json.loads((tmp_path / "profile.json").read_text())
+    for threads in range(1, available_threads() + 1):
+        (entry,) = profile["models"].values()
+        entry["threads"] = threads
+        (tmp_path / "profile.json").write_text(json.dumps(profile))
+        words = "1 thread" if threads == 1 else f"{threads} threads"
+        said = run("in", "-o", f"out{threads}", "--jobs", "1").stderr.splitlines()
+        assert f"profile: tiny on cpu, {words} (" in said[0]
+        assert said[1] == f"1 picture, 1 process of {words}"

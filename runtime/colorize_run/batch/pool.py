@@ -118,16 +118,19 @@ class Worker:
 class Pool:
     """Worker processes of one run: on the CPU ``jobs`` with a share of the cores each; on CUDA one, which holds the model once.
 
+    ``jobs``: how many at a time, 0 or None for `automatic_jobs`; never more than there are ``pictures``. Where the order names
+    threads, one process has these, and several never have more.
     ``about``: what the first worker says of model and device, and the ``key`` of outputs. Errors: those of the model.
     """
 
     staging = True
 
-    def __init__(self, order: Order, jobs: int) -> None:
-        self._jobs = jobs
+    def __init__(self, order: Order, jobs: int | None, pictures: int) -> None:
+        jobs = max(1, min(jobs or automatic_jobs(pictures), pictures))
+        share = max(1, available_threads() // jobs)
         self._options: dict[str, Any] = {
             "order": asdict(order),
-            "threads": max(1, available_threads() // jobs),
+            "threads": min(share, order.threads or share),
             "slots": max(1, min(jobs, _CUDA_SLOTS)),
         }
         self._selector = selectors.DefaultSelector()
