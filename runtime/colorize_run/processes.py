@@ -8,7 +8,7 @@ def command(code: str, *arguments: str) -> list[str]:
     """The command line of a Python process that runs ``code``, in which `sys` is imported and ``arguments`` are sys.argv[1:].
 
     A file in the current folder does not pass for a library in it. The package is this one even where the interpreter would
-    find another installation first; that of its libraries, which may lie beside it, comes last.
+    find another installation first; libraries that lie beside it are looked for there last.
     """
     prelude = "import sys; sys.path.insert(0, sys.argv.pop(1)); import colorize_run; sys.path.append(sys.path.pop(0)); "
     return [sys.executable, "-P", "-c", prelude + code, str(Path(__file__).parents[1]), *arguments]
