@@ -70,6 +70,7 @@ class DefaultCommandGroup(click.Group):
 
 def run() -> None:
     """Entry point of the installed command: closed or full streams while help is shown are no tracebacks either."""
+    _occupy_standard_descriptors()
     try:
         main(prog_name="colorize-run")
     except OSError as error:
@@ -78,6 +79,17 @@ def run() -> None:
         os._exit(73)  # a normal exit would flush the same stream, and fail again
     except KeyboardInterrupt:
         os._exit(130)
+
+
+def _occupy_standard_descriptors() -> None:
+    """Open /dev/null in place of a closed stdin, stdout or stderr, so that no file or pipe of ours gets its number.
+
+    `sys.stdout` and the like stay None: what would be written there is refused or left out, as before.
+    """
+    with contextlib.suppress(OSError):  # a system without it
+        while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+            pass
+        os.close(descriptor)
 
 
 @click.group(

@@ -19,6 +19,7 @@ import pytest
 from click.testing import CliRunner, Result
 from colorize_run.batch.plan import COLORIZED, is_output, plan, segmented
 from colorize_run.cli import main
+from colorize_run.hardware import available_threads
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -588,3 +589,103 @@ def test_a_library_that_does_not_load_is_told(run: Run, tmp_path: Path, monkeypa
     assert "libgone.so" in result.stderr
     assert "doctor" in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+# -- the run and its workers ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "closed"),
+    [
+        ("in -o out", "<&- >&- 2>&-"),
+        ("in -o out", "<&-"),
+        ("in -o out", ">&- 2>&-"),
+        ("watch in out --once", "<&- >&- 2>&-"),
+    ],
+)
+def test_closed_streams_stop_no_folder(run: Run, tmp_path: Path, arguments: str, closed: str) -> None:
+    picture(tmp_path / "in/a.png")
+    line = " ".join(command(*arguments.split()))
+    done = subprocess.run(["sh", "-c", f"exec {line} {closed}"], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "out/a.png") as image:
+        assert image.mode == "RGB"
+
+
+@pytest.mark.parametrize("door", ["batch", "watch"])
+def test_workers_are_of_the_installation_that_runs(run: Run, tmp_path: Path, door: str) -> None:
+    """Of a checkout that one stands in, while the interpreter would find another installation first."""
+    picture(tmp_path / "in/a.png")
+    shutil.copytree(ROOT / "runtime/colorize_run", tmp_path / "colorize_run")
+    mark = f"if 'colorize_run.{door}.worker' in sys.orig_argv:\n    open({str(tmp_path / 'mark')!r}, 'w').close()\n"
+    with (tmp_path / "colorize_run" / door / "worker.py").open("a") as file:
+        file.write(f"\nimport sys\n{mark}")
+    words = ["in", "-o", "out"] if door == "batch" else ["watch", "in", "out", "--once"]
+    done = subprocess.run(command(*words), capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out/a.png").is_file()
+    assert (tmp_path / "mark").is_file()
+
+
+def noise(path: Path, seed: int) -> None:
+    """A JPEG whose thumbnails are heavy: an answer with them does not fit into a pipe."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (500, 700), np.uint8)
+    Image.fromarray(pixels).save(path, "JPEG", quality=90)
+
+
+def test_long_requests_and_long_answers_do_not_wait_for_each_other(run: Run, tmp_path: Path) -> None:
+    """Neither do requests fit into a pipe here: names in no encoding take six bytes for one."""
+    folder = Path("in", *[os.fsdecode(b"\xff" * length) for length in [255] * 15 + [180]])
+    folder.mkdir(parents=True)
+    for number in range(3):
+        noise(folder / f"{number}.jpg", number)
+    words = command("in", "-o", "out", "-r", "--jobs", "1", "--report", "page.html")
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=20)
+    assert done.returncode == 0, done.stderr
+    assert "3 done" in done.stderr
+
+
+def test_an_index_with_many_lines_for_a_name(run: Run, tmp_path: Path) -> None:
+    """The line that counts is neither lost among older ones nor behind many equal ones."""
+    (tmp_path / "in").mkdir()
+    for number in range(3):
+        noise(tmp_path / "in" / f"{number}.jpg", number)
+    assert run("in", "-o", "out").exit_code == 0
+    index = tmp_path / "out" / INDEX
+    before, after = [], []
+    lines = index.read_text().splitlines()
+    for line in lines:
+        said = json.loads(line)
+        before += [json.dumps({**said, "output": f"{number:064x}"}) for number in range(330)]
+        after += [json.dumps({**said, "output": "f" * 64})] * 330
+    index.write_text("\n".join([*before, *lines, *after]) + "\n")
+    words = command("in", "-o", "out", "--jobs", "1", "--report", "page.html")
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=20)
+    assert done.returncode == 0, done.stderr
+    assert "3 done before" in done.stderr
+
+
+def test_there_are_no_more_processes_than_pictures(run: Run, tmp_path: Path) -> None:
+    picture(tmp_path / "in/a.png")
+    picture(tmp_path / "in/b.png", 1)
+    assert run("in/a.png", "in/b.png", "-o", "alone/").exit_code == 0
+    result = run("in", "-o", "out", "--jobs", "256")
+    assert result.exit_code == 0
+    assert result.stderr.startswith("2 pictures, 2 processes of ")
+    assert digests(tmp_path / "out") == digests(tmp_path / "alone")
+
+
+def test_threads_of_the_profile_hold_for_folders(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each number of threads that could be chosen is what one process works with."""
+    picture(tmp_path / "in/a.png")
+    monkeypatch.setenv("COLORIZE_RUN_PROFILE", str(tmp_path / "profile.json"))
+    assert run("tune", "--rounds", "3", "--size", "64x48").exit_code == 0
+    profile = json.loads((tmp_path / "profile.json").read_text())
+    for threads in range(1, available_threads() + 1):
+        (entry,) = profile["models"].values()
+        entry["threads"] = threads
+        (tmp_path / "profile.json").write_text(json.dumps(profile))
+        words = "1 thread" if threads == 1 else f"{threads} threads"
+        said = run("in", "-o", f"out{threads}", "--jobs", "1").stderr.splitlines()
+        assert f"profile: tiny on cpu, {words} (" in said[0]
+        assert said[1] == f"1 picture, 1 process of {words}"

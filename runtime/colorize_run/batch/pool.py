@@ -5,14 +5,15 @@ import json
 import os
 import selectors
 import subprocess
-import sys
 import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from colorize_run import processes
 from colorize_run.batch.work import Order, Outcome, Request
 from colorize_run.errors import (
     ColorizeRunError,
@@ -31,6 +32,7 @@ _ERRORS |= {kind.exit_code: kind for kind in (ImageFileError, InputMissingError)
 _BYTES_PER_WORKER = 1 << 30  # a picture of 100 megapixels takes that much
 _FALSE_STARTS = 3
 _CUDA_SLOTS = 8  # threads that decode and encode beside one device
+_KNOWN = 16  # outputs under one name that a worker hears of, the latest; the one in place is nearly always the last
 
 Answer = tuple[Request, Outcome]
 
@@ -63,10 +65,10 @@ class Worker:
         """A fresh process that loads the model; it says ``ready`` or ``stop`` when it has. Errors: OSError."""
         answers, answers_end = os.pipe2(os.O_CLOEXEC)
         said = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
-        command = [sys.executable, "-P", "-m", "colorize_run.batch.worker"]
+        given = json.dumps({**options, "answers": answers_end, "parent": os.getpid()})
         try:
             process = subprocess.Popen(  # noqa: S603 - ourselves
-                [*command, json.dumps({**options, "answers": answers_end, "parent": os.getpid()})],
+                processes.command_module("colorize_run.batch.worker", given),
                 stdin=subprocess.PIPE, stdout=said, stderr=said, pass_fds=(answers_end,), start_new_session=True,
             )  # fmt: skip
         except BaseException:
@@ -81,6 +83,7 @@ class Worker:
     def submit(self, request: Request) -> None:
         """Hand a picture over; a worker that is gone will be heard of by `listen`."""
         self.hand[request.number] = request
+        request = replace(request, known=tuple(islice(dict.fromkeys(reversed(request.known)), _KNOWN)))
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(json.dumps(asdict(request)).encode() + b"\n")
@@ -115,16 +118,19 @@ class Worker:
 class Pool:
     """Worker processes of one run: on the CPU ``jobs`` with a share of the cores each; on CUDA one, which holds the model once.
 
+    ``jobs``: how many at a time, 0 or None for `automatic_jobs`; never more than there are ``pictures``. Where the order names
+    threads, one process has these, and several never have more.
     ``about``: what the first worker says of model and device, and the ``key`` of outputs. Errors: those of the model.
     """
 
     staging = True
 
-    def __init__(self, order: Order, jobs: int) -> None:
-        self._jobs = jobs
+    def __init__(self, order: Order, jobs: int | None, pictures: int) -> None:
+        jobs = max(1, min(jobs or automatic_jobs(pictures), pictures))
+        share = max(1, available_threads() // jobs)
         self._options: dict[str, Any] = {
             "order": asdict(order),
-            "threads": max(1, available_threads() // jobs),
+            "threads": min(share, order.threads or share),
             "slots": max(1, min(jobs, _CUDA_SLOTS)),
         }
         self._selector = selectors.DefaultSelector()

@@ -1,15 +1,17 @@
 """One worker process of a run: it reads, colours and stages pictures, and may die without taking the run along.
 
-Started as ``python -P -m colorize_run.batch.worker OPTIONS``. Requests come as lines of JSON on stdin, answers go as lines of
+Started by `processes.command_module` with its options. Requests come as lines of JSON on stdin, answers go as lines of
 JSON to a pipe of their own, as native libraries write to stdout. It ends with stdin, or with its parent.
 """
 
 import contextlib
 import json
 import os
+import queue
 import resource
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
@@ -20,6 +22,7 @@ from colorize_run.errors import ColorizeRunError, DeviceError
 from colorize_run.watch.worker import die_with
 
 _M_ARENA_MAX = -8  # malloc.h
+_CHUNK = 1 << 16  # bytes; what a pipe holds
 
 
 class Line:
@@ -36,10 +39,28 @@ class Line:
                 rest = rest[os.write(self._fd, rest) :]
 
 
-def _serve(workshop: Workshop, line: Line, slots: int) -> None:
-    """Do what comes in on stdin, as many at a time as there are slots."""
+def _requests() -> Iterator[bytes]:
+    """Lines of stdin, which a thread takes in as they come: the parent never waits to hand over while this waits to answer."""
+    lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
 
-    def do(text: str) -> None:
+    def take_in() -> None:
+        rest = b""
+        try:
+            while part := os.read(0, _CHUNK):  # not sys.stdin, whose lock a thread would hold while the process ends
+                *whole, rest = (rest + part).split(b"\n")
+                for text in whole:
+                    lines.put(text)
+        finally:
+            lines.put(None)
+
+    threading.Thread(target=take_in, daemon=True, name="requests").start()
+    return iter(lines.get, None)
+
+
+def _serve(requests: Iterator[bytes], workshop: Workshop, line: Line, slots: int) -> None:
+    """Do what is requested, as many at a time as there are slots."""
+
+    def do(text: bytes) -> None:
         said = json.loads(text)
         request = Request(**{**said, "known": tuple(Record(**record) for record in said["known"])})
         try:
@@ -50,15 +71,15 @@ def _serve(workshop: Workshop, line: Line, slots: int) -> None:
             line.say(number=request.number, outcome=asdict(outcome))
 
     if slots == 1:
-        for text in sys.stdin:
+        for text in requests:
             do(text)
         return
     with ThreadPoolExecutor(slots) as pool:
-        for text in sys.stdin:
+        for text in requests:
             pool.submit(_or_end, do, text)
 
 
-def _or_end(do: Any, text: str) -> None:
+def _or_end(do: Any, text: bytes) -> None:
     """A thread whose error nobody sees would leave the parent waiting for ever."""
     try:
         do(text)
@@ -90,12 +111,17 @@ def _share_one_heap() -> None:
 
 
 def main() -> None:
-    """Serve until stdin ends."""
+    """Serve until stdin ends, or the parent hears no more."""
+    with contextlib.suppress(BrokenPipeError):
+        _work()
+
+
+def _work() -> None:
     options = json.loads(sys.argv[1])
     die_with(options["parent"])
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    line = Line(options["answers"])
+    line, requests = Line(options["answers"]), _requests()
     workshop = _open(options, line)
     if workshop is None:
         return
@@ -105,9 +131,4 @@ def main() -> None:
     on_cuda = workshop.about["device"] == "cuda"
     if not on_cuda:
         _share_one_heap()
-    _serve(workshop, line, options["slots"] if on_cuda else 1)
-
-
-if __name__ == "__main__":
-    with contextlib.suppress(BrokenPipeError):
-        main()
+    _serve(requests, workshop, line, options["slots"] if on_cuda else 1)

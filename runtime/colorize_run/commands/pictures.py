@@ -223,9 +223,9 @@ def _hands(planned: Plan, order: "Order", jobs: int | None, confidence: Path | N
 
 
 def _pool(planned: Plan, order: "Order", jobs: int | None) -> "Pool":
-    from colorize_run.batch.pool import Pool, automatic_jobs
+    from colorize_run.batch.pool import Pool
 
-    return Pool(order, jobs or automatic_jobs(len(planned.tasks)))
+    return Pool(order, jobs, len(planned.tasks))
 
 
 def _alone(order: "Order", confidence: Path | None) -> "Alone":

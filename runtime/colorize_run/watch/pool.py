@@ -8,11 +8,11 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from colorize_run import processes
 from colorize_run.watch.ledger import Work
 from colorize_run.watch.settings import Settings
 from colorize_run.watch.worker import FRAME
@@ -83,7 +83,7 @@ class Worker:
             "max_bytes": settings.max_bytes, "keep_colour": settings.keep_colour, "strip_metadata": settings.strip_metadata,
             "max_pixels": settings.max_pixels, "max_side": settings.max_side,
         }  # fmt: skip
-        command = [sys.executable, "-P", "-m", "colorize_run.watch.worker", json.dumps(options)]
+        command = processes.command_module("colorize_run.watch.worker", json.dumps(options))
         try:
             process = subprocess.Popen(  # noqa: S603 - ourselves
                 command, stdin=subprocess.DEVNULL, stdout=said_end, stderr=said_end,

@@ -1,6 +1,6 @@
 """One worker: a process that decodes, runs the network and encodes, and may die without taking anything along.
 
-Started as ``python -P -m colorize_run.watch.worker``: a fresh interpreter, not a fork. A request is one JSON datagram
+Started by `processes.command_module`: a fresh interpreter, not a fork. A request is one JSON datagram
 with an open file; the file is read once, into memory, and decoded from there. An answer is two lengths, a JSON header
 and the output's bytes: no pickle, as this process handles strangers' files and shall not be believed by the one that
 writes. The worker never writes a file.
@@ -182,6 +182,11 @@ def _start(options: dict[str, Any], answers: int) -> Worker | None:
 
 def main() -> None:
     """Serve requests until the supervisor closes the line."""
+    with contextlib.suppress(BrokenPipeError):
+        _serve()
+
+
+def _serve() -> None:
     options = json.loads(sys.argv[1])
     die_with(options["parent"])
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -201,8 +206,3 @@ def main() -> None:
             os.close(fds[0])
         _send(options["answers"], {**header, "rss": _rss()}, body)
         del body
-
-
-if __name__ == "__main__":
-    with contextlib.suppress(BrokenPipeError):
-        main()
