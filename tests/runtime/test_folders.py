@@ -301,7 +301,7 @@ def test_an_output_that_somebody_changed_is_kept(run: Run, done: Path) -> None:
 
 def test_an_index_that_is_torn_foreign_or_gone(run: Run, done: Path) -> None:
     index = done / INDEX
-    lines = index.read_bytes().splitlines(keepends=True)
+    lines = index.read_bytes().splitlines(keepends=True)[1:]
     index.write_bytes(b"\xff\xfe{}\n[1]\n" + b"".join(lines[:2]) + lines[2][:40])
     result = run("in", "-o", "out", "-r")
     assert result.exit_code == 1
@@ -312,6 +312,46 @@ def test_an_index_that_is_torn_foreign_or_gone(run: Run, done: Path) -> None:
     assert "3 done before" in run("in", "-o", "out", "-r").stderr
     index.unlink()
     assert "3 failed" in run("in", "-o", "out", "-r").stderr
+
+
+def test_a_damaged_index_is_no_accident(run: Run, done: Path) -> None:
+    name = json.dumps({"name": "a.png", "input": "", "key": "", "output": "", "size": 0})
+    damage = (name.replace(": 0", ": 1e999"), name.replace(": 0", ": 1.5"), 200_000 * "[", '{"owner": ""}', '{"owner": 7}')
+    with (done / INDEX).open("a") as file:
+        file.writelines(f"{line}\n" for line in damage)
+    result = run("in", "-o", "out", "-r")
+    assert (result.exit_code, "3 done before" in result.stderr) == (0, True), result.stderr
+
+
+def test_an_index_that_is_no_file_is_refused(run: Run, tmp_path: Path) -> None:
+    picture(tmp_path / "in/a.png")
+    (tmp_path / "out").mkdir()
+    os.mkfifo(tmp_path / "out" / INDEX)
+    done = subprocess.run(command("in", "-o", "out"), capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 73
+    assert f"out/{INDEX} is no regular file" in done.stderr
+
+
+def test_runs_into_folders_of_each_other_leave_each_other_alone(run: Run, tmp_path: Path) -> None:
+    for number in range(8):
+        picture(tmp_path / f"big/{number}.png", number, (200, 150))
+    picture(tmp_path / "src/sub/zz.png", 9)
+    process = subprocess.Popen(command("big", "-o", "out/sub", "--jobs", "1"), stderr=subprocess.PIPE, text=True)
+    wait_for(tmp_path / "out/sub", 1, process)
+    process.send_signal(signal.SIGSTOP)
+    staged: set[Path] = set()
+    deadline = time.monotonic() + 30
+    while not staged:  # its worker goes on
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+        staged = set((tmp_path / "out/sub").glob(".*staged"))
+    assert run("src", "-r", "-o", "out").exit_code == 0
+    assert staged <= set((tmp_path / "out/sub").iterdir())
+    process.send_signal(signal.SIGCONT)
+    said = process.communicate(timeout=60)[1]
+    assert (process.returncode, "8 done" in said) == (0, True), said
+    assert set(digests(tmp_path / "out")) == {"sub/zz.png", *(f"sub/{number}.png" for number in range(8))}
 
 
 def test_two_runs_at_a_time_are_refused(run: Run, done: Path) -> None:
@@ -538,8 +578,9 @@ def test_jobs_for_files(run: Run, tmp_path: Path) -> None:
 
 
 def test_index_says_what_made_an_output(done: Path) -> None:
-    for line in (done / INDEX).read_text().splitlines():
-        said = json.loads(line)
+    owner, *lines = map(json.loads, (done / INDEX).read_text().splitlines())
+    assert list(owner) == ["owner"]
+    for said in lines:
         output = (done / said["name"]).read_bytes()
         assert hashlib.sha256(output).hexdigest() == said["output"]
         assert len(output) == said["size"]

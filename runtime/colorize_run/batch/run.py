@@ -147,8 +147,12 @@ class Run:
             if root is not None:
                 self._indices[root] = Index(root)
                 stack.callback(self._indices[root].close)
-                sweep(parents)
-            stack.callback(sweep, parents, self._token)
+                sweep(parents, self._indices[root].owner)
+            stack.callback(sweep, parents, self._owner(root))
+
+    def _owner(self, root: Path | None) -> str:
+        """How names of staged files begin that nobody else may remove."""
+        return self._token if root is None else f"{self._indices[root].owner}-{self._token}"
 
     def _requests(self) -> Iterator[Request]:
         """What is handed out; what must not be begun is told at once."""
@@ -156,7 +160,7 @@ class Run:
             if task.target is not STANDARD and identity(task.target) in self._inputs and not task.source.is_dir():
                 self._tell(task, _failed(f"{shown(task.target)} is an input of this run; inputs are never replaced."))
                 continue
-            staged = task.target.with_name(f".{self._token}-{number}{STAGED}") if self._staging else None
+            staged = task.target.with_name(f".{self._owner(task.root)}-{number}{STAGED}") if self._staging else None
             known = tuple(self._indices[task.root].known(task.target)) if task.root is not None else ()
             source, target = ("" if path is STANDARD else str(path) for path in (task.source, task.target))
             yield Request(number, source, target, task.kind, str(staged) if staged else None, known)
