@@ -226,6 +226,38 @@ def test_lines_of_others_are_not_continued(run: Run, tmp_path: Path, content: st
     assert (result.exit_code, (tmp_path / "f.jsonl").read_text()) == (73, content)
 
 
+def test_a_hang_up_that_is_ignored_ends_nothing(run: Run, tmp_path: Path) -> None:
+    code = LATE.format(name="late.html", when="_tell").replace("import sys", "import os, signal, sys").replace(
+        "sys.setprofile(None)", "os.kill(os.getpid(), signal.SIGHUP)"
+    )  # fmt: skip
+    words = ["in/a.png", "-o", "o.png", "-m", str(TINY), "--device", "cpu"]
+    start = ["nohup", sys.executable, "-c", code, *words]
+    assert subprocess.run(start, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("ends", "code"), [("", 73), ("os.kill(os.getpid(), signal.SIGINT)", 130)])
+def test_a_report_that_fails_takes_no_other_along(run: Run, tmp_path: Path, ends: str, code: int) -> None:
+    hook = LATE.replace("import sys", "import os, signal, sys").replace("sys.setprofile(None)", f"sys.setprofile(None); {ends}")
+    hook = hook.format(name="late.html", when="_tell")
+    words = ["in", "-o", "o", "--report", "ok.html", "--report", "late.html", "-m", str(TINY), "--device", "cpu"]
+    done = subprocess.run([sys.executable, "-c", hook, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert "late.html exists" in done.stderr
+    assert "</html>" in (tmp_path / "ok.html").read_text()
+
+
+def test_a_log_that_nobody_reads_ends_no_run(run: Run, tmp_path: Path) -> None:
+    for name in ("empty.png", "<script>alert(2)<_script>.jpg"):
+        (tmp_path / "in" / name).unlink()
+    words = ["in", "-o", "out", "-r", "--report", "run.html", "-m", str(TINY), "--device", "cpu"]
+    with subprocess.Popen([sys.executable, "-m", "colorize_run", *words], stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        process.stderr.readline()
+        process.stderr.close()
+        assert process.wait(timeout=60) == 0
+    assert "5 pictures: 4 coloured, 1 copied" in (tmp_path / "run.html").read_text()
+
+
 LATE = """
 import sys
 from pathlib import Path
@@ -270,17 +302,20 @@ def test_reports_of_files_without_folders(run: Run, tmp_path: Path) -> None:
     assert "2 pictures: 1 coloured, 1 failed" in (tmp_path / "run.html").read_text()
 
 
-def test_interrupt_writes_the_page_with_what_is_there(run: Run, tmp_path: Path) -> None:
-    for number in range(60):
-        Image.effect_noise((300, 200), 60).save(tmp_path / f"in/{number}.png")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_interrupt_writes_the_page_with_what_is_there(run: Run, tmp_path: Path, number: int, code: int) -> None:
+    for name in range(60):
+        Image.effect_noise((300, 200), 60).save(tmp_path / f"in/{name}.png")
     words = ["in", "-o", "out", "--report", "run.html", "--report", "run.jsonl", "-m", str(TINY), "--device", "cpu"]
     process = subprocess.Popen([sys.executable, "-m", "colorize_run", *words], stderr=subprocess.PIPE, text=True)
     lines = tmp_path / "run.jsonl"
     while process.poll() is None and (not lines.exists() or lines.read_bytes().count(b"\n") < 8):
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=30) == 130, process.communicate()
-    process.communicate()
+    process.send_signal(number)
+    if number != signal.SIGINT:
+        process.send_signal(number)  # as a terminal that is closed
+    said = process.communicate(timeout=30)[1]
+    assert (process.returncode, "Interrupted;" in said, "goes on from here" in said) == (code, True, True), said
     page = (tmp_path / "run.html").read_text()
     assert "interrupted after" in page
     rows = json.loads(re.search(r'id="rows">(.*?)</script>', page, re.DOTALL)[1])  # type: ignore[index]

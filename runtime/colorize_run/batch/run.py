@@ -3,7 +3,9 @@
 import contextlib
 import io
 import secrets
+import signal
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -60,6 +62,41 @@ class FullError(OutputError):
     """No room is left: no further picture can be written."""
 
 
+class Ended(KeyboardInterrupt):
+    """What SIGTERM and SIGHUP become, so that they end a run as Ctrl-C does. ``signal``: its number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.signal = number
+
+
+class Signals:
+    """While it is entered, the first SIGTERM or SIGHUP raises `Ended`, unless it is ignored, as nohup wants it.
+
+    Further ones would tear the reports that are being written then: both come twice where a terminal is closed.
+    """
+
+    def __init__(self) -> None:
+        self.deaf = False
+
+    def __enter__(self) -> "Signals":
+        self._before: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(number) is signal.SIG_DFL:
+                    self._before[number] = signal.signal(number, self._hear)
+        return self
+
+    def _hear(self, number: int, _frame: Any) -> None:
+        if not self.deaf:
+            self.deaf = True
+            raise Ended(number)
+
+    def __exit__(self, *_: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
+
+
 class Alone:
     """This process does the pictures one after another. ``confidence``: where the model's confidence goes, if anywhere."""
 
@@ -109,11 +146,13 @@ class Run:
         self._written: set[tuple[int, int] | None] = set()
         self._indices: dict[Path, Index] = {}
         self._begun = 0.0
+        self._signals = Signals()
         self.summary = Summary()
 
     def __call__(self, start: "Callable[[], Alone | Pool]") -> Summary:
         """Do everything. Errors: of model and device; `FullError`, OutputError where nothing can be written; LockedError."""
         with contextlib.ExitStack() as stack:
+            stack.enter_context(self._signals)
             stack.push(self._end)
             hands = start()
             stack.callback(hands.close)
@@ -130,13 +169,22 @@ class Run:
         return self.summary
 
     def _end(self, _kind: Any, error: BaseException | None, _trace: Any) -> None:
+        self._signals.deaf = True
         if not self._begun:
             return
         self.summary.interrupted = isinstance(error, KeyboardInterrupt)
         self.summary.stopped = str(error) if isinstance(error, ColorizeRunError) else ""
         self.summary.seconds = time.monotonic() - self._begun
+        failures: list[Exception] = []
         for listener in reversed(self._listeners):  # the bar goes first: a report may fail to be written
-            listener.end(self.summary)
+            try:
+                listener.end(self.summary)
+            except Exception as failure:  # not the others' fault
+                failures.append(failure)
+        for unsaid in failures[error is None :]:
+            _say_failure(unsaid)
+        if failures and error is None:
+            raise failures[0]
 
     def _open_indices(self, stack: contextlib.ExitStack) -> None:
         folders: dict[Path | None, set[Path]] = {}
@@ -209,6 +257,13 @@ class Run:
             self.summary.codes[outcome.code] += 1
         for listener in self._listeners:
             listener.tell(task, outcome)
+
+
+def _say_failure(failure: Exception) -> None:
+    from colorize_run.commands.common import internal, say
+
+    with contextlib.suppress(OSError):
+        say(f"Error: {failure}" if isinstance(failure, ColorizeRunError) else internal(failure))
 
 
 def _failed(reason: str) -> Outcome:
