@@ -162,6 +162,32 @@ def test_usage_that_makes_no_sense(run: Run, tmp_path: Path) -> None:
         assert run(*arguments).exit_code == 2, arguments
 
 
+def test_a_folder_that_is_not_there_is_what_is_told(run: Run, tmp_path: Path) -> None:
+    picture(tmp_path / "in.png")
+    for words in (("nope/", "-o", "coloured"), ("nope/", "-r", "-o", "coloured/"), ("in.png", "nope", "-r", "-o", "x")):
+        result = run(*words)
+        assert result.exit_code == 66
+        assert f"{'nope/' if 'nope/' in words else 'nope'} does not exist." in result.stderr
+
+
+def test_an_empty_output_is_refused(run: Run, tmp_path: Path) -> None:
+    picture(tmp_path / "in/a.png")
+    before = digests(tmp_path)
+    for name in ("in", "in/a.png"):
+        result = run(name, "-o", "")
+        assert (result.exit_code, "-o is empty" in result.stderr) == (2, True)
+    assert digests(tmp_path) == before
+
+
+def test_a_folder_by_two_names_is_refused(run: Run, tmp_path: Path) -> None:
+    picture(tmp_path / "in/a.png")
+    (tmp_path / "link").symlink_to("in")
+    for words in ((), ("-o", "out")):
+        result = run("in", "link", *words)
+        assert (result.exit_code, "in and link are the same folder" in result.stderr) == (2, True), result.stderr
+    assert set(digests(tmp_path / "in")) == {"a.png"}
+
+
 def test_nothing_in_it(run: Run, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.txt").touch()
@@ -220,6 +246,28 @@ def test_twins_by_letter_case_are_two_pictures(run: Run, tmp_path: Path) -> None
     assert len(set(digests(tmp_path / "out").values())) == 2
 
 
+def test_one_output_by_two_names_stays_that_of_the_first(run: Run, tmp_path: Path) -> None:
+    """Linked folders stand for a file system that takes two names for one: neither is seen before something is written."""
+    picture(tmp_path / "in/p/a.png", 1)
+    picture(tmp_path / "in/q/a.png", 2)
+    (tmp_path / "out/p").mkdir(parents=True)
+    (tmp_path / "out/p/a.png").touch()
+    (tmp_path / "out/q").symlink_to("p")
+    result = run("in", "-r", "-o", "out", "--overwrite", "--jobs", "1")
+    assert (result.exit_code, "1 done, 1 failed" in result.stderr) == (1, True), result.stderr
+    assert "out/q/a.png is the output of another picture" in result.stderr
+    picture(tmp_path / "in/p/b.png", 1)
+    assert run("in/p/b.png", "-o", "alone.png").exit_code == 0
+    assert (tmp_path / "out/p/a.png").read_bytes() == (tmp_path / "alone.png").read_bytes()
+    picture(tmp_path / "x/a.jpg", 1)
+    picture(tmp_path / "x/a.png", 2)
+    (tmp_path / "y").symlink_to("x")
+    result = run("segment", "x/a.jpg", "y/a.png", "--as", "soft", "--overwrite")
+    assert (result.exit_code, "y/a.soft.png is the output of another picture" in result.stderr) == (1, True), result.stderr
+    assert run("segment", "x/a.jpg", "--as", "soft", "-o", "soft.png").exit_code == 0
+    assert (tmp_path / "x/a.soft.png").read_bytes() == (tmp_path / "soft.png").read_bytes()
+
+
 # -- again ----------------------------------------------------------------------------------------------------
 
 
@@ -271,6 +319,20 @@ def test_another_model_or_mask_means_anew(run: Run, done: Path, tmp_path: Path) 
         Image.new("L", (96, 64), level).save("mask.png")
         assert "3 done;" in run("in", "-o", "out", "-r", "--mask", "mask.png").stderr
         assert "3 done before" in run("in", "-o", "out", "-r", "--mask", "mask.png").stderr
+
+
+def test_an_output_that_is_a_link_of_its_input(run: Run, done: Path, tmp_path: Path) -> None:
+    """Copied, then joined with its input by a tool that saves space: whole is whole, but nothing is ever written into it."""
+    Image.merge("RGB", [Image.effect_noise((48, 32), 90) for _ in "rgb"]).save(tmp_path / "in/colour.jpg")
+    assert "1 copied" in run("in", "-o", "out", "-r").stderr
+    (done / "colour.jpg").unlink()
+    os.link(tmp_path / "in/colour.jpg", done / "colour.jpg")
+    result = run("in", "-o", "out", "-r")
+    assert (result.exit_code, "4 done before" in result.stderr) == (0, True), result.stderr
+    before = digests(tmp_path / "in")
+    result = run("in", "-o", "out", "-r", "--force", "--overwrite")
+    assert (result.exit_code, "colour.jpg is an input of this run" in result.stderr) == (1, True), result.stderr
+    assert digests(tmp_path / "in") == before
 
 
 @pytest.mark.parametrize("foreign", [b"precious", b""])
@@ -588,6 +650,7 @@ def test_index_says_what_made_an_output(done: Path) -> None:
 
 
 def test_two_names_for_one_output_are_noticed(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
     with pytest.raises(click.UsageError, match="would both be written"):
         plan([str(picture(tmp_path / "a.png")), str(tmp_path / "b/../a.png")], str(tmp_path / "out") + "/", COLORIZED)
 

@@ -203,15 +203,20 @@ class Run:
         return self._token if root is None else f"{self._indices[root].owner}-{self._token}"
 
     def _requests(self) -> Iterator[Request]:
-        """What is handed out; what must not be begun is told at once."""
+        """What is handed out."""
         for number, task in enumerate(self._plan.tasks):
-            if task.target is not STANDARD and identity(task.target) in self._inputs and not task.source.is_dir():
-                self._tell(task, _failed(f"{shown(task.target)} is an input of this run; inputs are never replaced."))
-                continue
             staged = task.target.with_name(f".{self._owner(task.root)}-{number}{STAGED}") if self._staging else None
             known = tuple(self._indices[task.root].known(task.target)) if task.root is not None else ()
             source, target = ("" if path is STANDARD else str(path) for path in (task.source, task.target))
-            yield Request(number, source, target, task.kind, str(staged) if staged else None, known)
+            yield Request(number, source, target, task.kind, str(staged) if staged else None, known, self._kept(task))
+
+    def _kept(self, task: Task) -> str:
+        """Why what lies at a target may not be replaced, if anything: a sentence."""
+        if task.target is STANDARD:
+            return ""
+        if identity(task.target) in self._inputs:
+            return f"{shown(task.target)} is an input of this run; inputs are never replaced."
+        return _taken_by_another(task.target) if _entry(task.target) in self._written else ""
 
     def _settle(self, answers: list[tuple[Request, Outcome]]) -> None:
         """Remember outputs, durably; only then let them appear."""
@@ -234,12 +239,15 @@ class Run:
 
     def _published(self, request: Request, outcome: Outcome) -> Outcome:
         """Give a staged output its name."""
-        if request.staged is None or outcome.status not in ("done", "copied"):
+        if outcome.status not in ("done", "copied") or not request.target:
             return outcome
         target = Path(request.target)
-        if outcome.replaces and identity(target) in self._written:
+        if request.staged is None:
+            self._remember(target)
+            return outcome
+        if outcome.replaces and _entry(target) in self._written:
             Path(request.staged).unlink(missing_ok=True)
-            return _failed(f"{shown(target)} is the output of another picture: the file system takes both names for one.")
+            return Outcome("failed", _taken_by_another(target), OutputError.exit_code)
         start = time.perf_counter()
         try:
             with told(target):
@@ -247,9 +255,12 @@ class Run:
         except OutputError as error:
             return Outcome.of_error(error, "")
         outcome.milliseconds["write"] = round(outcome.milliseconds.get("write", 0) + 1e3 * (time.perf_counter() - start), 2)
-        if self._order.overwrite:
-            self._written.add(identity(target))
+        self._remember(target)
         return outcome
+
+    def _remember(self, target: Path) -> None:
+        if self._order.overwrite:  # else it is not replaced anyway
+            self._written |= {_entry(target)} - {None}
 
     def _tell(self, task: Task, outcome: Outcome) -> None:
         self.summary.counts[outcome.status] += 1
@@ -266,8 +277,17 @@ def _say_failure(failure: Exception) -> None:
         say(f"Error: {failure}" if isinstance(failure, ColorizeRunError) else internal(failure))
 
 
-def _failed(reason: str) -> Outcome:
-    return Outcome("failed", reason, OutputError.exit_code)
+def _entry(path: Path) -> tuple[int, int] | None:
+    """Device and inode of what has a name, which a link has itself: replacing it leaves alone what it leads to."""
+    try:
+        status = path.lstat()
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _taken_by_another(target: Path) -> str:
+    return f"{shown(target)} is the output of another picture: the file system takes both names for one."
 
 
 def _write_standard_output(data: bytes) -> None:
