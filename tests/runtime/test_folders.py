@@ -650,7 +650,6 @@ def test_index_says_what_made_an_output(done: Path) -> None:
 
 
 def test_two_names_for_one_output_are_noticed(tmp_path: Path) -> None:
-    (tmp_path / "b").mkdir()
     with pytest.raises(click.UsageError, match="would both be written"):
         plan([str(picture(tmp_path / "a.png")), str(tmp_path / "b/../a.png")], str(tmp_path / "out") + "/", COLORIZED)
 

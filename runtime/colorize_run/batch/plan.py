@@ -106,18 +106,8 @@ class Plan:
 def plan(names: Sequence[str], output: str | None, naming: Naming, *, recursive: bool = False) -> Plan:
     """What goes where. UsageError if two outputs would be one, or folders would feed on each other.
 
-    InputMissingError in its place if an input does not exist. No picture has been opened then, and nothing was written.
+    InputMissingError for what may be a misspelt folder. No picture has been opened then, and nothing was written.
     """
-    try:
-        return _planned(names, output, naming, recursive=recursive)
-    except click.UsageError:  # a misspelt folder is none, which is no reason to speak of suffixes
-        for name in names:
-            if name != "-" and not os.path.lexists(name):
-                raise InputMissingError(f"{shown(name)} does not exist.") from None
-        raise
-
-
-def _planned(names: Sequence[str], output: str | None, naming: Naming, *, recursive: bool) -> Plan:
     folders = [name for name in names if name != "-" and os.path.isdir(name)]
     _check_arguments(names, folders, output, recursive=recursive)
     failures: list[Failure] = []
@@ -142,6 +132,7 @@ def _check_arguments(names: Sequence[str], folders: list[str], output: str | Non
     if output == "":
         raise click.UsageError("-o is empty: name a file or a folder.")
     if recursive and not folders:
+        _check_there(names)
         raise click.UsageError("--recursive looks into sub-folders: give a folder.")
     if not folders and len(names) == 1:
         return
@@ -153,6 +144,13 @@ def _check_arguments(names: Sequence[str], folders: list[str], output: str | Non
     _check_different(folders)
     for folder in folders if output else ():
         _check_apart(Path(folder), Path(output or ""), recursive=recursive)
+
+
+def _check_there(names: Sequence[str]) -> None:
+    """Before it is said what is wrong with options: a misspelt folder is none, which is no reason to speak of suffixes."""
+    for name in names:
+        if name != "-" and not os.path.lexists(name):
+            raise InputMissingError(f"{shown(name)} does not exist.")
 
 
 def _check_different(folders: list[str]) -> None:
@@ -196,6 +194,7 @@ def _of_file(name: str, output: str | None, naming: Naming, *, alone: bool, inde
 
     kind = KINDS.get(target.suffix.lower())
     if kind is None:
+        _check_there([name])
         raise click.UsageError(f"{shown(target)}: the format is taken from the suffix; known: {', '.join(KINDS)}.")
     return Task(source, target, kind)
 
