@@ -282,6 +282,19 @@ def test_what_came_into_being_during_the_run_is_kept(run: Run, tmp_path: Path, n
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
+def test_a_report_that_becomes_a_link_leads_nowhere(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "r.jsonl").touch()
+    (tmp_path / "precious.txt").write_text("precious")
+    hook = LATE.format(name="r.jsonl", when="_open_indices").replace(
+        "Path('r.jsonl').write_text(\"precious\")", "Path('r.jsonl').unlink(); Path('r.jsonl').symlink_to('precious.txt')"
+    )
+    assert "symlink_to" in hook
+    words = ["in/a.png", "-o", "o.png", "--report", "r.jsonl", "--overwrite", "-m", str(TINY), "--device", "cpu"]
+    done = subprocess.run([sys.executable, "-c", hook, *words], capture_output=True, text=True, check=False)
+    assert (done.returncode, "r.jsonl cannot be written" in done.stderr) == (73, True), done.stderr
+    assert (tmp_path / "precious.txt").read_text() == "precious"
+
+
 @pytest.mark.parametrize("words", [[], ["--overwrite"]])
 def test_a_report_that_is_no_file_is_refused_before_any_work(run: Run, tmp_path: Path, words: list[str]) -> None:
     os.mkfifo(tmp_path / "pipe.jsonl")

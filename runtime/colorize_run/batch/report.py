@@ -83,8 +83,9 @@ class JsonLines:
 
     def __init__(self, path: Path, order: Order) -> None:
         self._path, self._fd = path, -1
-        self._overwrite, self._was_there = order.overwrite, os.path.lexists(path)
-        if os.path.exists(path):
+        self._real = Path(os.path.realpath(path))  # a link that is laid later leads nowhere
+        self._overwrite, self._was_there = order.overwrite, self._real.exists()
+        if self._was_there:
             with told(path):
                 fd = open_regular(path, os.O_RDONLY)
                 try:
@@ -103,10 +104,10 @@ class JsonLines:
         """Open the file; a line that a power cut tore is ended."""
         del plan
         self._run, self._about = _now(), about
-        make_folder(self._path.parent)
+        make_folder(self._real.parent)
         with told(self._path):
             new = 0 if self._overwrite or self._was_there else os.O_EXCL  # what came into being since then is not ours
-            self._fd = open_regular(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | new)
+            self._fd = open_regular(self._real, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | new)
             if not self._check(self._fd):
                 os.ftruncate(self._fd, 0)
             size = os.fstat(self._fd).st_size
