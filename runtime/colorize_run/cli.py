@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import signal
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,7 +13,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from colorize_run import __version__
 from colorize_run.commands.bench import bench
-from colorize_run.commands.common import EXIT_CODES, internal, is_interrupt, say
+from colorize_run.commands.common import EXIT_CODES, internal, interrupt, say
 from colorize_run.commands.completion import complete_model_names, completion
 from colorize_run.commands.doctor import doctor
 from colorize_run.commands.models import models, verify
@@ -56,9 +57,9 @@ class DefaultCommandGroup(click.Group):
             say(f"Error: stdout cannot be written: {error.strerror}.")
             ctx.exit(73)
         except (KeyboardInterrupt, Exception) as error:
-            if is_interrupt(error):
+            if (ended := interrupt(error)) is not None:
                 say("Interrupted; what is done is whole, nothing half-written is left.")
-                ctx.exit(130)
+                ctx.exit(128 + getattr(ended, "signal", signal.SIGINT))
             if "COLORIZE_RUN_TRACEBACK" in os.environ:
                 raise
             if isinstance(error, ImportError):

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import secrets
+import stat
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,15 @@ def told(target: Path) -> Iterator[None]:
         raise OutputError(f"{shown(target)} exists; --overwrite replaces it.") from error
     except OSError as error:
         raise OutputError(f"{shown(target)} cannot be written: {error.strerror}.") from error
+
+
+def open_regular(path: Path, flags: int) -> int:
+    """A descriptor of a regular file. OutputError for a pipe, a folder and the like, which are not waited for; else OSError."""
+    fd = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OutputError(f"{shown(path)} is no regular file: give another name.")
+    return fd
 
 
 def stage(data: bytes, partial: Path) -> None:

@@ -163,6 +163,32 @@ def test_usage_that_makes_no_sense(run: Run, tmp_path: Path) -> None:
         assert run(*arguments).exit_code == 2, arguments
 
 
+def test_a_folder_that_is_not_there_is_what_is_told(run: Run, tmp_path: Path) -> None:
+    picture(tmp_path / "in.png")
+    for words in (("nope/", "-o", "coloured"), ("nope/", "-r", "-o", "coloured/"), ("in.png", "nope", "-r", "-o", "x")):
+        result = run(*words)
+        assert result.exit_code == 66
+        assert f"{'nope/' if 'nope/' in words else 'nope'} does not exist." in result.stderr
+
+
+def test_an_empty_output_is_refused(run: Run, tmp_path: Path) -> None:
+    picture(tmp_path / "in/a.png")
+    before = digests(tmp_path)
+    for name in ("in", "in/a.png"):
+        result = run(name, "-o", "")
+        assert (result.exit_code, "-o is empty" in result.stderr) == (2, True)
+    assert digests(tmp_path) == before
+
+
+def test_a_folder_by_two_names_is_refused(run: Run, tmp_path: Path) -> None:
+    picture(tmp_path / "in/a.png")
+    (tmp_path / "link").symlink_to("in")
+    for words in ((), ("-o", "out")):
+        result = run("in", "link", *words)
+        assert (result.exit_code, "in and link are the same folder" in result.stderr) == (2, True), result.stderr
+    assert set(digests(tmp_path / "in")) == {"a.png"}
+
+
 def test_nothing_in_it(run: Run, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.txt").touch()
@@ -221,6 +247,28 @@ def test_twins_by_letter_case_are_two_pictures(run: Run, tmp_path: Path) -> None
     assert len(set(digests(tmp_path / "out").values())) == 2
 
 
+def test_one_output_by_two_names_stays_that_of_the_first(run: Run, tmp_path: Path) -> None:
+    """Linked folders stand for a file system that takes two names for one: neither is seen before something is written."""
+    picture(tmp_path / "in/p/a.png", 1)
+    picture(tmp_path / "in/q/a.png", 2)
+    (tmp_path / "out/p").mkdir(parents=True)
+    (tmp_path / "out/p/a.png").touch()
+    (tmp_path / "out/q").symlink_to("p")
+    result = run("in", "-r", "-o", "out", "--overwrite", "--jobs", "1")
+    assert (result.exit_code, "1 done, 1 failed" in result.stderr) == (1, True), result.stderr
+    assert "out/q/a.png is the output of another picture" in result.stderr
+    picture(tmp_path / "in/p/b.png", 1)
+    assert run("in/p/b.png", "-o", "alone.png").exit_code == 0
+    assert (tmp_path / "out/p/a.png").read_bytes() == (tmp_path / "alone.png").read_bytes()
+    picture(tmp_path / "x/a.jpg", 1)
+    picture(tmp_path / "x/a.png", 2)
+    (tmp_path / "y").symlink_to("x")
+    result = run("segment", "x/a.jpg", "y/a.png", "--as", "soft", "--overwrite")
+    assert (result.exit_code, "y/a.soft.png is the output of another picture" in result.stderr) == (1, True), result.stderr
+    assert run("segment", "x/a.jpg", "--as", "soft", "-o", "soft.png").exit_code == 0
+    assert (tmp_path / "x/a.soft.png").read_bytes() == (tmp_path / "soft.png").read_bytes()
+
+
 # -- again ----------------------------------------------------------------------------------------------------
 
 
@@ -274,6 +322,20 @@ def test_another_model_or_mask_means_anew(run: Run, done: Path, tmp_path: Path) 
         assert "3 done before" in run("in", "-o", "out", "-r", "--mask", "mask.png").stderr
 
 
+def test_an_output_that_is_a_link_of_its_input(run: Run, done: Path, tmp_path: Path) -> None:
+    """Copied, then joined with its input by a tool that saves space: whole is whole, but nothing is ever written into it."""
+    Image.merge("RGB", [Image.effect_noise((48, 32), 90) for _ in "rgb"]).save(tmp_path / "in/colour.jpg")
+    assert "1 copied" in run("in", "-o", "out", "-r").stderr
+    (done / "colour.jpg").unlink()
+    os.link(tmp_path / "in/colour.jpg", done / "colour.jpg")
+    result = run("in", "-o", "out", "-r")
+    assert (result.exit_code, "4 done before" in result.stderr) == (0, True), result.stderr
+    before = digests(tmp_path / "in")
+    result = run("in", "-o", "out", "-r", "--force", "--overwrite")
+    assert (result.exit_code, "colour.jpg is an input of this run" in result.stderr) == (1, True), result.stderr
+    assert digests(tmp_path / "in") == before
+
+
 @pytest.mark.parametrize("foreign", [b"precious", b""])
 def test_files_of_others_are_kept(run: Run, tmp_path: Path, foreign: bytes) -> None:
     picture(tmp_path / "in/a.png")
@@ -302,7 +364,7 @@ def test_an_output_that_somebody_changed_is_kept(run: Run, done: Path) -> None:
 
 def test_an_index_that_is_torn_foreign_or_gone(run: Run, done: Path) -> None:
     index = done / INDEX
-    lines = index.read_bytes().splitlines(keepends=True)
+    lines = index.read_bytes().splitlines(keepends=True)[1:]
     index.write_bytes(b"\xff\xfe{}\n[1]\n" + b"".join(lines[:2]) + lines[2][:40])
     result = run("in", "-o", "out", "-r")
     assert result.exit_code == 1
@@ -313,6 +375,46 @@ def test_an_index_that_is_torn_foreign_or_gone(run: Run, done: Path) -> None:
     assert "3 done before" in run("in", "-o", "out", "-r").stderr
     index.unlink()
     assert "3 failed" in run("in", "-o", "out", "-r").stderr
+
+
+def test_a_damaged_index_is_no_accident(run: Run, done: Path) -> None:
+    name = json.dumps({"name": "a.png", "input": "", "key": "", "output": "", "size": 0})
+    damage = (name.replace(": 0", ": 1e999"), name.replace(": 0", ": 1.5"), 200_000 * "[", '{"owner": ""}', '{"owner": 7}')
+    with (done / INDEX).open("a") as file:
+        file.writelines(f"{line}\n" for line in damage)
+    result = run("in", "-o", "out", "-r")
+    assert (result.exit_code, "3 done before" in result.stderr) == (0, True), result.stderr
+
+
+def test_an_index_that_is_no_file_is_refused(run: Run, tmp_path: Path) -> None:
+    picture(tmp_path / "in/a.png")
+    (tmp_path / "out").mkdir()
+    os.mkfifo(tmp_path / "out" / INDEX)
+    done = subprocess.run(command("in", "-o", "out"), capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 73
+    assert f"out/{INDEX} is no regular file" in done.stderr
+
+
+def test_runs_into_folders_of_each_other_leave_each_other_alone(run: Run, tmp_path: Path) -> None:
+    for number in range(8):
+        picture(tmp_path / f"big/{number}.png", number, (200, 150))
+    picture(tmp_path / "src/sub/zz.png", 9)
+    process = subprocess.Popen(command("big", "-o", "out/sub", "--jobs", "1"), stderr=subprocess.PIPE, text=True)
+    wait_for(tmp_path / "out/sub", 1, process)
+    process.send_signal(signal.SIGSTOP)
+    staged: set[Path] = set()
+    deadline = time.monotonic() + 30
+    while not staged:  # its worker goes on
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+        staged = set((tmp_path / "out/sub").glob(".*staged"))
+    assert run("src", "-r", "-o", "out").exit_code == 0
+    assert staged <= set((tmp_path / "out/sub").iterdir())
+    process.send_signal(signal.SIGCONT)
+    said = process.communicate(timeout=60)[1]
+    assert (process.returncode, "8 done" in said) == (0, True), said
+    assert set(digests(tmp_path / "out")) == {"sub/zz.png", *(f"sub/{number}.png" for number in range(8))}
 
 
 def test_two_runs_at_a_time_are_refused(run: Run, done: Path) -> None:
@@ -539,8 +641,9 @@ def test_jobs_for_files(run: Run, tmp_path: Path) -> None:
 
 
 def test_index_says_what_made_an_output(done: Path) -> None:
-    for line in (done / INDEX).read_text().splitlines():
-        said = json.loads(line)
+    owner, *lines = map(json.loads, (done / INDEX).read_text().splitlines())
+    assert list(owner) == ["owner"]
+    for said in lines:
         output = (done / said["name"]).read_bytes()
         assert hashlib.sha256(output).hexdigest() == said["output"]
         assert len(output) == said["size"]

@@ -173,6 +173,141 @@ def test_reports_that_cannot_be(run: Run, tmp_path: Path) -> None:
     assert len(lines_of(tmp_path / "run.jsonl")) == 6
 
 
+def test_a_report_is_never_the_index(run: Run, tmp_path: Path) -> None:
+    assert run("in", "-o", "out", "--report", "out/.colorize-run.jsonl").exit_code == 2
+    assert not (tmp_path / "out").exists()
+    run("in", "-o", "out")
+    index = tmp_path / "out/.colorize-run.jsonl"
+    before = index.read_bytes()
+    (tmp_path / "link.jsonl").symlink_to(index)
+    os.link(index, tmp_path / "twin.jsonl")
+    for name, code in (("out/.colorize-run.jsonl", 2), ("link.jsonl", 2), ("twin.jsonl", 73)):
+        result = run("in", "-o", "out", "--report", name, "--overwrite")
+        assert result.exit_code == code
+        assert "index of a folder" in result.stderr or "folder's index" in result.stderr
+        assert index.read_bytes() == before
+
+
+def test_a_report_never_replaces_what_the_run_reads_or_writes(run: Run, tmp_path: Path) -> None:
+    Image.new("L", (240, 180), 255).save("m.png")
+    (tmp_path / "m.jsonl").symlink_to("m.png")
+    os.link(shutil.copy(TINY, "model.onnx"), "model.html")
+    (tmp_path / "late.jsonl").symlink_to("o.jpg")
+    before = {name: Path(name).read_bytes() for name in ("m.png", "model.onnx")}
+    picture = ["in/b.jpg", "-o", "o.jpg", "--overwrite"]
+    for words, what in (
+        (["--mask", "m.png", "--report", "m.jsonl"], "the mask"),
+        (["--confidence", "c.html", "--report", "./c.html"], "the confidence"),
+        (["--report", "late.jsonl"], "a picture"),
+        (["--report", "r.jsonl", "--report", "./r.jsonl", "--report", "linked.jsonl"], "another report"),
+    ):
+        (tmp_path / "linked.jsonl").unlink(missing_ok=True)
+        (tmp_path / "linked.jsonl").symlink_to("r.jsonl")
+        result = run(*picture, *words)
+        assert (result.exit_code, what in result.stderr) == (73, True), result.stderr
+    words = [*picture, "--report", "model.html", "--device", "cpu", "-m", "model.onnx"]
+    result = CliRunner().invoke(main, words)
+    assert (result.exit_code, "the model" in result.stderr) == (73, True), result.stderr
+    assert {name: Path(name).read_bytes() for name in before} == before
+    assert not (tmp_path / "o.jpg").exists()
+
+
+def test_a_report_by_two_spellings_is_one(run: Run, tmp_path: Path) -> None:
+    assert run("in/a.png", "-o", "o.png", "--report", "r.jsonl", "--report", "./r.jsonl").exit_code == 0
+    assert len(lines_of(tmp_path / "r.jsonl")) == 1
+
+
+@pytest.mark.parametrize(
+    "content", ['"my schema of life"', '{"schema": 1}', '{"schema": "x", "run": 1, "input": 1, "status": 1}', 99_999 * "["]
+)
+def test_lines_of_others_are_not_continued(run: Run, tmp_path: Path, content: str) -> None:
+    (tmp_path / "f.jsonl").write_text(content)
+    result = run("in/a.png", "-o", "o.png", "--report", "f.jsonl")
+    assert (result.exit_code, (tmp_path / "f.jsonl").read_text()) == (73, content)
+
+
+def test_a_hang_up_that_is_ignored_ends_nothing(run: Run, tmp_path: Path) -> None:
+    code = LATE.format(name="late.html", when="_tell").replace("import sys", "import os, signal, sys").replace(
+        "sys.setprofile(None)", "os.kill(os.getpid(), signal.SIGHUP)"
+    )  # fmt: skip
+    words = ["in/a.png", "-o", "o.png", "-m", str(TINY), "--device", "cpu"]
+    start = ["nohup", sys.executable, "-c", code, *words]
+    assert subprocess.run(start, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("ends", "code"), [("", 73), ("os.kill(os.getpid(), signal.SIGINT)", 130)])
+def test_a_report_that_fails_takes_no_other_along(run: Run, tmp_path: Path, ends: str, code: int) -> None:
+    hook = LATE.replace("import sys", "import os, signal, sys").replace("sys.setprofile(None)", f"sys.setprofile(None); {ends}")
+    hook = hook.format(name="late.html", when="_tell")
+    words = ["in", "-o", "o", "--report", "ok.html", "--report", "late.html", "-m", str(TINY), "--device", "cpu"]
+    done = subprocess.run([sys.executable, "-c", hook, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert "late.html exists" in done.stderr
+    assert "</html>" in (tmp_path / "ok.html").read_text()
+
+
+def test_a_log_that_nobody_reads_ends_no_run(run: Run, tmp_path: Path) -> None:
+    for name in ("empty.png", "<script>alert(2)<_script>.jpg"):
+        (tmp_path / "in" / name).unlink()
+    words = ["in", "-o", "out", "-r", "--report", "run.html", "-m", str(TINY), "--device", "cpu"]
+    with subprocess.Popen([sys.executable, "-m", "colorize_run", *words], stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        process.stderr.readline()
+        process.stderr.close()
+        assert process.wait(timeout=60) == 0
+    assert "5 pictures: 4 coloured, 1 copied" in (tmp_path / "run.html").read_text()
+
+
+LATE = """
+import sys
+from pathlib import Path
+from colorize_run.cli import main
+def hook(frame, event, argument):
+    if event == "call" and frame.f_code.co_name == {when!r} and "colorize_run" in frame.f_code.co_filename:
+        Path({name!r}).write_text("precious")
+        sys.setprofile(None)
+sys.setprofile(hook)
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize(("name", "when"), [("late.html", "_tell"), ("late.jsonl", "_open_indices")])
+def test_what_came_into_being_during_the_run_is_kept(run: Run, tmp_path: Path, name: str, when: str) -> None:
+    words = ["in/a.png", "-o", "o.png", "--report", name, "-m", str(TINY), "--device", "cpu"]
+    code = LATE.format(name=name, when=when)
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert (tmp_path / name).read_text() == "precious"
+    assert done.returncode == 73, done.stderr
+    assert f"{name} exists" in done.stderr
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_report_that_becomes_a_link_leads_nowhere(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "r.jsonl").touch()
+    (tmp_path / "precious.txt").write_text("precious")
+    hook = LATE.format(name="r.jsonl", when="_open_indices").replace(
+        "Path('r.jsonl').write_text(\"precious\")", "Path('r.jsonl').unlink(); Path('r.jsonl').symlink_to('precious.txt')"
+    )
+    assert "symlink_to" in hook
+    words = ["in/a.png", "-o", "o.png", "--report", "r.jsonl", "--overwrite", "-m", str(TINY), "--device", "cpu"]
+    done = subprocess.run([sys.executable, "-c", hook, *words], capture_output=True, text=True, check=False)
+    assert (done.returncode, "r.jsonl cannot be written" in done.stderr) == (73, True), done.stderr
+    assert (tmp_path / "precious.txt").read_text() == "precious"
+
+
+@pytest.mark.parametrize("words", [[], ["--overwrite"]])
+def test_a_report_that_is_no_file_is_refused_before_any_work(run: Run, tmp_path: Path, words: list[str]) -> None:
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    os.mkfifo(tmp_path / "pipe.html")
+    (tmp_path / "folder.html").mkdir()
+    for name in ("pipe.jsonl", "pipe.html", "folder.html"):
+        command = [sys.executable, "-m", "colorize_run", "in/a.png", "-o", "o.png", "--report", name, *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+        assert done.returncode == 73
+        assert f"{name} is no regular file" in done.stderr
+    assert not (tmp_path / "o.png").exists()
+
+
 def test_reports_of_files_without_folders(run: Run, tmp_path: Path) -> None:
     result = run("in/a.png", "in/empty.png", "-o", "out/", "--report", "run.jsonl", "--report", "run.html")
     assert result.exit_code == 1
@@ -180,17 +315,20 @@ def test_reports_of_files_without_folders(run: Run, tmp_path: Path) -> None:
     assert "2 pictures: 1 coloured, 1 failed" in (tmp_path / "run.html").read_text()
 
 
-def test_interrupt_writes_the_page_with_what_is_there(run: Run, tmp_path: Path) -> None:
-    for number in range(60):
-        Image.effect_noise((300, 200), 60).save(tmp_path / f"in/{number}.png")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_interrupt_writes_the_page_with_what_is_there(run: Run, tmp_path: Path, number: int, code: int) -> None:
+    for name in range(60):
+        Image.effect_noise((300, 200), 60).save(tmp_path / f"in/{name}.png")
     words = ["in", "-o", "out", "--report", "run.html", "--report", "run.jsonl", "-m", str(TINY), "--device", "cpu"]
     process = subprocess.Popen([sys.executable, "-m", "colorize_run", *words], stderr=subprocess.PIPE, text=True)
     lines = tmp_path / "run.jsonl"
     while process.poll() is None and (not lines.exists() or lines.read_bytes().count(b"\n") < 8):
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=30) == 130, process.communicate()
-    process.communicate()
+    process.send_signal(number)
+    if number != signal.SIGINT:
+        process.send_signal(number)  # as a terminal that is closed
+    said = process.communicate(timeout=30)[1]
+    assert (process.returncode, "Interrupted;" in said, "goes on from here" in said) == (code, True, True), said
     page = (tmp_path / "run.html").read_text()
     assert "interrupted after" in page
     rows = json.loads(re.search(r'id="rows">(.*?)</script>', page, re.DOTALL)[1])  # type: ignore[index]

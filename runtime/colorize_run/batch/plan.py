@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from colorize_run.errors import InputMissingError
 from colorize_run.files import identity, shown
 from colorize_run.watch.arrival import SUFFIXES, accepted, accepted_folder
 from colorize_run.watch.settings import is_within
@@ -105,7 +106,7 @@ class Plan:
 def plan(names: Sequence[str], output: str | None, naming: Naming, *, recursive: bool = False) -> Plan:
     """What goes where. UsageError if two outputs would be one, or folders would feed on each other.
 
-    No picture has been opened then, and nothing was written.
+    InputMissingError for what may be a misspelt folder. No picture has been opened then, and nothing was written.
     """
     folders = [name for name in names if name != "-" and os.path.isdir(name)]
     _check_arguments(names, folders, output, recursive=recursive)
@@ -128,7 +129,10 @@ def plan(names: Sequence[str], output: str | None, naming: Naming, *, recursive:
 
 
 def _check_arguments(names: Sequence[str], folders: list[str], output: str | None, *, recursive: bool) -> None:
+    if output == "":
+        raise click.UsageError("-o is empty: name a file or a folder.")
     if recursive and not folders:
+        _check_there(names)
         raise click.UsageError("--recursive looks into sub-folders: give a folder.")
     if not folders and len(names) == 1:
         return
@@ -137,8 +141,24 @@ def _check_arguments(names: Sequence[str], folders: list[str], output: str | Non
         raise click.UsageError(f"{what}, and neither stdin nor stdout can go with it.")
     if output and _names_a_picture(output):
         raise click.UsageError(f"{shown(output)} is one file, but {what}: give -o a folder.")
+    _check_different(folders)
     for folder in folders if output else ():
         _check_apart(Path(folder), Path(output or ""), recursive=recursive)
+
+
+def _check_there(names: Sequence[str]) -> None:
+    """Before it is said what is wrong with options: a misspelt folder is none, which is no reason to speak of suffixes."""
+    for name in names:
+        if name != "-" and not os.path.lexists(name):
+            raise InputMissingError(f"{shown(name)} does not exist.")
+
+
+def _check_different(folders: list[str]) -> None:
+    seen: dict[tuple[int, int] | None, str] = {}
+    for folder in folders:
+        first = seen.setdefault(identity(Path(folder)), folder)
+        if first is not folder:
+            raise click.UsageError(f"{shown(first)} and {shown(folder)} are the same folder: give it once.")
 
 
 def _names_a_picture(output: str) -> bool:
@@ -174,6 +194,7 @@ def _of_file(name: str, output: str | None, naming: Naming, *, alone: bool, inde
 
     kind = KINDS.get(target.suffix.lower())
     if kind is None:
+        _check_there([name])
         raise click.UsageError(f"{shown(target)}: the format is taken from the suffix; known: {', '.join(KINDS)}.")
     return Task(source, target, kind)
 

@@ -1,7 +1,10 @@
 """What a person sees of a run, on stderr: a line a picture in a log, a bar on a terminal, and a summary."""
 
+import contextlib
+import os
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +16,18 @@ from colorize_run.files import shown
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+
+@contextlib.contextmanager
+def _unheard() -> Iterator[None]:
+    """A log that nobody reads any more, or a terminal that is gone, ends no run; what follows is said to nobody."""
+    try:
+        yield
+    except OSError:
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            nobody = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nobody, sys.stderr.fileno())  # what is buffered would fail again when the process ends
+            os.close(nobody)
 
 
 class Lines:
@@ -52,7 +67,8 @@ class Lines:
 
     def say(self, line: str) -> None:
         """One line on stderr."""
-        click.echo(line, err=True)
+        with _unheard():
+            click.echo(line, err=True)
 
     def end(self, summary: Summary) -> None:
         """Sum up."""
@@ -81,7 +97,8 @@ class Bar(Lines):
         self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
         self._item = self._bar.add_task("", total=len(plan.tasks) + len(plan.failures), rate="")
         self._worked = 0
-        self._bar.start()
+        with _unheard():
+            self._bar.start()
 
     def tell(self, task: Task, outcome: Outcome) -> None:
         """Move the bar; failures and notes stay above it."""
@@ -90,7 +107,8 @@ class Bar(Lines):
             self._worked += outcome.status != "skipped"
             elapsed = self._bar.tasks[0].elapsed or 0
             rate = f"{self._worked / elapsed:.1f} images/s" if self._worked and elapsed else ""
-            self._bar.update(self._item, advance=1, rate=rate)
+            with _unheard():
+                self._bar.update(self._item, advance=1, rate=rate)
 
     def done(self, line: str) -> None:
         """The bar says it."""
@@ -106,12 +124,14 @@ class Bar(Lines):
         if self._bar is None:
             super().say(line)
         else:
-            self._bar.console.print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)
+            with _unheard():
+                self._bar.console.print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
     def end(self, summary: Summary) -> None:
         """Take the bar away, and sum up."""
         if self._bar is not None:
-            self._bar.stop()
+            with _unheard():
+                self._bar.stop()
             self._bar = None
         for note, count in self._notes.items():
             if count > 1:

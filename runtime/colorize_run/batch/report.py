@@ -18,17 +18,19 @@ from typing import IO, Any
 import click
 
 from colorize_run import __version__
-from colorize_run.batch.plan import STANDARD, Plan, Task, in_words
+from colorize_run.batch.plan import INDEX_NAME, STANDARD, Plan, Task, in_words
 from colorize_run.batch.run import Listener, Summary
 from colorize_run.batch.work import Order, Outcome
-from colorize_run.errors import OutputError
-from colorize_run.files import identity, make_folder, publish, shown, told
+from colorize_run.errors import ColorizeRunError, OutputError
+from colorize_run.files import identity, make_folder, open_regular, publish, shown, told
+from colorize_run.models import find_model
 
 SCHEMA = 1
 _MARK = b'<meta name="generator" content="colorize-run">'
 # Longer side of thumbnails in pixels by the number of pictures, so that a page stays below about 40 MB.
 _SIDES = ((500, 480), (2_500, 320), (10_000, 200))
 _SMALLEST = 120
+_OURS = {"run", "input", "status"}  # in every line of JSON
 
 
 def side_for(pictures: int) -> int:
@@ -36,19 +38,41 @@ def side_for(pictures: int) -> int:
     return next((side for most, side in _SIDES if pictures <= most), _SMALLEST)
 
 
-def reports_to(names: tuple[str, ...], plan: Plan, order: Order) -> list[Listener]:
-    """What --report asks for. UsageError for other suffixes; OutputError for files that are not to be replaced."""
+def reports_to(names: tuple[str, ...], plan: Plan, order: Order, confidence: Path | None = None) -> list[Listener]:
+    """What --report asks for, each file once. UsageError for other names; OutputError for files that are not to be replaced."""
     found: list[Listener] = []
-    taken = {identity(task.source) for task in plan.tasks} | {identity(task.target) for task in plan.tasks}
-    for name in dict.fromkeys(names):
-        path = Path(name)
+    taken = _taken(plan, order, confidence)
+    for path in {os.path.abspath(name): Path(name) for name in names}.values():
         if path.suffix.lower() not in (".jsonl", ".html"):
-            raise click.UsageError(f"--report {shown(name)}: the suffix decides what is written, .jsonl or .html.")
-        if path.exists() and identity(path) in taken:
-            raise OutputError(f"{shown(path)} is a picture of this run; a report cannot replace it.")
+            raise click.UsageError(f"--report {shown(path)}: the suffix decides what is written, .jsonl or .html.")
+        if INDEX_NAME in (path.name, Path(os.path.realpath(path)).name):
+            raise click.UsageError(f"--report {shown(path)}: that is the name of a folder's index; give another.")
+        for key in _keys(path):
+            if key in taken:
+                raise OutputError(f"{shown(path)} is {taken[key]}; a report cannot replace it.")
+        taken.update(dict.fromkeys(_keys(path), "another report of this run"))
         kind = JsonLines if path.suffix.lower() == ".jsonl" else Page
         found.append(kind(path, order))
     return found
+
+
+def _keys(path: Path) -> list[object]:
+    """By what a file is known again under any name: what it is, if it exists, and where its links lead."""
+    there = identity(path)
+    return [os.path.realpath(path), *([] if there is None else [there])]
+
+
+def _taken(plan: Plan, order: Order, confidence: Path | None) -> dict[object, str]:
+    """Files that the run reads or writes itself, and what each is."""
+    files = [(path, "a picture of this run") for task in plan.tasks for path in (task.source, task.target)]
+    files += [(root / INDEX_NAME, "the index of a folder") for root in {task.root for task in plan.tasks} if root is not None]
+    if order.mask:
+        files.append((Path(order.mask), "the mask of this run"))
+    if confidence is not None:
+        files.append((confidence, "where the confidence goes"))
+    with contextlib.suppress(ColorizeRunError):  # its opening will say so
+        files.append((find_model(order.model), "the model of this run"))
+    return {key: what for path, what in files if path is not STANDARD for key in _keys(path)}
 
 
 class JsonLines:
@@ -59,19 +83,33 @@ class JsonLines:
 
     def __init__(self, path: Path, order: Order) -> None:
         self._path, self._fd = path, -1
-        with told(path):
-            if path.exists() and not order.overwrite and not _is_lines(path):
-                raise FileExistsError
-            self._replaces = path.exists() and not _is_lines(path)
+        self._real = Path(os.path.realpath(path))  # a link that is laid later leads nowhere
+        self._overwrite, self._was_there = order.overwrite, self._real.exists()
+        if self._was_there:
+            with told(path):
+                fd = open_regular(path, os.O_RDONLY)
+                try:
+                    self._check(fd)
+                finally:
+                    os.close(fd)
+
+    def _check(self, fd: int) -> bool:
+        """Whether a file is this program's. FileExistsError for one that is not, unless it may be overwritten."""
+        ours = _is_lines(fd)
+        if not ours and not self._overwrite:
+            raise FileExistsError
+        return ours
 
     def begin(self, plan: Plan, about: dict[str, Any]) -> None:
         """Open the file; a line that a power cut tore is ended."""
         del plan
         self._run, self._about = _now(), about
-        make_folder(self._path.parent)
+        make_folder(self._real.parent)
         with told(self._path):
-            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | (os.O_TRUNC if self._replaces else 0)
-            self._fd = os.open(self._path, flags, 0o666)
+            new = 0 if self._overwrite or self._was_there else os.O_EXCL  # what came into being since then is not ours
+            self._fd = open_regular(self._real, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | new)
+            if not self._check(self._fd):
+                os.ftruncate(self._fd, 0)
             size = os.fstat(self._fd).st_size
             if size and os.pread(self._fd, 1, size - 1) != b"\n":
                 os.write(self._fd, b"\n")
@@ -132,12 +170,12 @@ def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _is_lines(path: Path) -> bool:
+def _is_lines(fd: int) -> bool:
     """Whether a file is empty, or begins as `JsonLines` does."""
-    with path.open("rb") as file:
-        line = file.readline(1 << 20)
-    with contextlib.suppress(ValueError, TypeError, KeyError):
-        return not line or "schema" in json.loads(line)
+    head = os.pread(fd, 1 << 20, 0)
+    with contextlib.suppress(ValueError, RecursionError):
+        said = json.loads(head.partition(b"\n")[0]) if head else None
+        return not head or (isinstance(said, dict) and type(said.get("schema")) is int and said.keys() >= _OURS)
     return False
 
 
@@ -151,7 +189,8 @@ class Page:
         self._path, self._order = path, order
         self._number, self._times = 0, [0.0, 0.0]
         with told(path):
-            if path.exists() and not order.overwrite and not _is_page(path):
+            self._replaces = path.exists()
+            if self._replaces and not _is_page(path) and not order.overwrite:
                 raise FileExistsError
 
     def begin(self, plan: Plan, about: dict[str, Any]) -> None:
@@ -185,9 +224,13 @@ class Page:
                     self._write(page, summary)
                     page.flush()
                     os.fsync(page.fileno())
-                publish(partial, self._path, overwrite=True)
+                publish(partial, self._path, overwrite=self._order.overwrite or self._is_earlier())
             finally:
                 partial.unlink(missing_ok=True)
+
+    def _is_earlier(self) -> bool:
+        """Whether there is still the page that was there when the run began, not what came into being since then."""
+        return self._replaces and self._path.exists() and _is_page(self._path)
 
     def _write(self, page: IO[bytes], summary: Summary) -> None:
         style, script, frame = (
@@ -306,5 +349,8 @@ def _options(order: Order) -> str:
 
 
 def _is_page(path: Path) -> bool:
-    with path.open("rb") as file:
-        return _MARK in file.read(2000)
+    fd = open_regular(path, os.O_RDONLY)
+    try:
+        return _MARK in os.pread(fd, 2000, 0)
+    finally:
+        os.close(fd)

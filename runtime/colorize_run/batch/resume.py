@@ -5,15 +5,18 @@ import errno
 import fcntl
 import json
 import os
+import re
+import secrets
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from colorize_run.batch.plan import INDEX_NAME
 from colorize_run.errors import LockedError
-from colorize_run.files import make_folder, shown, sync_folder, told
+from colorize_run.files import make_folder, open_regular, shown, sync_folder, told
 
 STAGED = ".colorize-run.staged"
+_OWNER = re.compile("[0-9a-f]{16}")
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class Index:
 
     A line is durable before its output gets its name. So an output whose digest stands in a line of its name is whole and
     this program's own, whenever the run was killed; any other file is somebody else's. Torn and foreign lines are passed over.
+    ``owner``: how names of its staged files begin. Whoever holds the index may remove these and no others, as a run into a
+    folder above or below this one has an index of its own.
     Errors: OutputError when it cannot be written, LockedError while another run holds it.
     """
 
@@ -39,18 +44,22 @@ class Index:
         self._path = root / INDEX_NAME
         make_folder(root)
         with told(self._path):
-            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
+            self._fd = open_regular(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW)
             try:
                 self._lock()
                 with open(os.dup(self._fd), "rb") as file:
                     content = file.read()
                 if content and not content.endswith(b"\n"):  # torn by a power cut
                     os.write(self._fd, b"\n")
+                self._known, owner = _parsed(content)
+                if not owner:
+                    owner = secrets.token_hex(8)
+                    self._append(json.dumps({"owner": owner}) + "\n")
             except BaseException:
                 os.close(self._fd)
                 raise
             sync_folder(root)
-        self._known = _parsed(content)
+        self.owner = f"{owner}-{os.fstat(self._fd).st_ino:x}"  # that of a copied index is another
 
     def _lock(self) -> None:
         try:
@@ -74,32 +83,41 @@ class Index:
         if not lines:
             return
         with told(self._path):
-            data = lines.encode()
-            before = os.fstat(self._fd).st_size
-            if os.write(self._fd, data) != len(data):
-                os.ftruncate(self._fd, before)
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._append(lines)
             os.fsync(self._fd)
+
+    def _append(self, lines: str) -> None:
+        """Whole or not at all. Errors: OSError."""
+        data = lines.encode()
+        before = os.fstat(self._fd).st_size
+        if os.write(self._fd, data) != len(data):
+            os.ftruncate(self._fd, before)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def close(self) -> None:
         """Give the folder back."""
         os.close(self._fd)
 
 
-def sweep(folders: Iterable[Path], token: str = "") -> None:
-    """Remove what was left half-written in folders, by the run of that token or, where a lock says that none works, by any."""
+def sweep(folders: Iterable[Path], owner: str) -> None:
+    """Remove what an owner left half-written in folders: an index that is held, so that no run uses it, or a run that ends."""
     for folder in folders:
         with contextlib.suppress(OSError), os.scandir(folder) as entries:
             for entry in entries:
-                if entry.name.startswith(f".{token}") and entry.name.endswith(STAGED):
+                if entry.name.startswith(f".{owner}-") and entry.name.endswith(STAGED):
                     Path(entry.path).unlink(missing_ok=True)
 
 
-def _parsed(content: bytes) -> dict[str, list[Record]]:
+def _parsed(content: bytes) -> tuple[dict[str, list[Record]], str]:
+    """Outputs by name, and the owner; empty where none is told."""
     known: dict[str, list[Record]] = {}
+    owner = ""
     for line in content.split(b"\n"):
-        with contextlib.suppress(ValueError, KeyError, TypeError):
+        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
             said = json.loads(line)
-            record = Record(str(said["input"]), str(said["key"]), str(said["output"]), int(said["size"]))
-            known.setdefault(str(said["name"]), []).append(record)
-    return known
+            if "owner" in said:
+                owner = said["owner"] if _OWNER.fullmatch(said["owner"]) else owner
+            elif type(said["size"]) is int:
+                record = Record(str(said["input"]), str(said["key"]), str(said["output"]), said["size"])
+                known.setdefault(str(said["name"]), []).append(record)
+    return known, owner

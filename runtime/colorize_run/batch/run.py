@@ -3,7 +3,9 @@
 import contextlib
 import io
 import secrets
+import signal
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -60,6 +62,41 @@ class FullError(OutputError):
     """No room is left: no further picture can be written."""
 
 
+class Ended(KeyboardInterrupt):
+    """What SIGTERM and SIGHUP become, so that they end a run as Ctrl-C does. ``signal``: its number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.signal = number
+
+
+class Signals:
+    """While it is entered, the first SIGTERM or SIGHUP raises `Ended`, unless it is ignored, as nohup wants it.
+
+    Further ones would tear the reports that are being written then: both come twice where a terminal is closed.
+    """
+
+    def __init__(self) -> None:
+        self.deaf = False
+
+    def __enter__(self) -> "Signals":
+        self._before: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(number) is signal.SIG_DFL:
+                    self._before[number] = signal.signal(number, self._hear)
+        return self
+
+    def _hear(self, number: int, _frame: Any) -> None:
+        if not self.deaf:
+            self.deaf = True
+            raise Ended(number)
+
+    def __exit__(self, *_: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
+
+
 class Alone:
     """This process does the pictures one after another. ``confidence``: where the model's confidence goes, if anywhere."""
 
@@ -109,11 +146,13 @@ class Run:
         self._written: set[tuple[int, int] | None] = set()
         self._indices: dict[Path, Index] = {}
         self._begun = 0.0
+        self._signals = Signals()
         self.summary = Summary()
 
     def __call__(self, start: "Callable[[], Alone | Pool]") -> Summary:
         """Do everything. Errors: of model and device; `FullError`, OutputError where nothing can be written; LockedError."""
         with contextlib.ExitStack() as stack:
+            stack.enter_context(self._signals)
             stack.push(self._end)
             hands = start()
             stack.callback(hands.close)
@@ -130,13 +169,22 @@ class Run:
         return self.summary
 
     def _end(self, _kind: Any, error: BaseException | None, _trace: Any) -> None:
+        self._signals.deaf = True
         if not self._begun:
             return
         self.summary.interrupted = isinstance(error, KeyboardInterrupt)
         self.summary.stopped = str(error) if isinstance(error, ColorizeRunError) else ""
         self.summary.seconds = time.monotonic() - self._begun
+        failures: list[Exception] = []
         for listener in reversed(self._listeners):  # the bar goes first: a report may fail to be written
-            listener.end(self.summary)
+            try:
+                listener.end(self.summary)
+            except Exception as failure:  # not the others' fault
+                failures.append(failure)
+        for unsaid in failures[error is None :]:
+            _say_failure(unsaid)
+        if failures and error is None:
+            raise failures[0]
 
     def _open_indices(self, stack: contextlib.ExitStack) -> None:
         folders: dict[Path | None, set[Path]] = {}
@@ -147,19 +195,28 @@ class Run:
             if root is not None:
                 self._indices[root] = Index(root)
                 stack.callback(self._indices[root].close)
-                sweep(parents)
-            stack.callback(sweep, parents, self._token)
+                sweep(parents, self._indices[root].owner)
+            stack.callback(sweep, parents, self._owner(root))
+
+    def _owner(self, root: Path | None) -> str:
+        """How names of staged files begin that nobody else may remove."""
+        return self._token if root is None else f"{self._indices[root].owner}-{self._token}"
 
     def _requests(self) -> Iterator[Request]:
-        """What is handed out; what must not be begun is told at once."""
+        """What is handed out."""
         for number, task in enumerate(self._plan.tasks):
-            if task.target is not STANDARD and identity(task.target) in self._inputs and not task.source.is_dir():
-                self._tell(task, _failed(f"{shown(task.target)} is an input of this run; inputs are never replaced."))
-                continue
-            staged = task.target.with_name(f".{self._token}-{number}{STAGED}") if self._staging else None
+            staged = task.target.with_name(f".{self._owner(task.root)}-{number}{STAGED}") if self._staging else None
             known = tuple(self._indices[task.root].known(task.target)) if task.root is not None else ()
             source, target = ("" if path is STANDARD else str(path) for path in (task.source, task.target))
-            yield Request(number, source, target, task.kind, str(staged) if staged else None, known)
+            yield Request(number, source, target, task.kind, str(staged) if staged else None, known, self._kept(task))
+
+    def _kept(self, task: Task) -> str:
+        """Why what lies at a target may not be replaced, if anything: a sentence."""
+        if task.target is STANDARD:
+            return ""
+        if identity(task.target) in self._inputs:
+            return f"{shown(task.target)} is an input of this run; inputs are never replaced."
+        return _taken_by_another(task.target) if _entry(task.target) in self._written else ""
 
     def _settle(self, answers: list[tuple[Request, Outcome]]) -> None:
         """Remember outputs, durably; only then let them appear."""
@@ -182,12 +239,15 @@ class Run:
 
     def _published(self, request: Request, outcome: Outcome) -> Outcome:
         """Give a staged output its name."""
-        if request.staged is None or outcome.status not in ("done", "copied"):
+        if outcome.status not in ("done", "copied") or not request.target:
             return outcome
         target = Path(request.target)
-        if outcome.replaces and identity(target) in self._written:
+        if request.staged is None:
+            self._remember(target)
+            return outcome
+        if outcome.replaces and _entry(target) in self._written:
             Path(request.staged).unlink(missing_ok=True)
-            return _failed(f"{shown(target)} is the output of another picture: the file system takes both names for one.")
+            return Outcome("failed", _taken_by_another(target), OutputError.exit_code)
         start = time.perf_counter()
         try:
             with told(target):
@@ -195,9 +255,12 @@ class Run:
         except OutputError as error:
             return Outcome.of_error(error, "")
         outcome.milliseconds["write"] = round(outcome.milliseconds.get("write", 0) + 1e3 * (time.perf_counter() - start), 2)
-        if self._order.overwrite:
-            self._written.add(identity(target))
+        self._remember(target)
         return outcome
+
+    def _remember(self, target: Path) -> None:
+        if self._order.overwrite:  # else it is not replaced anyway
+            self._written |= {_entry(target)} - {None}
 
     def _tell(self, task: Task, outcome: Outcome) -> None:
         self.summary.counts[outcome.status] += 1
@@ -207,8 +270,24 @@ class Run:
             listener.tell(task, outcome)
 
 
-def _failed(reason: str) -> Outcome:
-    return Outcome("failed", reason, OutputError.exit_code)
+def _say_failure(failure: Exception) -> None:
+    from colorize_run.commands.common import internal, say
+
+    with contextlib.suppress(OSError):
+        say(f"Error: {failure}" if isinstance(failure, ColorizeRunError) else internal(failure))
+
+
+def _entry(path: Path) -> tuple[int, int] | None:
+    """Device and inode of what has a name, which a link has itself: replacing it leaves alone what it leads to."""
+    try:
+        status = path.lstat()
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _taken_by_another(target: Path) -> str:
+    return f"{shown(target)} is the output of another picture: the file system takes both names for one."
 
 
 def _write_standard_output(data: bytes) -> None:

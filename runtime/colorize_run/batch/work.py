@@ -60,7 +60,8 @@ class Order:
 class Request:
     """A picture to be done. ``known``: what was written under the target's name before; ``staged``: where to write its output.
 
-    Without ``staged`` the output's bytes are handed back. An empty name stands for stdin or stdout.
+    Without ``staged`` the output's bytes are handed back. An empty name stands for stdin or stdout. ``kept``: why what lies at
+    the target may not be replaced, though it may be whole; a sentence, empty if it may.
     """
 
     number: int
@@ -69,6 +70,7 @@ class Request:
     kind: str | None = None
     staged: str | None = None
     known: tuple[Record, ...] = ()
+    kept: str = ""
 
 
 @dataclass
@@ -228,9 +230,14 @@ class Workshop:
             except OSError as error:
                 raise OutputError(f"{shown(target)} exists and cannot be read: {error.strerror}.") from error
             ours = any(record.output == there for record in request.known)
+            if Record(digest, self.key, there, target.stat().st_size) in request.known:
+                return Found(ours, whole=True, digest=there)
+            if request.kept:
+                raise OutputError(request.kept)
             if ours or self.order.overwrite or _may_be_torn(target, request.known):
-                whole = Record(digest, self.key, there, target.stat().st_size) in request.known
-                return Found(ours, whole, there)
+                return Found(ours, whole=False, digest=there)
+        elif request.kept:
+            raise OutputError(request.kept)
         elif self.order.overwrite:
             return Found(ours=False, whole=False)
         raise OutputError(f"{shown(target)} exists; --overwrite replaces it.")

@@ -42,11 +42,16 @@ device_option = click.option(
 )
 
 
-def is_interrupt(error: BaseException | None) -> bool:
-    """Whether Ctrl-C is at the bottom of it: NumPy and others turn one that hits their import into an ImportError."""
+def interrupt(error: BaseException | None) -> KeyboardInterrupt | None:
+    """The Ctrl-C at the bottom of it: NumPy and others turn one that hits their import into an ImportError."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
-    return error is not None
+    return error
+
+
+def is_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is at the bottom of it."""
+    return interrupt(error) is not None
 
 
 def announce(device: str, model: "Model") -> None:

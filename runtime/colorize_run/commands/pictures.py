@@ -191,7 +191,7 @@ def _run(planned: Plan, order: "Order", jobs: int | None, reports: tuple[str, ..
 
         pages = any(name.lower().endswith(".html") for name in reports)
         order = replace(order, measure=True, thumbnails=side_for(len(planned.tasks)) if pages else 0)
-        listeners += reports_to(reports, planned, order)
+        listeners += reports_to(reports, planned, order, confidence)
     summary = Run(planned, order, [*listeners, progress(planned)])(_hands(planned, order, jobs, confidence))
     if summary.exit_code:
         sys.exit(summary.exit_code)
