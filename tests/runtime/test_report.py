@@ -320,7 +320,10 @@ def test_interrupt_writes_the_page_with_what_is_there(run: Run, tmp_path: Path, 
     for name in range(60):
         Image.effect_noise((300, 200), 60).save(tmp_path / f"in/{name}.png")
     words = ["in", "-o", "out", "--report", "run.html", "--report", "run.jsonl", "-m", str(TINY), "--device", "cpu"]
-    process = subprocess.Popen([sys.executable, "-m", "colorize_run", *words], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "colorize_run", *words], stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # the tests themselves may run under nohup
+    )  # fmt: skip
     lines = tmp_path / "run.jsonl"
     while process.poll() is None and (not lines.exists() or lines.read_bytes().count(b"\n") < 8):
         time.sleep(0.01)
