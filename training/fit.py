@@ -7,7 +7,7 @@ import os
 import sys
 import time
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -336,7 +336,8 @@ def _state_to_resume(folder: Path, run: RunFolder) -> tuple[Path, dict[str, Any]
     wanted = run.identity
     if wanted["weights"] is None:  # the state holds what has become of them
         del wanted["weights"]
-    different = [name for name, value in wanted.items() if identity.get(name) != value]
+    absent = {field.name: field.default for field in fields(Recipe)}  # what older runs had, before there was a choice
+    different = [name for name, value in wanted.items() if identity.get(name, absent.get(name)) != value]
     if different:
         raise TrainingError(
             f"The run in {folder} has another {', '.join(different)}; resume it with the same, or use another --run-dir."

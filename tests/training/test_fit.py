@@ -247,6 +247,12 @@ def test_only_the_same_unfinished_run_is_resumed(data_dir: Path, tmp_path: Path)
             resume(*options)
     with pytest.raises(TrainingError, match="epochs"):
         resume(epochs=3)
+    (path,) = run.glob("resume-*.ckpt")
+    state = torch.load(path, weights_only=False)
+    del state["callbacks"]["RunFolder"]["identity"]["share"]  # of a time when all pictures were in every epoch
+    torch.save(state, path)
+    with pytest.raises(TrainingError, match="finished"):
+        resume()
     expected = weights(run)
     (run / "unet.pt").unlink()  # as if killed after the last epoch
     assert resume().exit_code == 0
