@@ -1,8 +1,7 @@
 """Thousands of pictures in one run: ``python -m benchmarks.crowd [--pictures N] [--side PIXELS] [--keep FOLDER]``.
 
 Memory: once a second, the resident memory of the run and of its workers beside the number of pictures done; stated are the
-slope of a straight line through these after the first tenth, in MB per 1,000 pictures, and the highest of each fifth, as old
-workers are replaced.
+slope of a straight line through these after the first tenth, in MB per 1,000 pictures, and the highest of each fifth.
 
 The page: its weight, and where Chromium and playwright are installed, seconds until it can be used, and milliseconds of
 filtering by name.
@@ -67,7 +66,7 @@ def watched(arguments: list[str], report: Path) -> tuple[list[tuple[int, dict[in
 
 
 def memory(samples: list[tuple[int, dict[int, float]]], process: int) -> Iterator[str]:
-    """How the memory of the run went, and that of its workers, of which old ones are replaced."""
+    """How the memory of the run went, and that of its workers."""
     done = np.array([count for count, _ in samples]) / 1000
     run = np.array([sizes[process] for _, sizes in samples])
     everything = np.array([sum(sizes.values()) for _, sizes in samples])
