@@ -14,7 +14,6 @@ from colorize_run import colour
 from colorize_run.verify import CHOSEN_OUTPUTS, DISCRETE_OUTPUTS, compare, spans
 from onnx.reference import ReferenceEvaluator
 from PIL import Image
-from torchmetrics.classification import BinaryJaccardIndex
 
 from export.errors import ParityError
 from export.signatures import Signature
@@ -215,6 +214,8 @@ def on_flowers(module: Signature, model: onnx.ModelProto, flowers: Flowers) -> d
     ``flowers_flips``: share of all pixels whose class differs; ``flowers_iou``: difference of the intersection over union.
     Errors: ParityError when either is more than is allowed.
     """
+    from torchmetrics.classification import BinaryJaccardIndex  # takes seconds, and is needed only here
+
     session, source = _backends(model)["onnxruntime"], model.graph.input[0].name
     ious = [BinaryJaccardIndex(ignore_index=UNLABELLED) for _ in range(2)]
     flipped = pixels = 0

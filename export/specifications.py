@@ -39,6 +39,7 @@ SPECIFICATIONS = {
         Specification("chroma-sigmoid", "chroma-colorizer", _FACES),
         Specification("chroma-tanh", "chroma-colorizer", _FACES),
         Specification("chroma-large", "chroma-colorizer", _FACES),
+        Specification("chroma-large-sigmoid", "chroma-colorizer", _FACES),
         Specification("fusion", "fusion-colorizer", _FACES),
         Specification(
             "photo",

@@ -105,7 +105,7 @@ def fit(
 
     \b
     On CIFAR-10: cnn, regression-cnn, unet, dilated-unet, unet-large, unet-downsized.
-    On faces:    chroma-regressor, chroma-sigmoid, chroma-tanh, chroma-large, fusion.
+    On faces:    chroma-regressor, chroma-sigmoid, chroma-tanh, chroma-large, chroma-large-sigmoid, fusion.
     On photos:   photo.
     On flowers:  flowers, deeplab-mobilenet-v2, deeplab-mobilenet-v3, deeplab-resnet50, deeplab-resnet101.
     """

@@ -22,8 +22,9 @@ from training.batchnorm import measure_statistics
 from training.checkpoint import Checkpoint
 from training.datasets import cifar, faces, flowers, photos
 from training.datasets.flowers import FlowerSamples
+from training.datasets.loaders import PictureData
 from training.datasets.photos import PhotoSamples
-from training.datasets.pictures import PictureData, Pictures
+from training.datasets.pictures import Pictures
 from training.errors import TrainingError
 from training.evaluate import AnyJudge, Judge, judge_of, load_split
 from training.mask_judge import MaskJudge

@@ -224,6 +224,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "chroma-sigmoid": {"architecture": 2, "output": "sigmoid"},
     "chroma-tanh": {"architecture": 2, "output": "tanh"},
     "chroma-large": {"architecture": 2, "output": "tanh"},
+    "chroma-large-sigmoid": {"architecture": 2, "output": "sigmoid"},
     "fusion": {"architecture": 2, "classifier": "test_efficientnet", "classifier_size": 32},
     "photo": {"num_colours": 6, "encoder": "test_efficientnet", "width": 8},
 }

@@ -17,7 +17,8 @@ from PIL import Image
 from training.datasets.cifar import load_images, load_split, palette_dataset, rgb_dataset
 from training.datasets.faces import augmented, chroma_dataset, load_faces
 from training.datasets.faces import load_split as faces_split
-from training.datasets.pictures import PictureData, split_indices, to_tensor
+from training.datasets.loaders import PictureData
+from training.datasets.pictures import split_indices, to_tensor
 from training.errors import TrainingError
 from training.networks.lab import from_ab, to_ab
 from training.palette import (

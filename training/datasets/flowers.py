@@ -17,7 +17,6 @@ import torch
 from colorize_run import colour
 from colorize_run.contract import WorkingSize
 from PIL import Image
-from torchvision.datasets.utils import download_url
 
 from training.datasets.photos import ByteArray, near_duplicates
 from training.datasets.pictures import Batch, WholeBatches, fingerprint
@@ -120,6 +119,8 @@ def _load(data_dir: Path) -> tuple[Flowers, Splits, Pairs]:
 
 
 def _fetch(data_dir: Path) -> None:
+    from torchvision.datasets.utils import download_url  # takes seconds, and is needed only here
+
     for name in PUBLIC_FILES:
         if (data_dir / name).is_file():
             continue
