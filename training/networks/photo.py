@@ -58,6 +58,7 @@ class PhotoChroma(nn.Module):
     def forward(self, grey: Tensor, temperature: Tensor) -> Tensor:
         """(N, 1, H, W), sRGB-encoded, 0..1, sides multiples of 32 -> (N, 2, H, W), a*, b*."""
         both = self.network(torch.cat([grey, grey.flip(3)]))  # (2N, K or 2, H/4, W/4)
-        output = (both[: len(grey)] + both[len(grey) :].flip(3)) / 2
+        count = grey.shape[0]  # len() would make it a constant of an exported graph, or a second try at capturing one
+        output = (both[:count] + both[count:].flip(3)) / 2
         ab = annealed_mean(output - self.prior, self.palette, temperature) if len(self.palette) else output * self.scale
         return F.interpolate(ab, size=grey.shape[2:], mode="bilinear", align_corners=False)
