@@ -80,8 +80,10 @@ def _augmentations(_context: click.Context, _parameter: click.Parameter, value: 
 @click.option(
     "--learning-rate", type=click.FloatRange(0, 100, min_open=True), callback=_number, help="Instead of the recipe's."
 )
+@click.option("--weight-decay", type=click.FloatRange(0, 100), callback=_number, help="Instead of the recipe's.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Instead of the recipe's.")
-@click.option("--ema-decay", type=click.FloatRange(0, 1, max_open=True), help="Instead of the recipe's; 0: no averaging.")
+@click.option("--ema-decay", type=click.FloatRange(0, 1, max_open=True), callback=_number,
+              help="Instead of the recipe's; 0: no averaging.")  # fmt: skip
 @click.option("--augment", callback=_augmentations, metavar="KINDS",
               help="Instead of the recipe's; of flip-left-right, flip-up-down, shift-sideways, shift-up-down,"
               " grain.")  # fmt: skip

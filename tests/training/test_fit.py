@@ -301,6 +301,8 @@ def test_errors_reach_the_shell_as_one_sentence() -> None:
     [
         ["fit", "unet", "--seed", "-1"],
         ["fit", "unet", "--learning-rate", "nan"],
+        ["fit", "unet", "--weight-decay", "nan"],
+        ["fit", "unet", "--ema-decay", "nan"],
         ["fit", "unet", "--augment", "sideways"],
         ["fit", "cnn", "--weights", "pyproject.toml"],
         ["fit", "unet", "--weights", "none"],
