@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -108,14 +109,18 @@ def _field_within(probe: nn.Module, channels: int, multiple: int, width: int) ->
 
 
 class _OneFilter(nn.Module):
-    """A convolution that answers for all its channels by one filter on the mean of them: it sees as far, for little work."""
+    """A convolution that answers for all its channels by one filter on the mean of them: it sees as far, for little work.
 
-    def __init__(self, convolution: nn.Module, channels: int) -> None:
+    The picture's edge is repeated where zeros were, so that what looks beyond it depends on it.
+    """
+
+    def __init__(self, convolution: nn.Module, channels: int, padding: tuple[int, int]) -> None:
         super().__init__()
         self.convolution, self.channels = convolution, channels
+        self.around = (padding[1], padding[1], padding[0], padding[0])
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.convolution(x.mean(dim=1, keepdim=True))
+        found: Tensor = self.convolution(F.pad(x.mean(dim=1, keepdim=True), self.around, mode="replicate"))
         return found.expand(-1, self.channels, -1, -1)
 
 
@@ -143,9 +148,14 @@ def _one_filter(convolution: Conv2d | nn.Conv2d | nn.ConvTranspose2d) -> _OneFil
     size = weight.shape[2:].numel()
     convolution.weight = nn.Parameter(torch.full((1, 1, *weight.shape[2:]), 1 / size, dtype=weight.dtype))
     convolution.register_parameter("bias", None)
-    if not isinstance(convolution, Conv2d):
+    padding = (0, 0)
+    if isinstance(convolution, Conv2d):
+        padding, convolution.padding = (convolution.padding, convolution.padding), 0
+    else:
         convolution.groups = 1
-    return _OneFilter(convolution, channels)
+        if isinstance(convolution, nn.Conv2d) and not isinstance(convolution.padding, str):
+            padding, convolution.padding = (convolution.padding[0], convolution.padding[1]), (0, 0)
+    return _OneFilter(convolution, channels, padding)
 
 
 def assignment_comparison() -> Iterator[tuple[str, int, int]]:
