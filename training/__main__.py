@@ -167,37 +167,39 @@ def evaluate(
     """Print the figures of CHECKPOINT on pictures as JSON; reads the assignment's hand-out weights too."""
     import torch
 
+    from training import evaluate as judging
     from training import plots
     from training.checkpoint import load
-    from training.evaluate import evaluate as run_evaluate
-    from training.evaluate import evaluate_on_photos, judge_of, load_split, small_predictor
+    from training.files import check_writable
     from training.fit import Machine
     from training.networks import NETWORKS
 
-    if grid and grid.suffix.lower() != ".png":
-        raise click.UsageError(f"--grid writes PNG: {grid} should end in .png.")
+    if grid:
+        if grid.suffix.lower() != ".png":
+            raise click.UsageError(f"--grid writes PNG: {grid} should end in .png.")
+        check_writable(grid)
     Machine(device).check()
     loaded = load(checkpoint, palette, weights)
-    if grid and on_photos and not loaded.kind.on_photos:
-        raise click.UsageError("--photos draws no grid of a CIFAR-10 network: leave --grid away.")
-    names = _class_names(classes) or tuple(loaded.recipe.get("classes", ())) or ("horse",)
+    judging.refuse_what_means_nothing(loaded, classes=classes is not None, on_photos=on_photos, grid=grid is not None)
+    names = judging.classes_to_judge(loaded, None if classes is None else _class_names(classes), split)
     kind = NETWORKS["photo-colorizer"] if on_photos else loaded.kind
-    images: Any = load_split(kind, data_dir, split, names, loaded.recipe.get("split_seed", 0))[:first]
+    images: Any = judging.load_split(kind, data_dir, split, names, loaded.recipe.get("split_seed", 0))[:first]
     chosen = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-    if on_photos and not loaded.kind.on_photos:
-        scores = evaluate_on_photos(small_predictor(loaded), images)
+    if on_photos:
+        scores = judging.evaluate_on_photos(judging.small_predictor(loaded, chosen), images)
     else:
-        scores = run_evaluate(loaded, images, chosen)
-    if grid:
-        judge: Any = judge_of(loaded.network, loaded.arguments, loaded.colours)
-        plots.save_grid(judge.rows(loaded.build(), images[: judge.grid_pictures]), grid, judge.grid_scale)
+        scores = judging.evaluate(loaded, images, chosen)
     click.echo(json.dumps({"checkpoint": str(checkpoint), "split": split, **scores}))
+    if grid:
+        judge: Any = judging.judge_of(loaded.network, loaded.arguments, loaded.colours)
+        plots.save_grid(judge.rows(loaded.build(), images[: judge.grid_pictures]), grid, judge.grid_scale)
 
 
 @main.command()
 @click.argument("models", nargs=-1)
+@click.option("--recipe", "recipe_name", help="Describe MODELS as this recipe builds them.  [default: tuned]")
 @click.option("--size", type=click.IntRange(64, 4096), help="Side of the input for shapes and MACs, a multiple of 64.")
-def describe(models: tuple[str, ...], size: int | None) -> None:
+def describe(models: tuple[str, ...], recipe_name: str | None, size: int | None) -> None:
     """Describe MODELS layer by layer; without any, sum all of them up and answer the assignment's questions.
 
     MACs are multiply-accumulates on one picture of 32 x 32 (palette networks), 128 x 128 (Lab networks) or 256 x 256.
@@ -205,8 +207,10 @@ def describe(models: tuple[str, ...], size: int | None) -> None:
     """
     from training.tables import describe_all, describe_one
 
+    if recipe_name and not models:
+        raise click.UsageError("--recipe is of a model: name the MODELS to describe.")
     for model in models:
-        describe_one(model, size)
+        describe_one(model, recipe_name or "tuned", size)
     if not models:
         describe_all(size)
 
@@ -216,18 +220,19 @@ def describe(models: tuple[str, ...], size: int | None) -> None:
 @click.argument("image", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @palette_option
 @weights_option
-@click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), default=Path("activations"),
-              show_default=True, help="Folder for the sheets.")  # fmt: skip
+@click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False),
+              help="Folder for the sheets.  [default: activations/MODEL-IMAGE]")  # fmt: skip
 @click.option("--short-side", type=click.IntRange(4, 1024), help="Reduce IMAGE to this first.  [default: 32, 128 or 224]")
 def activations(
-    checkpoint: Path, image: Path, palette: Path | None, weights: Path | None, output: Path, short_side: int | None
+    checkpoint: Path, image: Path, palette: Path | None, weights: Path | None, output: Path | None, short_side: int | None
 ) -> None:
     """Write sheets of the feature maps of every block of CHECKPOINT on IMAGE, with input, truth and output."""
     from training.activations import read_picture, save
     from training.checkpoint import load
 
     loaded = load(checkpoint, palette, weights)
-    for path in save(loaded, read_picture(image, loaded, short_side), output):
+    folder = output or Path("activations") / f"{loaded.model}-{image.stem}"
+    for path in save(loaded, read_picture(image, loaded, short_side), folder):
         click.echo(path, err=True)
 
 
@@ -243,26 +248,39 @@ def make_palette(colours: int, data_dir: Path, classes: str, seed: int, output: 
 
     from training import plots
     from training.datasets.cifar import load_split
+    from training.files import check_writable, replacing
     from training.palette import kmeans_palette
 
     if output.suffix != ".npy":
         raise click.UsageError(f"{output} should end in .npy; the picture of the palette goes beside it.")
+    for path in (output, output.with_suffix(".png")):
+        check_writable(path)
     images = load_split(data_dir, "train", _class_names(classes), 0)
     found = kmeans_palette(images, colours, seed)
     found = found[found.sum(axis=1).argsort()]
-    with output.open("wb") as file:
+    with replacing(output) as partial, partial.open("wb") as file:
         np.save(file, found)
     plots.save_picture(np.repeat(found[None], 2, axis=0) * np.float32(256 / 255), output.with_suffix(".png"), scale=24)
     click.echo(f"{output}: {colours} colours; {output.with_suffix('.png')}", err=True)
 
 
 @main.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 def results(runs: tuple[Path, ...]) -> None:
-    """Print the figures of finished RUNS (their folders) as a Markdown table."""
-    from training.results import table
+    """Print the figures of those of RUNS (their folders) that are finished as a Markdown table."""
+    from training.results import read, table
 
-    click.echo(table(list(runs)))
+    reports, unfinished = {}, []
+    for run in runs:
+        try:
+            reports[run] = read(run)
+        except TrainingError as error:
+            unfinished.append(error)
+    if not reports:
+        raise unfinished[0]
+    for reason in unfinished:
+        click.echo(f"Left out: {reason}", err=True)
+    click.echo(table(reports))
 
 
 def _with_kept_memory() -> None:

@@ -1,6 +1,5 @@
 """The checkpoint that export and evaluation read: weights, recipe and palette, loadable without running code."""
 
-import io
 from collections import OrderedDict
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -12,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from training.errors import TrainingError
+from training.files import load_tensors, read_bytes, replacing
 from training.networks import NETWORKS, Network, build
 from training.networks.deeplab import Base, DeepLab, pretrain
-from training.palette import load_palette, read_bytes
+from training.palette import load_palette
 
 FORMAT = "colorize-run checkpoint 1"
 
@@ -68,25 +68,31 @@ class Checkpoint:
             "training_data": self.training_data,
             "base": self.base and asdict(self.base),
         }
-        partial = path.with_name(path.name + ".partial")
-        torch.save(contents, partial)
-        partial.replace(path)
+        with replacing(path) as partial:
+            torch.save(contents, partial)
 
 
 def load(path: str | Path, palette: str | Path | None = None, weights: Path | None = None) -> Checkpoint:
     """Read a checkpoint, or a state dict of the assignment's hand-out (with ``palette`` or the one beside it).
 
-    A checkpoint of a last layer alone is completed from its base: ``weights``, or the library's download.
+    A checkpoint of a last layer alone is completed from its base: ``weights``, or the library's download. A palette or
+    weights for what brings its own are refused.
     ``path`` may lie in a zip archive: ``archive.zip/weights/unet_k3_f32.pkl``. Errors: TrainingError.
     """
-    data = read_bytes(path)
-    try:
-        contents: Any = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # PyTorch raises nearly anything on a damaged file
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise TrainingError(f"{path} is no checkpoint that can be read safely: {reason}") from error
-    if isinstance(contents, OrderedDict) and all(isinstance(value, Tensor) for value in contents.values()):
-        return _from_handout(Path(path), contents, palette)
+    contents = load_tensors(read_bytes(path), path, "give RUN/NAME.pt of `python -m training fit`, or the assignment's weights")
+    handout = isinstance(contents, OrderedDict) and all(isinstance(value, Tensor) for value in contents.values())
+    checkpoint = _from_handout(Path(path), contents, palette) if handout else _from_contents(path, contents)
+    if palette and not handout:
+        raise TrainingError(f"{path} brings what it needs: leave --palette away, which is for the assignment's weights.")
+    if checkpoint.arguments.get("last_layer_only") and checkpoint.base:
+        return _completed(checkpoint, weights)
+    if weights:
+        raise TrainingError(f"{path} holds all of its weights: leave --weights away, which is for a last layer alone.")
+    return checkpoint
+
+
+def _from_contents(path: str | Path, contents: Any) -> Checkpoint:
+    """The checkpoint that `Checkpoint.save` wrote."""
     if not isinstance(contents, dict) or contents.get("format") != FORMAT:
         raise TrainingError(f"{path} is no checkpoint of `python -m training fit`: export reads RUN/NAME.pt.")
     if contents.get("network") not in NETWORKS:
@@ -103,7 +109,7 @@ def load(path: str | Path, palette: str | Path | None = None, weights: Path | No
         "num_colours", len(checkpoint.colours)
     ):
         raise TrainingError(f"{path} has a palette of {len(checkpoint.colours)} colours for another number of classes.")
-    return _completed(checkpoint, weights) if checkpoint.arguments.get("last_layer_only") and checkpoint.base else checkpoint
+    return checkpoint
 
 
 def _completed(checkpoint: Checkpoint, weights: Path | None) -> Checkpoint:
@@ -138,8 +144,16 @@ def _from_handout(path: Path, state: dict[str, Tensor], palette: str | Path | No
     if network != "regression-cnn":
         arguments["num_colours"] = outputs
     k = arguments.get("num_colours", 24)  # the regression is judged by the nearest of 24
-    colours = load_palette(palette or path.parent.parent / f"colours/colour_kmeans{k}_cat7.npy")
+    colours = load_palette(palette) if palette else _palette_beside(path, k)
     if network != "regression-cnn" and len(colours) != k:
         raise TrainingError(f"{path} chooses among {k} colours, its palette has {len(colours)}.")
     recipe = {"name": "hand-out"}
     return Checkpoint(network, network, arguments, state, colours, recipe, {}, "CIFAR-10 horses (CSC321 hand-out)")
+
+
+def _palette_beside(path: Path, count: int) -> npt.NDArray[np.float32]:
+    """The hand-out's palette of ``count`` colours, where it lies as in the hand-out."""
+    try:
+        return load_palette(path.parent.parent / f"colours/colour_kmeans{count}_cat7.npy")
+    except TrainingError as error:
+        raise TrainingError(f"{path} comes without its palette ({str(error).rstrip('.')}): give it with --palette.") from error

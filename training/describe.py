@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from training.layers import Conv2d, DilatedConv2d
 from training.networks.lab import FusionColorizer
+
+_WIDEST = 4096  # pixels: what sees as much as that is said to see the whole picture
 
 
 @dataclass(frozen=True)
@@ -73,12 +76,22 @@ def receptive_field(network: nn.Module, channels: int, multiple: int) -> int | N
     """Side in pixels of the input that one output pixel depends on, or None when it is the whole picture.
 
     Found by differentiating: with positive weights no dependence can cancel out. The field of a network that pools
-    and enlarges differs from one output column to the next, by ``multiple``; this is the largest.
+    and enlarges differs from one output column to the next, by ``multiple``; this is the largest. A field is called
+    the whole picture when it is as wide as a picture of `_WIDEST` pixels.
     """
     if isinstance(network, FusionColorizer):  # its classifier looks at all of the picture
         return None
-    width = max(64, 16 * multiple)
-    probe = _positive(network)
+    probe, width = _positive(network), max(64, 16 * multiple)
+    while width <= _WIDEST:
+        field = _field_within(probe, channels, multiple, width)
+        if field:
+            return field
+        width *= 2
+    return None
+
+
+def _field_within(probe: nn.Module, channels: int, multiple: int, width: int) -> int | None:
+    """The largest field of the middle columns in a picture of this width, or None when one of them touches its edge."""
     inputs = torch.full((1, channels, multiple, width), 0.5, dtype=torch.float64, requires_grad=True)
     output = probe(inputs)
     if output.ndim == 2:
@@ -89,12 +102,30 @@ def receptive_field(network: nn.Module, channels: int, multiple: int) -> int | N
     for column in range(middle, middle + max(1, int(multiple * scale))):
         (gradient,) = torch.autograd.grad(output[..., column].sum(), inputs, retain_graph=True)
         seen = gradient.abs().sum(dim=(0, 1, 2)).nonzero().flatten()
+        if seen[0] == 0 or seen[-1] == width - 1:
+            return None
         widest = max(widest, int(seen[-1] - seen[0]) + 1)
-    return None if widest >= width else widest
+    return widest
+
+
+class _OneFilter(nn.Module):
+    """A convolution that answers for all its channels by one filter on the mean of them: it sees as far, for little work.
+
+    The picture's edge is repeated where zeros were, so that what looks beyond it depends on it.
+    """
+
+    def __init__(self, convolution: nn.Module, channels: int, padding: tuple[int, int]) -> None:
+        super().__init__()
+        self.convolution, self.channels = convolution, channels
+        self.around = (padding[1], padding[1], padding[0], padding[0])
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.convolution(F.pad(x.mean(dim=1, keepdim=True), self.around, mode="replicate"))
+        return found.expand(-1, self.channels, -1, -1)
 
 
 def _positive(network: nn.Module) -> nn.Module:
-    """A copy that depends on the same inputs, with all weights positive and small, and averages in place of maxima."""
+    """A copy that depends on the same inputs, with positive weights, one filter a layer, and averages in place of maxima."""
     probe = copy.deepcopy(network).double().eval()
     for module in list(probe.modules()):
         for name, child in list(module.named_children()):
@@ -102,11 +133,29 @@ def _positive(network: nn.Module) -> nn.Module:
                 setattr(module, name, nn.AvgPool2d(child.kernel_size, child.stride, child.padding))
             elif isinstance(child, nn.ReLU | nn.ReLU6 | nn.Hardswish | nn.Hardsigmoid):  # those that saturate have no gradient
                 setattr(module, name, nn.Identity())
-        for name, parameter in module.named_parameters(recurse=False):
-            fan_in = parameter[0].numel() if parameter.ndim > 1 else 1
-            value = 0.1 if name == "bias" else 1 / fan_in
-            parameter.data.fill_(1.0 if isinstance(module, nn.BatchNorm2d) and name == "weight" else value)
-    return probe
+            elif isinstance(child, Conv2d | nn.Conv2d | nn.ConvTranspose2d):
+                setattr(module, name, _one_filter(child))
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()  # a scale of 1
+        elif isinstance(module, nn.Linear):
+            nn.init.constant_(module.weight, 1 / module.in_features)
+    return _one_filter(probe) if isinstance(probe, Conv2d) else probe
+
+
+def _one_filter(convolution: Conv2d | nn.Conv2d | nn.ConvTranspose2d) -> _OneFilter:
+    weight = convolution.weight
+    channels = weight.shape[0] if isinstance(convolution, Conv2d) else convolution.out_channels
+    size = weight.shape[2:].numel()
+    convolution.weight = nn.Parameter(torch.full((1, 1, *weight.shape[2:]), 1 / size, dtype=weight.dtype))
+    convolution.register_parameter("bias", None)
+    padding = (0, 0)
+    if isinstance(convolution, Conv2d):
+        padding, convolution.padding = (convolution.padding, convolution.padding), 0
+    else:
+        convolution.groups = 1
+        if isinstance(convolution, nn.Conv2d) and not isinstance(convolution.padding, str):
+            padding, convolution.padding = (convolution.padding[0], convolution.padding[1]), (0, 0)
+    return _OneFilter(convolution, channels, padding)
 
 
 def assignment_comparison() -> Iterator[tuple[str, int, int]]:

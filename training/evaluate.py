@@ -1,6 +1,5 @@
 """Scores of a network on pictures that it may or may not have seen, and the pictures that it makes of them."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,6 +23,7 @@ from training.networks import NETWORKS, Network
 from training.networks.lab import to_ab
 from training.palette import annealed_mean, nearest_colour, palette_to_ab
 from training.photo_judge import PhotoJudge, Predict, by_source, figures, measure
+from training.progress import track
 
 _BYTE = 256 / 255  # from the assignment's byte / 256 to 0..1
 FloatArray = npt.NDArray[np.float32]
@@ -76,8 +76,8 @@ class Judge:
         """Figures of a network in evaluation mode, in float32, on pictures (N, H, W, 3) uint8.
 
         Palette: ``loss`` (cross-entropy), ``accuracy`` and ``balanced_accuracy`` (0..1, over pixels; balanced is the
-        mean over colours), and ``expected_psnr`` of the mean colour instead of the most probable one. RGB: ``mse`` in
-        byte / 256, and both accuracies of the nearest colours. Chroma: ``mse`` in
+        mean over the colours that occur in the truth), and ``expected_psnr`` of the mean colour instead of the most
+        probable one. RGB: ``mse`` in byte / 256, and both accuracies of the nearest colours. Chroma: ``mse`` in
         (ab + 128) / 256, and ``ab_error``, the mean distance in a*, b*. All but the mean chroma: ``psnr`` in dB,
         ``colourfulness`` of the prediction, and of the truth (`colourfulness`).
         """
@@ -85,7 +85,8 @@ class Judge:
         dataset = self.dataset(images)
         figures = _Figures(self)
         with torch.no_grad():
-            for start, batch in _batches(dataset, batch_size):
+            for start in track(range(0, len(dataset), batch_size), f"Judging {len(dataset)} pictures"):
+                batch = dataset.__getitems__(list(range(start, min(start + batch_size, len(dataset)))))
                 output = network(batch["input"].to(device)).cpu()
                 figures.update(batch, output, images[start : start + batch_size])
         return figures.compute()
@@ -110,11 +111,6 @@ class Judge:
         return [row.permute(0, 2, 3, 1).numpy() for row in rows]
 
 
-def _batches(dataset: Pictures, size: int) -> Iterator[tuple[int, Batch]]:
-    for start in range(0, len(dataset), size):
-        yield start, dataset.__getitems__(list(range(start, min(start + size, len(dataset)))))
-
-
 class _Figures:
     """Adds up figures over batches."""
 
@@ -124,9 +120,10 @@ class _Figures:
         self.count = 0
         k = len(judge.colours)
         self.accuracies: dict[str, MulticlassAccuracy] = {}
+        self.true_pixels = torch.zeros(k, dtype=torch.int64)  # of each colour
         if k and not self.kind.on_faces:  # judged by one process alone, also where several have trained
             self.accuracies["accuracy"] = MulticlassAccuracy(k, average="micro", sync_on_compute=False)
-            self.accuracies["balanced_accuracy"] = MulticlassAccuracy(k, average="macro", sync_on_compute=False)
+            self.accuracies["balanced_accuracy"] = MulticlassAccuracy(k, average=None, sync_on_compute=False)
         self.psnr, self.expected_psnr = (
             PeakSignalNoiseRatio(data_range=1.0, dim=(1, 2, 3), sync_on_compute=False) for _ in range(2)
         )
@@ -159,12 +156,17 @@ class _Figures:
             self._add("true_colourfulness", colourfulness(true))
 
     def _count(self, predicted: Tensor, target: Tensor) -> None:
+        self.true_pixels += torch.bincount(target.flatten(), minlength=len(self.true_pixels))
         for metric in self.accuracies.values():
             metric.update(predicted, target)
 
     def compute(self) -> dict[str, float]:
         figures = {name: value / self.count for name, value in self.sums.items()}
-        figures |= {name: float(metric.compute()) for name, metric in self.accuracies.items()}
+        # "macro" would count a colour that is nowhere in the truth as 0 % as soon as one pixel is given it
+        occurring = self.true_pixels > 0
+        for name, metric in self.accuracies.items():
+            value = metric.compute()
+            figures[name] = float(value[occurring].mean() if value.ndim else value)
         if self.kind.target != "mean-chroma":
             figures["psnr"] = float(self.psnr.compute())
         if self.kind.target == "palette":
@@ -199,6 +201,40 @@ def load_split(
     if kind.on_photos:
         return photos.load_split(data_dir, split, seed)
     return faces.load_split(data_dir, split, seed) if kind.on_faces else cifar.load_split(data_dir, split, classes, seed)
+
+
+def classes_to_judge(checkpoint: Checkpoint, asked: tuple[str, ...] | None, split: str) -> tuple[str, ...]:
+    """CIFAR-10 classes of ``split`` that ``checkpoint`` can be judged on: those ``asked`` for, or those it learnt from.
+
+    Training and validation pictures are told apart within the classes of the run. Of any others, the tenth that
+    would be called validation may have been learnt from. Errors: TrainingError.
+    """
+    learnt = tuple(checkpoint.recipe.get("classes") or ("horse",))  # the hand-out, and what is older than the record
+    if asked is None:
+        return learnt
+    if not asked:
+        raise TrainingError("--classes names no class of CIFAR-10.")
+    if split in ("train", "validation") and set(asked) <= set(cifar.CLASSES) and set(asked) != set(learnt):
+        raise TrainingError(
+            f"{checkpoint.model} learnt from {', '.join(learnt)}, and only these were divided into train and validation: judge"
+            " other --classes with --split test or all."
+        )
+    return asked
+
+
+def refuse_what_means_nothing(checkpoint: Checkpoint, *, classes: bool, on_photos: bool, grid: bool) -> None:
+    """TrainingError for options that judging ``checkpoint`` would pass over in silence, or could not follow."""
+    kind, model = checkpoint.kind, checkpoint.model
+    if on_photos and (kind.target != "palette" or kind.sees_colour):
+        own = " (it is judged on photographs anyway)" if kind.on_photos else ""
+        raise TrainingError(
+            f"--photos is for networks that colour grey pictures of CIFAR-10 by a palette, and {model} is none{own}:"
+            " leave it away."
+        )
+    if classes and (on_photos or kind.on_faces or kind.on_photos or kind.on_flowers):
+        raise TrainingError(f"{model} is not judged on CIFAR-10{' here' if on_photos else ''}: leave --classes away.")
+    if grid and on_photos:
+        raise TrainingError("--photos draws no grid of a CIFAR-10 network: leave --grid away.")
 
 
 def evaluate(checkpoint: Checkpoint, images: Any, device: str = "cpu") -> dict[str, Any]:
@@ -237,19 +273,14 @@ def evaluate_on_photos(predict: Predict, found: photos.Photos) -> dict[str, Any]
     }
 
 
-def small_predictor(checkpoint: Checkpoint) -> Predict:
-    """A palette network of CIFAR-10 as the runtime uses it on photographs: at 32 pixels, its chroma enlarged.
-
-    Errors: TrainingError for another kind of network.
-    """
-    if checkpoint.kind.target != "palette" or checkpoint.kind.sees_colour:
-        raise TrainingError(f"{checkpoint.model} colours no grey photographs by a palette; --photos is for those that do.")
-    network, palette = checkpoint.build(), torch.from_numpy(palette_to_ab(checkpoint.colours))
+def small_predictor(checkpoint: Checkpoint, device: str = "cpu") -> Predict:
+    """A palette network that sees grey pictures of CIFAR-10 as the runtime uses it: at 32 pixels, its chroma enlarged."""
+    network, palette = checkpoint.build().to(device), torch.from_numpy(palette_to_ab(checkpoint.colours))
 
     def predict(grey: Tensor) -> Tensor:
         small = F.interpolate(grey, (32, 32), mode="bilinear", antialias=True)
         with torch.no_grad():
-            ab = annealed_mean(network(small / _BYTE), palette, torch.tensor(1.0))
+            ab = annealed_mean(network((small / _BYTE).to(device)).cpu(), palette, torch.tensor(1.0))
         return F.interpolate(ab, grey.shape[2:], mode="bilinear", align_corners=False)
 
     return predict

@@ -1,7 +1,6 @@
 """Palettes: reading and computing them, nearest colours, and the annealed mean."""
 
 import io
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,31 +11,11 @@ from colorize_run.colour import srgb_to_lab
 from torch import Tensor
 
 from training.errors import TrainingError
+from training.files import read_bytes
 from training.progress import working
 
 MAX_COLOURS = 256
 _PIXELS_AT_ONCE = 1 << 20
-
-
-def read_bytes(path: str | Path) -> bytes:
-    """Read a file, or a member of a zip archive written as ``archive.zip/folder/member``.
-
-    Errors: TrainingError naming what is missing.
-    """
-    path = Path(path)
-    if path.is_file():
-        return path.read_bytes()
-    for archive in path.parents:
-        if archive.suffix == ".zip" and archive.is_file():
-            member = path.relative_to(archive).as_posix()
-            try:
-                with zipfile.ZipFile(archive) as z:
-                    if member in z.namelist():
-                        return z.read(member)
-            except (OSError, zipfile.BadZipFile) as error:
-                raise TrainingError(f"{archive} is no zip archive that can be read: {error}") from error
-            raise TrainingError(f"{archive} holds no {member}; `unzip -l {archive}` lists what it holds.")
-    raise TrainingError(f"{path} does not exist.")
 
 
 def load_palette(path: str | Path) -> npt.NDArray[np.float32]:

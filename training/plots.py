@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from training.files import replacing
+
 
 def save_grid(rows: list[npt.NDArray[np.float32]], path: Path, scale: int = 3) -> None:
     """Write rows of pictures, each (N, H, W, 3) RGB 0..1, as one PNG, enlarged ``scale`` times without smoothing."""
@@ -25,7 +27,8 @@ def save_grid(rows: list[npt.NDArray[np.float32]], path: Path, scale: int = 3) -
 def save_picture(picture: npt.NDArray[np.float32], path: Path, scale: int = 1) -> None:
     """Write a picture (H, W) or (H, W, 3), 0..1, as PNG, enlarged ``scale`` times without smoothing."""
     image = Image.fromarray(np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8))
-    image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST).save(path)
+    with replacing(path) as partial:
+        image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST).save(partial, "PNG")
 
 
 def save_curves(history: list[dict[str, float]], path: Path, title: str) -> None:

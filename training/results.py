@@ -37,16 +37,17 @@ def read(run: Path) -> dict[str, Any]:
     return report
 
 
-def table(runs: list[Path]) -> str:
-    """Markdown table, one row for each run's folder, with the columns that any of them has."""
-    reports = [read(run) for run in runs]
-    metrics = [{name.removeprefix("validation_"): value for name, value in report["metrics"].items()} for report in reports]
+def table(reports: dict[Path, dict[str, Any]]) -> str:
+    """Markdown table, one row for each run's folder and what `read` found in it, with the columns that any of them has."""
+    metrics = [
+        {name.removeprefix("validation_"): value for name, value in report["metrics"].items()} for report in reports.values()
+    ]
     columns = {heading: column for heading, column in _COLUMNS.items() if any(column[0] in row for row in metrics)}
     lines = [
         "| " + " | ".join(["run", "epochs", "parameters", *columns, "minutes", "device"]) + " |",
         "|---|" + "---:|" * (len(columns) + 3) + "---|",
     ]
-    for run, report, row in zip(runs, reports, metrics, strict=True):
+    for (run, report), row in zip(reports.items(), metrics, strict=True):
         figures = [form.format(factor * row[key]) if key in row else "" for key, factor, form in columns.values()]
         head = [run.name, str(report["recipe"]["epochs"]), f"{report['parameters']:,}"]
         lines.append("| " + " | ".join([*head, *figures, f"{report['seconds'] / 60:.1f}", report["device"]]) + " |")

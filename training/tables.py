@@ -16,9 +16,20 @@ def _console() -> Console:
     return console if console.is_terminal else Console(width=170)
 
 
-def _network(model: str) -> tuple[Recipe, nn.Module]:
-    recipe = find(model, "tuned")
+def _network(model: str, recipe_name: str = "tuned") -> tuple[Recipe, nn.Module]:
+    recipe = find(model, recipe_name)
     return recipe, build(recipe.network, recipe.arguments)
+
+
+def _recipes(shown: Recipe) -> tuple[list[str], list[str]]:
+    """The model's recipes that build the very network of the one ``shown``, and those that build another."""
+    same: list[str] = []
+    others: list[str] = []
+    for name, recipe in RECIPES.items():
+        if recipe.model == shown.model:
+            alike = (recipe.network, recipe.arguments) == (shown.network, shown.arguments)
+            (same if alike else others).append(name.removeprefix(f"{shown.model}-"))
+    return same, others
 
 
 def _inputs(recipe: Recipe, size: int | None) -> torch.Tensor:
@@ -33,11 +44,13 @@ def _field(recipe: Recipe, network: nn.Module) -> str:
     return f"{field} x {field}" if field else "whole picture"
 
 
-def describe_one(model: str, size: int | None = None) -> None:
-    """Print a model's layers and totals. Errors: TrainingError."""
-    recipe, network = _network(model)
+def describe_one(model: str, recipe_name: str = "tuned", size: int | None = None) -> None:
+    """Print layers and totals of a model as a recipe builds it. Errors: TrainingError."""
+    recipe, network = _network(model, recipe_name)
     inputs = _inputs(recipe, size)
-    table = Table(title=f"{model}: {type(network).__name__}({', '.join(f'{k}={v}' for k, v in recipe.arguments.items())})")
+    table = Table(
+        title=f"{recipe.name}: {type(network).__name__}({', '.join(f'{k}={v}' for k, v in recipe.arguments.items())})"
+    )
     for heading in ("layer", "kind", "output", "parameters", "MACs"):
         table.add_column(heading, justify="right" if heading in ("parameters", "MACs") else "left")
     found = layers(network, inputs)
@@ -58,17 +71,21 @@ def describe_one(model: str, size: int | None = None) -> None:
 def describe_all(size: int | None = None) -> None:
     """Print one line for each model, and the assignment's comparison of convolutions."""
     headings = ("model", "network", "parameters", "input", "million MACs", "without zeros", "receptive field", "recipes")
-    table = Table(*headings, title="Networks")
+    table, elsewhere = Table(*headings, title="Networks"), []
     for model in MODELS:
         recipe, network = _network(model)
         inputs = _inputs(recipe, size)
         macs, dense = sum(layer.macs for layer in layers(network, inputs)), macs_without_holes(network, inputs)
         parameters = sum(p.numel() for p in network.parameters())
-        recipes = ", ".join(name.removeprefix(f"{model}-") for name, r in RECIPES.items() if r.model == model)
+        same, others = _recipes(recipe)
+        elsewhere += [f"{model} {', '.join(others)}"] if others else []
         shape = " x ".join(map(str, inputs.shape[1:]))
         figures = (f"{macs / 1e6:.1f}", f"{dense / 1e6:.1f}" if dense != macs else "")
-        table.add_row(model, type(network).__name__, f"{parameters:,}", shape, *figures, _field(recipe, network), recipes)
+        table.add_row(
+            model, type(network).__name__, f"{parameters:,}", shape, *figures, _field(recipe, network), ", ".join(same)
+        )
     _console().print(table)
+    _console().print(f"Of other arguments, see `describe MODEL --recipe NAME`: {'; '.join(elsewhere)}.\n", highlight=False)
     comparison = Table("convolution", "weights", "receptive field", title="The assignment's comparison")
     for name, weights, field in assignment_comparison():
         comparison.add_row(name, str(weights), f"{field} x {field}")

@@ -59,6 +59,9 @@ def test_describe_sums_every_model_up() -> None:
     assert rows["unet"][7].strip() == "34 x 34"
     assert rows["dilated-unet"][7].strip() == "42 x 42"
     assert rows["deeplab-resnet101"][7].strip() == "whole picture"  # one branch averages all of it
+    assert rows["fusion"][8].split() == ["original-100-cpu,", "original-400-cpu,"]  # and more: the others' classifier is larger
+    assert rows["deeplab-resnet101"][8].strip() == "tuned"
+    assert "fusion original-100, original-400, original-50; photo no-fusion, no-dilation, regression;" in done.stdout
     assert "│ 3x3, dilation 1 (one hole between taps) │ 9       │ 5 x 5" in done.stdout
 
 
@@ -70,6 +73,20 @@ def test_describe_prints_a_models_layers() -> None:
     assert "receptive field 42 x 42" in done.stdout
     with pytest.raises(TrainingError, match="multiples of 64"):
         CliRunner().invoke(main, ["describe", "chroma-tanh", "--size", "100"], catch_exceptions=False)
+
+
+def test_a_field_wider_than_any_picture_here_is_no_whole_picture() -> None:
+    """Without the features of the whole picture in its bottleneck, `photo` sees far, but not everything."""
+    done = CliRunner().invoke(main, ["describe", "photo", "--recipe", "no-fusion"])
+    assert done.exit_code == 0
+    assert "photo-no-fusion: PhotoColorizer" in done.stdout
+    assert "4,449,088 parameters" in done.stdout
+    assert "receptive field 1107 x 1107" in done.stdout
+    for holes, field in ((1000, 2001), (2000, 4001), (2100, None)):  # the last is wider than the widest probe
+        assert receptive_field(nn.Sequential(nn.Conv2d(1, 1, (1, 3), 1, (0, holes), (1, holes))), 1, 1) == field
+    with pytest.raises(TrainingError, match="no recipe 'nonsense' for 'photo'"):
+        CliRunner().invoke(main, ["describe", "photo", "--recipe", "nonsense"], catch_exceptions=False)
+    assert CliRunner().invoke(main, ["describe", "--recipe", "tuned"]).exit_code == 2
 
 
 def test_recipes_by_name() -> None:
@@ -101,6 +118,17 @@ def test_a_sheet_shows_every_map_at_full_contrast() -> None:
     np.testing.assert_allclose(picture[:3, :4], np.arange(12).reshape(3, 4) / 11, atol=1e-6)
     np.testing.assert_allclose(picture[8:, :4], picture[:3, :4], atol=1e-6)
     assert (picture[8:, 5:] == 1).all()  # no sixth map
+
+
+def test_sheets_of_two_pictures_are_not_mixed(
+    root: Path, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for sample in ("chelsea", "rocket"):
+        (picture,) = (root / "docs" / "samples").glob(f"{sample}.*")
+        assert CliRunner().invoke(main, ["activations", str(tiny_checkpoint), str(picture)]).exit_code == 0
+    assert sorted(path.name for path in (tmp_path / "activations").iterdir()) == ["tiny-chelsea", "tiny-rocket"]
+    assert len(list((tmp_path / "activations" / "tiny-rocket").iterdir())) == 7
 
 
 def test_activations_command(root: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:

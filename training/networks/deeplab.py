@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.errors import TrainingError
+from training.files import load_tensors, read_bytes
 
 Backbone = Literal["resnet101", "resnet50", "mobilenet_v3_large", "mobilenet_v2"]
 LAST_LAYER = "classifier.4"
@@ -154,13 +155,16 @@ def weights_file(backbone: str, given: Path | None) -> Path:
 def pretrain(network: DeepLab, given: Path | None = None) -> Base:
     """Give ``network`` all but its last layer from a file of pretrained weights; says which. Errors: TrainingError."""
     path = weights_file(network.backbone_name, given)
+    data = read_bytes(path)
+    way_out = "give another with --weights" if given else "delete it, and it is downloaded again"
+    state = load_tensors(data, path, way_out)
     try:
-        data = path.read_bytes()
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
         _load_base(network, {_renamed(name): value for name, value in state.items()})
-    except Exception as error:  # PyTorch raises nearly anything on a damaged or foreign file
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise TrainingError(f"{path} holds no weights of DeepLabV3 on {network.backbone_name}: {reason}") from error
+    except (ValueError, AttributeError) as error:  # AttributeError: no dictionary of tensors
+        reason = error if isinstance(error, ValueError) else "other things than tensors by name"
+        raise TrainingError(
+            f"{path} holds no weights of DeepLabV3 on {network.backbone_name} ({reason}): {way_out}."
+        ) from error
     return Base(path.name, hashlib.sha256(data).hexdigest())
 
 
@@ -168,9 +172,13 @@ def _load_base(network: DeepLab, state: dict[str, Tensor]) -> None:
     kept = {
         name: value for name, value in state.items() if not name.startswith((f"{LAST_LAYER}.", "aux_classifier.", "logits."))
     }
-    wanted = {name for name in network.state_dict() if not name.startswith(f"{LAST_LAYER}.")}
-    if kept.keys() != wanted:
-        raise ValueError(f"{len(wanted - kept.keys())} tensors are missing and {len(kept.keys() - wanted)} are unknown")
+    wanted = {name: value for name, value in network.state_dict().items() if not name.startswith(f"{LAST_LAYER}.")}
+    missing, unknown = wanted.keys() - kept.keys(), kept.keys() - wanted.keys()
+    if missing or unknown:
+        raise ValueError(f"{len(missing)} tensors are missing and {len(unknown)} are unknown")
+    other = sum(kept[name].shape != value.shape for name, value in wanted.items())
+    if other:
+        raise ValueError(f"{other} tensors are of another shape")
     network.load_state_dict(kept, strict=False)
 
 

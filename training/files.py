@@ -1,0 +1,68 @@
+"""Files that come in, and files that go out: read whole without running code, written whole or not at all."""
+
+import contextlib
+import io
+import os
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training.errors import TrainingError
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """Read a file, or a member of a zip archive written as ``archive.zip/folder/member``.
+
+    Errors: TrainingError naming what is missing.
+    """
+    path = Path(path)
+    if path.is_file():
+        return path.read_bytes()
+    for archive in path.parents:
+        if archive.suffix == ".zip" and archive.is_file():
+            member = path.relative_to(archive).as_posix()
+            try:
+                with zipfile.ZipFile(archive) as z:
+                    if member in z.namelist():
+                        return z.read(member)
+            except (OSError, zipfile.BadZipFile) as error:
+                raise TrainingError(f"{archive} is no zip archive that can be read: {error}") from error
+            raise TrainingError(f"{archive} holds no {member}; `unzip -l {archive}` lists what it holds.")
+    raise TrainingError(f"{path} does not exist.")
+
+
+def load_tensors(data: bytes, name: str | Path, way_out: str) -> Any:
+    """What ``torch.save`` wrote, of tensors and plain values alone: no code in it is run.
+
+    ``name`` is the file's, for the sentence that ends in ``way_out``. PyTorch's own says how to read it unsafely.
+    Errors: TrainingError.
+    """
+    try:
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:  # PyTorch raises nearly anything on a damaged or foreign file
+        raise TrainingError(f"{name} is damaged, or no PyTorch file of tensors and plain values alone: {way_out}.") from error
+
+
+def check_writable(path: Path) -> None:
+    """TrainingError when a file could not be written to ``path``, so that nobody computes for nothing."""
+    if path.is_dir():
+        raise TrainingError(f"{path} cannot be written: it is a folder; give the name of a file.")
+    if not path.parent.is_dir():
+        raise TrainingError(f"{path} cannot be written: there is no folder {path.parent}; make it first.")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise TrainingError(f"{path} cannot be written: the folder {path.parent} allows no writing; choose another.")
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside ``path`` to write to: it takes the place of ``path`` at the end, or is removed after an error."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        yield partial
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
