@@ -110,9 +110,10 @@ def fit(
     On flowers:  flowers, deeplab-mobilenet-v2, deeplab-mobilenet-v3, deeplab-resnet50, deeplab-resnet101.
     """
     from training import recipes
-    from training.fit import Data, Machine, latest_state
+    from training.fit import Data, Machine
     from training.fit import fit as run_fit
     from training.palette import load_palette
+    from training.run_dir import latest_state
 
     if palette and colours:
         raise click.UsageError("--palette brings its own number of colours: leave --colours away.")
