@@ -242,6 +242,7 @@ def make_palette(colours: int, data_dir: Path, classes: str, seed: int, output: 
 
     from training import plots
     from training.datasets.cifar import load_split
+    from training.datasets.pictures import FROM_256THS
     from training.palette import kmeans_palette
 
     if output.suffix != ".npy":
@@ -251,7 +252,7 @@ def make_palette(colours: int, data_dir: Path, classes: str, seed: int, output: 
     found = found[found.sum(axis=1).argsort()]
     with output.open("wb") as file:
         np.save(file, found)
-    plots.save_picture(np.repeat(found[None], 2, axis=0) * np.float32(256 / 255), output.with_suffix(".png"), scale=24)
+    plots.save_picture(np.repeat(found[None], 2, axis=0) * np.float32(FROM_256THS), output.with_suffix(".png"), scale=24)
     click.echo(f"{output}: {colours} colours; {output.with_suffix('.png')}", err=True)
 
 
