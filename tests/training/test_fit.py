@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -253,12 +252,6 @@ def test_a_run_goes_on_with_its_own_number_of_threads(
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     interrupted(command(data_dir, broken, epochs=4))
-    older = shutil.copytree(broken, tmp_path / "older")
-    (path,) = older.glob("resume-*.ckpt")
-    state = torch.load(path, weights_only=False)
-    assert state["callbacks"]["RunFolder"].pop("threads") == 1  # as in states of before it was kept
-    state["callbacks"]["RunFolder"]["torch"] = "2.0.1"
-    torch.save(state, path)
     subprocess.run(command(data_dir, straight, epochs=4), check=True, cwd=ROOT)
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     resumed = subprocess.run(
@@ -271,10 +264,6 @@ def test_a_run_goes_on_with_its_own_number_of_threads(
         assert torch.equal(value, expected[name]), name
     for run in (straight, broken):
         assert json.loads((run / "metrics.json").read_text())["threads"] == 1
-    with_another = fit(data_dir, older, "--resume", epochs=4)
-    assert with_another.exit_code == 0
-    assert "threads" not in with_another.stderr
-    assert f"began with PyTorch 2.0.1, this is {torch.__version__}" in with_another.stderr
 
 
 def test_a_folder_takes_one_training_at_a_time(data_dir: Path, tmp_path: Path) -> None:
@@ -378,8 +367,13 @@ def test_only_the_same_unfinished_run_is_resumed(data_dir: Path, tmp_path: Path)
     (path,) = run.glob("resume-*.ckpt")
     state = torch.load(path, weights_only=False)
     del state["callbacks"]["RunFolder"]["identity"]["share"]  # of a time when all pictures were in every epoch
+    del state["callbacks"]["RunFolder"]["threads"]  # which was not kept, either
+    state["callbacks"]["RunFolder"]["torch"] = "2.0.1"
     torch.save(state, path)
-    assert resume().exit_code == 0
+    resumed = resume()
+    assert resumed.exit_code == 0
+    assert "threads" not in resumed.stderr
+    assert f"began with PyTorch 2.0.1, this is {torch.__version__}: its weights may differ in rounding" in resumed.stderr
     assert all(torch.equal(value, expected[name]) for name, value in weights(run).items())
     (run / "unet.pt").unlink()
     path.write_bytes(path.read_bytes()[:1000])
