@@ -28,7 +28,7 @@ def read_rgb(source: Path | bytes, what: str) -> Image.Image:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
             return ImageOps.exif_transpose(image).convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise TrainingError(f"{what} cannot be read as a picture ({type(error).__name__}).") from error
+        raise TrainingError(f"{what} cannot be read: it is no picture, or a damaged one ({type(error).__name__}).") from error
 
 
 def split_indices(count: int, seed: int, fraction: float = 0.1) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
