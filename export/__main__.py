@@ -28,7 +28,8 @@ def main() -> None:
 data_dir_option = click.option(
     "--data-dir",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="Prove on real data from here too: CIFAR-10 horses, or for a segmenter flowers.",
+    help="Prove on real data from here too, of the kind that CHECKPOINT learnt from: CIFAR-10 horses, face_images,"
+    " photographs or flowers.",
 )
 weights_option = click.option(
     "--weights", type=click.Path(path_type=Path, exists=True, dir_okay=False),

@@ -17,7 +17,6 @@ from PIL import Image
 
 from export.errors import ParityError
 from export.signatures import Signature
-from training.datasets.cifar import load_images
 from training.datasets.flowers import UNLABELLED, Flowers, seen
 
 FloatArray = npt.NDArray[np.float32]
@@ -107,8 +106,8 @@ def golden_inputs(channels: int = 1) -> list[FloatArray]:
     return [noise, *(_planes(photograph, channels, w, h) for w, h in sizes)]
 
 
-def cases(channels: int = 1, data_dir: Path | None = None, working_side: int = 32) -> list[Case]:
-    """Noise, flat pictures and photographs, even and odd sizes, batches of 1 to 3; CIFAR horses too from ``data_dir``.
+def cases(channels: int = 1, working_side: int = 32) -> list[Case]:
+    """Noise, flat pictures and photographs, even and odd sizes, batches of 1 to 3.
 
     The photographs also at ``working_side``, the short side at which the model sees them.
     """
@@ -119,10 +118,6 @@ def cases(channels: int = 1, data_dir: Path | None = None, working_side: int = 3
     for i, photograph in enumerate(_photographs()):
         sides = (86, 64), (43, 31), (191, 127), (working_side * 3 // 2, working_side)
         found += [Case(f"photograph {i} {w}x{h}", _planes(photograph, channels, w, h)) for w, h in sides]
-    if data_dir is not None:
-        horses = load_images(data_dir)[:3].astype(np.float32).transpose(0, 3, 1, 2) / np.float32(255)
-        planes = horses.mean(axis=1, keepdims=True) if channels == 1 else horses
-        found.append(Case(f"CIFAR-10 horses 3x{channels}x32x32", planes))
     return found
 
 

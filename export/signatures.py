@@ -7,11 +7,11 @@ import torch.nn.functional as F
 from colorize_run.colour import TO_XYZ
 from torch import Tensor, nn
 
+from training.datasets.pictures import FROM_256THS, TO_256THS
 from training.networks.lab import to_ab
 from training.networks.photo import PhotoChroma
 from training.palette import annealed_mean, palette_to_ab
 
-_BYTE = 255 / 256  # the palette networks were trained on byte / 256
 _C = 6 / 29  # where f(t) of CIELAB turns from a cube root into a line
 
 
@@ -68,11 +68,11 @@ class PaletteColorizer(Colorizer):
     def __init__(self, network: nn.Module, multiple: int, colours: npt.NDArray[np.float32], temperature: float) -> None:
         super().__init__(network, multiple)
         self.register_buffer("palette_ab", torch.from_numpy(palette_to_ab(colours)))
-        self.register_buffer("palette_rgb", torch.from_numpy(np.clip(colours * np.float32(256 / 255), 0, 1)))
+        self.register_buffer("palette_rgb", torch.from_numpy(np.clip(colours * np.float32(FROM_256THS), 0, 1)))
         self.register_buffer("temperature", torch.tensor(temperature, dtype=torch.float32))
 
     def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
-        logits = self._apply_padded(picture * _BYTE)  # (N, K, H, W)
+        logits = self._apply_padded(picture * TO_256THS)  # (N, K, H, W)
         ab = annealed_mean(logits, self.palette_ab, self.temperature)
         rgb = F.embedding(logits.argmax(dim=1), self.palette_rgb).permute(0, 3, 1, 2)  # (N, H, W, 3) -> (N, 3, H, W)
         return ab, rgb
@@ -97,7 +97,7 @@ class RGBColorizer(Colorizer):
     outputs = ("ab", "rgb")
 
     def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
-        rgb = (self._apply_padded(picture * _BYTE) / _BYTE).clamp(0, 1)
+        rgb = (self._apply_padded(picture * TO_256THS) / TO_256THS).clamp(0, 1)
         return rgb_to_ab(rgb), rgb
 
 

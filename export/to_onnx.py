@@ -14,7 +14,7 @@ from colorize_run.session import Model
 from colorize_run.verify import verify
 from torch import Tensor
 
-from export import parity
+from export import parity, real_pictures
 from export.errors import ExportError
 from export.rewrite import has_spread_filters, unspread
 from export.signatures import (
@@ -29,6 +29,7 @@ from export.signatures import (
 from export.specifications import SPECIFICATIONS, Specification
 from training.checkpoint import Checkpoint
 from training.datasets.flowers import CLASS_COLOURS, CLASSES, load_split
+from training.datasets.pictures import LUMA
 from training.networks import STRIDES
 from training.networks.photo import PhotoChroma
 from training.networks.photo import PhotoColorizer as PhotoNetwork
@@ -37,7 +38,6 @@ OPSET = 18  # the oldest with an antialiased Resize, and the one that most engin
 IR_VERSION = 10  # newer ones are refused by onnxruntime releases that are still in the field
 _UNSETTLED = 0.737
 CIFAR_GREY = (1 / 3, 1 / 3, 1 / 3)
-LUMA = (0.299, 0.587, 0.114)  # what faces and photographs were made grey with
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -195,8 +195,8 @@ def export(
     """
     folder.mkdir(parents=True, exist_ok=True)  # rather fail now than after the proof
     module, source = wrap(checkpoint, specification), input_name(checkpoint)
-    model = to_model_proto(module, specification.name, source)
     cases = _cases(checkpoint, specification, data_dir)
+    model = to_model_proto(module, specification.name, source)
     rewritten = _finished(unspread(model)) if rewrite and has_spread_filters(model) else None
     if rewritten and has_spread_filters(rewritten):
         raise ExportError("A spread filter of the graph could not be given native dilation; --no-rewrite leaves it.")
@@ -245,8 +245,8 @@ def check(path: Path, checkpoint: Checkpoint, data_dir: Path | None = None) -> p
 
 
 def _cases(checkpoint: Checkpoint, specification: Specification, data_dir: Path | None) -> list[parity.Case]:
-    horses = None if checkpoint.kind.on_flowers else data_dir
-    return parity.cases(INPUTS[input_name(checkpoint)], horses, specification.working_size.short_side)
+    real = [] if data_dir is None else real_pictures.cases(checkpoint, specification.working_size, data_dir)
+    return parity.cases(INPUTS[input_name(checkpoint)], specification.working_size.short_side) + real
 
 
 def _on_flowers(checkpoint: Checkpoint, module: Signature, model: onnx.ModelProto, data_dir: Path | None) -> dict[str, float]:

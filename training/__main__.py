@@ -112,9 +112,10 @@ def fit(
     On flowers:  flowers, deeplab-mobilenet-v2, deeplab-mobilenet-v3, deeplab-resnet50, deeplab-resnet101.
     """
     from training import recipes
-    from training.fit import Data, Machine, latest_state
+    from training.fit import Data, Machine
     from training.fit import fit as run_fit
     from training.palette import load_palette
+    from training.run_dir import latest_state
 
     if palette and colours:
         raise click.UsageError("--palette brings its own number of colours: leave --colours away.")
@@ -248,6 +249,7 @@ def make_palette(colours: int, data_dir: Path, classes: str, seed: int, output: 
 
     from training import plots
     from training.datasets.cifar import load_split
+    from training.datasets.pictures import FROM_256THS
     from training.files import check_writable, replacing
     from training.palette import kmeans_palette
 
@@ -260,7 +262,7 @@ def make_palette(colours: int, data_dir: Path, classes: str, seed: int, output: 
     found = found[found.sum(axis=1).argsort()]
     with replacing(output) as partial, partial.open("wb") as file:
         np.save(file, found)
-    plots.save_picture(np.repeat(found[None], 2, axis=0) * np.float32(256 / 255), output.with_suffix(".png"), scale=24)
+    plots.save_picture(np.repeat(found[None], 2, axis=0) * np.float32(FROM_256THS), output.with_suffix(".png"), scale=24)
     click.echo(f"{output}: {colours} colours; {output.with_suffix('.png')}", err=True)
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from colorize_run import colour
-from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -16,6 +15,7 @@ from training import plots
 from training.checkpoint import Checkpoint
 from training.datasets import faces
 from training.datasets.photos import Photos
+from training.datasets.pictures import read_rgb
 from training.errors import TrainingError
 from training.evaluate import judge_of
 from training.networks import STRIDES
@@ -29,11 +29,7 @@ def read_picture(path: Path, checkpoint: Checkpoint, short_side: int | None) -> 
     short_side = short_side or (
         faces.SIZE if checkpoint.kind.on_faces else 224 if checkpoint.kind.on_photos or checkpoint.kind.on_flowers else 32
     )
-    try:
-        with Image.open(path) as image:
-            rgb = ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise TrainingError(f"{path} is no picture that can be read: {error}") from error
+    rgb = read_rgb(path, str(path))
     scale = min(1.0, short_side / min(rgb.size))
     size = (max(1, round(rgb.width * scale)), max(1, round(rgb.height * scale)))
     stride = STRIDES[checkpoint.network]

@@ -16,6 +16,7 @@ from torchmetrics.image import PeakSignalNoiseRatio
 from training.checkpoint import Checkpoint
 from training.colourfulness import colourfulness
 from training.datasets import cifar, faces, flowers, photos
+from training.datasets.pictures import FROM_256THS as _BYTE
 from training.datasets.pictures import Batch, Pictures, to_tensor
 from training.errors import TrainingError
 from training.mask_judge import MaskJudge
@@ -25,7 +26,6 @@ from training.palette import annealed_mean, nearest_colour, palette_to_ab
 from training.photo_judge import PhotoJudge, Predict, by_source, figures, measure
 from training.progress import track
 
-_BYTE = 256 / 255  # from the assignment's byte / 256 to 0..1
 FloatArray = npt.NDArray[np.float32]
 
 

@@ -66,3 +66,15 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def left_as_found(folder: Path) -> Iterator[None]:
+    """Whatever of ``folder`` and its parents was not there before and is empty afterwards is removed again."""
+    absent = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
+    try:
+        yield
+    finally:
+        for path in absent:
+            with contextlib.suppress(OSError):  # it holds something, or never came into being
+                path.rmdir()

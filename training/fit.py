@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import math
 import os
 import sys
 import time
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint, RichProgressBar
+from torch import nn
 
 from training import plots
 from training.batchnorm import measure_statistics
@@ -27,6 +29,7 @@ from training.datasets.photos import PhotoSamples
 from training.datasets.pictures import Pictures
 from training.errors import TrainingError
 from training.evaluate import AnyJudge, Judge, judge_of, load_split
+from training.files import replacing
 from training.mask_judge import MaskJudge
 from training.networks import build, deeplab, encoder_decoder, lab
 from training.networks.deeplab import Base, DeepLab
@@ -36,9 +39,11 @@ from training.networks.photo import PhotoColorizer
 from training.palette import SoftLabels, kmeans_chroma, kmeans_palette, rebalancing_weights
 from training.photo_judge import PhotoJudge
 from training.recipes import Recipe
+from training.run_dir import STATE_KEY, State, claimed, state_to_begin_with, tell_of_another_torch, threads_of
 from training.tasks import ChromaClassification, MaskClassification, PaletteClassification, SquaredError, Task
 
 CLUSTERED = 4000  # photographs whose chroma makes the palette and the frequency of its colours
+_GRIDS = 100  # at most so many pictures of a run: those of 400 epochs would take half a gigabyte
 
 
 @dataclass(frozen=True)
@@ -48,18 +53,24 @@ class Machine:
     device: str = "auto"
     devices: int = 1
 
+    @property
+    def on_cuda(self) -> bool:
+        """Whether it is CUDA that trains."""
+        return self.device != "cpu" and torch.cuda.is_available()
+
     def workers(self) -> int:
         """Processes that make batches: none where the processors train, too."""
-        cuda = self.device != "cpu" and torch.cuda.is_available()
-        return min(16, len(os.sched_getaffinity(0))) // self.devices if cuda else 0
+        return min(16, len(os.sched_getaffinity(0))) // self.devices if self.on_cuda else 0
 
-    def check(self) -> None:
-        """TrainingError when CUDA is asked for and PyTorch finds none."""
+    def check(self, precision: str = "32-true") -> None:
+        """TrainingError when CUDA is asked for and PyTorch finds none, or a ``precision`` that only CUDA has."""
         if self.device == "cuda" and not torch.cuda.is_available():
             raise TrainingError(
                 f"CUDA was asked for, but PyTorch {torch.__version__} finds no CUDA device here; see `nvidia-smi`, or"
                 " train with --device cpu."
             )
+        if precision == "16-mixed" and not self.on_cuda:
+            raise TrainingError("--precision 16-mixed takes CUDA; on a CPU train with --precision bf16-mixed, or 32-true.")
 
 
 @dataclass(frozen=True)
@@ -96,7 +107,6 @@ class Prepared:
 def prepare(recipe: Recipe, data: Data, *, workers: int = 0) -> Prepared:
     """Load the pictures that ``recipe`` needs; ``workers`` processes cut photographs. Errors: TrainingError."""
     kind = recipe.kind
-    _refuse_what_means_nothing(recipe, data)
     if kind.on_photos:
         return _prepare_photos(recipe, data, workers)
     if kind.on_flowers:
@@ -165,8 +175,8 @@ def _refuse_what_means_nothing(recipe: Recipe, data: Data) -> None:
         raise TrainingError("--classes names no class of CIFAR-10.")
 
 
-def make_task(recipe: Recipe, prepared: Prepared, weights: Path | None = None, *, pretrained: bool = True) -> Task:
-    """The untrained network of ``recipe`` in the task that trains it; begun with trained ``weights`` if ``pretrained``."""
+def make_network(recipe: Recipe, weights: Path | None = None, *, pretrained: bool = True) -> tuple[nn.Module, Base | None]:
+    """The untrained network of ``recipe``, begun with trained ``weights`` if ``pretrained``; and which, where it matters."""
     network = build(recipe.network, recipe.arguments)
     base = None
     if pretrained and isinstance(network, FusionColorizer):
@@ -175,6 +185,11 @@ def make_task(recipe: Recipe, prepared: Prepared, weights: Path | None = None, *
         encoder_decoder.pretrain(network, weights)
     if pretrained and isinstance(network, DeepLab):
         base = deeplab.pretrain(network, weights)
+    return network, base
+
+
+def make_task(recipe: Recipe, prepared: Prepared, network: nn.Module, base: Base | None = None) -> Task:
+    """``network`` in the task that trains it on what is ``prepared``; ``base`` is what `make_network` says."""
     if recipe.kind.on_flowers:
         return MaskClassification(network, recipe, base)
     if isinstance(network, PhotoColorizer):
@@ -199,7 +214,7 @@ def _chroma_classification(network: PhotoColorizer, recipe: Recipe, prepared: Pr
 
 
 class RunFolder(Callback):
-    """Writes what a run leaves behind: a grid each epoch, one line of log, curves, metrics and the checkpoint."""
+    """Writes what a run leaves behind: a grid each epoch (at most 100 in all), one line of log, curves, metrics and the checkpoint."""
 
     def __init__(self, folder: Path, recipe: Recipe, prepared: Prepared, devices: int = 1, weights: Path | None = None) -> None:
         self.folder, self.recipe, self.judge = folder, recipe, prepared.judge
@@ -211,7 +226,10 @@ class RunFolder(Callback):
         self.started = time.monotonic()
         self.base: Base | None = None
         self.best = -1.0
-        (folder / "grids").mkdir(parents=True, exist_ok=True)
+
+    @property
+    def state_key(self) -> str:
+        return STATE_KEY
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -225,6 +243,7 @@ class RunFolder(Callback):
         return {
             "history": self.history, "seconds": time.monotonic() - self.started, "identity": self.identity,
             "base": self.base and asdict(self.base), "best": self.best,
+            "threads": torch.get_num_threads(), "torch": torch.__version__,
         }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -237,20 +256,21 @@ class RunFolder(Callback):
     def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         assert isinstance(module, Task)
         self.base = module.base or self.base
+        (self.folder / "grids").mkdir(exist_ok=True)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         # This callback stands before the averaging one, which swaps the averaged weights out again in this hook.
         assert isinstance(module, Task)
         reached = float(module.metrics[module.best_by].compute()) if module.best_by else -1.0  # by all processes together
         if trainer.is_global_zero:
-            self._save_grid(module, self.folder / "grids" / f"epoch-{trainer.current_epoch:03d}.png")
+            if trainer.current_epoch % math.ceil(self.recipe.epochs / _GRIDS) == 0:
+                self._save_grid(module, self.folder / "grids" / f"epoch-{trainer.current_epoch:03d}.png")
             if reached > self.best:
                 self.best = reached
-                partial = self.folder / "best.pt.partial"
-                torch.save(self._learnt(module.network), partial)
-                partial.replace(self.folder / "best.pt")
+                with replacing(self.folder / "best.pt") as path:
+                    torch.save(self._learnt(module.network), path)
 
-    def _learnt(self, network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    def _learnt(self, network: nn.Module) -> dict[str, torch.Tensor]:
         """What a checkpoint must hold: everything, or the last layer where the rest is that of ``base``."""
         state = network.state_dict()
         if self.base is None or not self.recipe.arguments.get("last_layer_only"):
@@ -267,7 +287,7 @@ class RunFolder(Callback):
 
     def _save_grid(self, module: L.LightningModule, path: Path) -> None:
         network = module.network
-        assert isinstance(network, torch.nn.Module)
+        assert isinstance(network, nn.Module)
         was_training = network.training
         rows = self.judge.rows(network.eval(), self.validation[: self.judge.grid_pictures])
         plots.save_grid(rows, path, self.judge.grid_scale)
@@ -281,11 +301,10 @@ class RunFolder(Callback):
         recipe = self.recipe
         network = module.network.eval().cpu()
         path = self.folder / f"{recipe.model}.pt"
-        best = self.folder / "best.pt"
-        if best.exists():
+        if module.best_by and self.best >= 0:
             scores = self.judge.score(network, self.validation)
             self._checkpoint(network, scores).save(self.folder / f"{recipe.model}-last.pt")
-            network.load_state_dict(torch.load(best, map_location="cpu", weights_only=True), strict=False)
+            self._take_best(network)
         if recipe.precise_batchnorm and isinstance(self.train, Pictures):
             measure_statistics(network, self.train)
         # In float32, whatever the precision of training: what `python -m training evaluate` will say of the checkpoint
@@ -299,14 +318,29 @@ class RunFolder(Callback):
             "seconds": round(time.monotonic() - self.started, 1),
             "device": str(trainer.strategy.root_device),
             "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
             "history": self.history,
         }
-        (self.folder / "metrics.json").write_text(json.dumps(report, indent=1) + "\n")
+        with replacing(self.folder / "metrics.json") as partial:
+            partial.write_text(json.dumps(report, indent=1) + "\n")
         self._save_grid(module, self.folder / "grid.png")
         checkpoint.save(path)
         return path
 
-    def _checkpoint(self, network: torch.nn.Module, scores: dict[str, float]) -> Checkpoint:
+    def _take_best(self, network: nn.Module) -> None:
+        """Give ``network`` the weights of this run's best epoch. Errors: TrainingError."""
+        path = self.folder / "best.pt"
+        frozen = network.state_dict()
+        for name in self._learnt(network):
+            del frozen[name]
+        try:
+            network.load_state_dict({**frozen, **torch.load(path, map_location="cpu", weights_only=True)})
+        except Exception as error:  # PyTorch raises nearly anything on a damaged or foreign file
+            raise TrainingError(
+                f"{path} is missing or damaged, and the best epoch was in it: train anew with another --run-dir."
+            ) from error
+
+    def _checkpoint(self, network: nn.Module, scores: dict[str, float]) -> Checkpoint:
         recipe = self.recipe
         metrics = {f"validation_{name}": value for name, value in scores.items()}
         return Checkpoint(
@@ -315,37 +349,18 @@ class RunFolder(Callback):
         )  # fmt: skip
 
 
-def latest_state(folder: Path) -> Path | None:
-    """The file that holds the state after the last whole epoch of the run in ``folder``, if there is one."""
-    found = sorted(folder.glob("resume-epoch=*.ckpt"), key=lambda path: int(path.stem.split("=")[1]))
-    return found[-1] if found else None
-
-
-def _state_to_resume(folder: Path, run: RunFolder) -> tuple[Path, dict[str, Any]]:
-    """State to go on from, file and contents; TrainingError when there is none, it is another run's, or the run is finished."""
-    latest = latest_state(folder)
-    if latest is None:
-        raise TrainingError(f"{folder} holds no run to resume; leave --resume away to start one.")
-    try:
-        state: dict[str, Any] = torch.load(
-            latest, map_location="cpu", weights_only=False
-        )  # our own file, with optimiser and callbacks
-        identity = state["callbacks"][RunFolder.__qualname__]["identity"]
-        finished = state["epoch"] + 1
-    except Exception as error:  # whatever a damaged pickle brings
-        raise TrainingError(f"{latest} is damaged; delete it and start the run anew.") from error
+def _refuse_another_run(state: State, run: RunFolder) -> None:
+    """TrainingError when the state is that of another run than ``run``."""
     wanted = run.identity
     if wanted["weights"] is None:  # the state holds what has become of them
         del wanted["weights"]
     absent = {field.name: field.default for field in fields(Recipe)}  # what older runs had, before there was a choice
+    identity = state.run["identity"]
     different = [name for name, value in wanted.items() if identity.get(name, absent.get(name)) != value]
     if different:
         raise TrainingError(
-            f"The run in {folder} has another {', '.join(different)}; resume it with the same, or use another --run-dir."
+            f"The run in {run.folder} has another {', '.join(different)}; resume it with the same, or use another --run-dir."
         )
-    if finished >= run.recipe.epochs and (folder / f"{run.recipe.model}.pt").exists():
-        raise TrainingError(f"The run in {folder} is finished: all {finished} epochs are done.")
-    return latest, state
 
 
 def _callbacks(recipe: Recipe, folder: Path) -> list[Callback]:
@@ -396,25 +411,35 @@ def fit(recipe: Recipe, data: Data, folder: Path, *, machine: Machine = Machine(
     state that ``resume`` goes on from. Errors: TrainingError; KeyboardInterrupt passes through after the state of
     the last whole epoch is safe.
     """
-    machine.check()
-    if not resume and latest_state(folder):
-        raise TrainingError(f"{folder} holds an earlier run; go on with --resume, or choose another --run-dir.")
+    machine.check(recipe.precision)
+    _refuse_what_means_nothing(recipe, data)
+    with claimed(folder):
+        state = state_to_begin_with(folder, recipe.model, resume=resume)
+        if state:
+            tell_of_another_torch(state)
+        with threads_of(None if machine.on_cuda else state, machine.devices):
+            return _fit(recipe, data, folder, machine, state)
+
+
+def _fit(recipe: Recipe, data: Data, folder: Path, machine: Machine, state: State | None) -> Path:
     _quiet()
     L.seed_everything(recipe.seed, verbose=False)
+    # Weights before data, which take longer; those of a resumed run are in its state
+    network, base = make_network(recipe, data.weights, pretrained=state is None and not recipe.from_scratch)
     prepared = prepare(recipe, data, workers=machine.workers())
     run = RunFolder(folder, recipe, prepared, machine.devices, data.weights)
-    latest, state = _state_to_resume(folder, run) if resume else (None, None)
-    pretrained = state is None and not recipe.from_scratch  # or the state holds it
-    module = make_task(recipe, prepared, data.weights, pretrained=pretrained)
+    if state:
+        _refuse_another_run(state, run)
+    module = make_task(recipe, prepared, network, base)
     if recipe.precision != "32-true":
         module = module.to(memory_format=torch.channels_last)
     trainer = _trainer(recipe, machine, [run, *_callbacks(recipe, folder)])
-    if state and state["epoch"] + 1 >= recipe.epochs:  # killed between the last epoch and its checkpoint
-        module.load_state_dict(state["state_dict"])  # the averaged weights, where there are any
-        run.load_state_dict(state["callbacks"][RunFolder.__qualname__])
+    if state and state.epochs >= recipe.epochs:  # killed between the last epoch and its checkpoint
+        module.load_state_dict(state.contents["state_dict"])  # the averaged weights, where there are any
+        run.load_state_dict(state.run)
         return run.finish(trainer, module)
     try:
-        trainer.fit(module, prepared.pictures, ckpt_path=latest, weights_only=False if latest else None)
+        trainer.fit(module, prepared.pictures, ckpt_path=state.path if state else None, weights_only=False if state else None)
     except SystemExit:  # Lightning's answer to Ctrl-C, after it has put everything down
         if trainer.interrupted:
             raise KeyboardInterrupt from None

@@ -10,6 +10,7 @@ import torch
 from colorize_run.colour import srgb_to_lab
 from torch import Tensor
 
+from training.datasets.pictures import FROM_256THS
 from training.errors import TrainingError
 from training.files import read_bytes
 from training.progress import working
@@ -78,7 +79,7 @@ def nearest_colour(images: Tensor, colours: Tensor) -> Tensor:
 
 def palette_to_ab(colours: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """CIELAB a*, b* of palette colours: (K, 3) RGB in byte / 256 -> (K, 2)."""
-    encoded = np.clip(colours * (256 / 255), 0, 1).astype(np.float32)
+    encoded = np.clip(colours * FROM_256THS, 0, 1).astype(np.float32)
     return srgb_to_lab(encoded[None])[0, :, 1:]
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from training.colourfulness import colourfulness
-from training.datasets.ageing import LUMA
+from training.datasets.ageing import LUMA_WEIGHTS
 from training.datasets.photos import Photos, PhotoSamples, square
 from training.networks.photo import TEMPERATURE, WORKING_SIDE, PhotoChroma, PhotoColorizer
 from training.progress import track
@@ -66,7 +66,7 @@ class PhotoJudge:
                 break
             truth = np.stack([square(image, SIDE) for image in part.images]).astype(np.float32) / np.float32(255)
             lab = srgb_to_lab(truth)
-            ab = predict(torch.from_numpy((truth @ LUMA)[:, None])).permute(0, 2, 3, 1).numpy()
+            ab = predict(torch.from_numpy((truth @ LUMA_WEIGHTS)[:, None])).permute(0, 2, 3, 1).numpy()
             shown = (np.zeros_like(ab), lab[..., 1:], ab)
             rows += [lab_to_srgb(np.concatenate([lab[..., :1], chroma], axis=3)) for chroma in shown]
         return rows
@@ -90,7 +90,7 @@ def measure(predict: Predict, photos: Photos, batch_size: int = 16) -> dict[str,
 def _measure_batch(predict: Predict, images: npt.NDArray[np.uint8]) -> dict[str, Tensor]:
     truth = images.astype(np.float32) / np.float32(255)
     lab = srgb_to_lab(truth)
-    ab = predict(torch.from_numpy((truth @ LUMA)[:, None]).float())
+    ab = predict(torch.from_numpy((truth @ LUMA_WEIGHTS)[:, None]).float())
     true_ab = torch.from_numpy(lab[..., 1:]).permute(0, 3, 1, 2)
     picture = lab_to_srgb(np.concatenate([lab[..., :1], ab.permute(0, 2, 3, 1).numpy()], axis=3))
     shown, true = (torch.from_numpy(np.asarray(rgb)).permute(0, 3, 1, 2).float() for rgb in (picture, truth))

@@ -13,8 +13,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 from colorize_run import Colorizer
-from colorize_run.colour import lightness, srgb_to_lab
-from colorize_run.contract import WorkingSize
+from colorize_run.colour import lightness, srgb_to_lab, to_grey
+from colorize_run.contract import Contract, WorkingSize
 from colorize_run.segment import Segmenter
 from colorize_run.session import Model
 from colorize_run.verify import verify
@@ -22,9 +22,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from export import real_pictures
 from export.__main__ import main
 from export.errors import ExportError, ParityError
-from export.parity import CEILING, FLIPS, TOLERANCE, Finding, on_flowers
+from export.parity import CEILING, FLIPS, TOLERANCE, Finding, cases, on_flowers
 from export.rewrite import has_spread_filters, unspread
 from export.signatures import PaletteColorizer, rgb_to_ab
 from export.signatures import lightness as in_graph_lightness
@@ -32,6 +33,8 @@ from export.specifications import SPECIFICATIONS, Specification
 from export.to_onnx import check, export, to_model_proto, wrap
 from training.checkpoint import Checkpoint, load
 from training.datasets.flowers import load_split
+from training.datasets.pictures import LUMA
+from training.errors import TrainingError
 from training.networks import NETWORKS, build
 from training.networks.deeplab import DeepLab
 from training.networks.lab import ChromaRegressor
@@ -83,6 +86,10 @@ def test_contract_tells_what_the_checkpoint_knows(exported: Path) -> None:
     for backend in ("onnxruntime", "onnxruntime-unoptimised", "onnx.reference"):
         assert 0 < contract.parity[backend] <= TOLERANCE
     assert contract.parity["flips"] <= FLIPS
+
+
+def test_the_contracts_default_grey_is_what_training_makes() -> None:
+    assert Contract("colorize", "", "", WorkingSize(32, 4, 8, 256), "pillow-bilinear").grey_weights == LUMA
 
 
 def test_golden_vectors_replay(exported: Path) -> None:
@@ -195,7 +202,9 @@ def test_handout_weights_can_be_exported(shared_data: Path, tmp_path: Path) -> N
     done = CliRunner().invoke(main, ["unet", str(weights), "-o", str(tmp_path), "--data-dir", str(shared_data)])
     assert done.exit_code == 0, done.output
     assert "onnx.reference" in done.stderr
-    assert Model(str(tmp_path / "unet.onnx"), "cpu").contract.parity["onnxruntime"] <= TOLERANCE
+    parity = Model(str(tmp_path / "unet.onnx"), "cpu").contract.parity
+    assert parity["onnxruntime"] <= TOLERANCE
+    assert parity["cases"] == len(cases()) + 1, "the horses"
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -263,6 +272,38 @@ def test_every_kind_of_network_exports_and_runs_without_new_code_in_the_runtime(
         assert coloured.size == (151, 97)
         difference = lightness(np.asarray(coloured)) - lightness(np.asarray(picture))
         assert np.abs(difference).max() < 0.3
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "sides", "seen"),
+    [("chroma-tanh", "face_images", (200, 150), (128, 128)), ("photo", "holiday", (200, 150), (224, 160))],
+)
+def test_proof_on_pictures_that_the_network_was_validated_on(
+    name: str, folder: str, sides: tuple[int, int], seen: tuple[int, int], tmp_path: Path
+) -> None:
+    data, checkpoint = tmp_path / "data", tmp_path / "checkpoint.pt"
+    untrained(name).save(checkpoint)
+    (data / folder).mkdir(parents=True)
+    arguments = [name, str(checkpoint), "-o", str(tmp_path / "out"), "--data-dir", str(data)]
+    refused = CliRunner().invoke(main, arguments)
+    assert isinstance(refused.exception, TrainingError)
+    assert "CIFAR" not in str(refused.exception)
+    assert str(data) in str(refused.exception)
+    rng = np.random.default_rng(0)
+    for i in range(20):
+        rough = Image.fromarray((rng.random((5, 7, 3)) * 255).astype(np.uint8))
+        rough.resize(sides, Image.Resampling.BICUBIC).save(data / folder / f"{i:02}.png")
+    found = real_pictures.cases(load(checkpoint), SPECIFICATIONS[name].working_size, data)
+    assert len(found) == 2, "a tenth"
+    assert {case.planes.shape for case in found} == {(1, 1, seen[1], seen[0])}
+    if name == "photo":  # no larger than the working size: the picture itself
+        whole = [to_grey(np.asarray(Image.open(path)), LUMA) for path in (data / folder).iterdir()]
+        assert any(np.array_equal(found[0].planes[0, 0, :150, :200], grey) for grey in whole)
+    for path in sorted((data / folder).iterdir())[3:]:
+        path.unlink()
+    few = CliRunner().invoke(main, arguments)
+    assert isinstance(few.exception, ExportError)
+    assert "too few" in str(few.exception)
 
 
 def test_every_model_of_the_list_is_exported_here() -> None:

@@ -1,6 +1,7 @@
 """Training runs through the command line, on synthetic pictures small enough to train in seconds."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -16,6 +17,8 @@ from PIL import Image
 from training.__main__ import main
 from training.checkpoint import load
 from training.errors import TrainingError
+from training.networks import build
+from training.recipes import find
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -114,20 +117,37 @@ def test_every_palette_model_trains_and_is_evaluated(data_dir: Path, tmp_path: P
             assert value == pytest.approx(report["metrics"][f"validation_{name}"], rel=0.02)
 
 
-@pytest.mark.parametrize("model", ["chroma-regressor", "chroma-tanh"])
-def test_lab_models_learn_and_resume_to_the_same_weights(
-    faces_dir: Path, tmp_path: Path, model: str, interrupted: Callable[[list[str]], str]
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of random weights for the classifier of ``fusion``."""
+    import timm
+
+    path = tmp_path_factory.mktemp("weights") / "classifier.pth"
+    torch.manual_seed(0)
+    torch.save(timm.create_model("mobilenetv2_100", num_classes=0).state_dict(), path)
+    return path
+
+
+@pytest.mark.parametrize("model", ["chroma-regressor", "chroma-tanh", "fusion"])
+def test_lab_models_learn_resume_to_the_same_weights_and_are_judged(
+    faces_dir: Path, tmp_path: Path, classifier: Path, model: str, interrupted: Callable[[list[str]], str]
 ) -> None:
     straight, broken = tmp_path / "straight", tmp_path / "broken"
-    assert fit(faces_dir, straight, epochs=4, model=model).exit_code == 0
-    history = json.loads((straight / "metrics.json").read_text())["history"]
-    assert history[-1]["train_loss"] < history[0]["train_loss"]
-    assert "mse" in str(json.loads((straight / "metrics.json").read_text())["metrics"])
-    interrupted(command(faces_dir, broken, epochs=4, model=model))
-    assert fit(faces_dir, broken, "--resume", epochs=4, model=model).exit_code == 0
+    # few batches for the one that takes long
+    options = ("--weights", str(classifier), "--recipe", "original-100-cpu", "--batch-size", "6") if model == "fusion" else ()
+    assert fit(faces_dir, straight, *options, epochs=4, model=model).exit_code == 0
+    report = json.loads((straight / "metrics.json").read_text())
+    assert report["history"][-1]["train_loss"] < report["history"][0]["train_loss"]
+    interrupted(command(faces_dir, broken, *options, epochs=4, model=model))
+    assert fit(faces_dir, broken, "--resume", *options, epochs=4, model=model).exit_code == 0
     expected = load(straight / f"{model}.pt").state
     for name, value in load(broken / f"{model}.pt").state.items():
         assert torch.equal(value, expected[name]), name
+    if model == "fusion":
+        frozen = torch.load(classifier, weights_only=True)
+        assert all(torch.equal(value, expected[f"classifier.{name}"]) for name, value in frozen.items())
+    judged = CliRunner().invoke(main, ["evaluate", str(straight / f"{model}.pt"), "--data-dir", str(faces_dir)])
+    assert json.loads(judged.stdout)["mse"] == pytest.approx(report["metrics"]["validation_mse"], rel=1e-3)
 
 
 def test_classifier_that_cannot_be_downloaded_is_one_sentence(faces_dir: Path, tmp_path: Path) -> None:
@@ -150,6 +170,7 @@ def test_extra_classes_join_training_but_not_validation(data_dir: Path, tmp_path
     assert fit(data_dir, tmp_path / "other", "--extra-classes", "horse", epochs=1).exit_code == 0
     # its own class is no extra: a tenth of it is for validation
     assert load(tmp_path / "other" / "unet.pt").training_data == "CIFAR-10 (horse), 54 pictures of 32x32"
+    (run / "unet.pt").unlink()  # as if killed after the last epoch
     # the same number of others, under the same name
     np.savez(data_dir / "cifar10_train.npz", images=horses[::-1], labels=labels)
     with pytest.raises(TrainingError, match=r"has another .*pictures"):
@@ -208,18 +229,105 @@ def test_resumed_after_an_interrupt_gives_the_same_weights(
     assert histories[0] == histories[1]
 
 
-def test_killed_training_can_be_resumed(data_dir: Path, tmp_path: Path) -> None:
-    with subprocess.Popen(
-        command(data_dir, tmp_path / "run", epochs=4), stderr=subprocess.PIPE, text=True, cwd=ROOT
-    ) as process:
+def test_killed_training_is_resumed_to_the_same_weights(data_dir: Path, tmp_path: Path) -> None:
+    straight, run = tmp_path / "straight", tmp_path / "run"
+    with subprocess.Popen(command(data_dir, run, epochs=4), stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith("epoch 2/"):
                 break
         time.sleep(0.05)
         process.kill()
-    assert fit(data_dir, tmp_path / "run", "--resume", epochs=4).exit_code == 0
-    assert (tmp_path / "run" / "unet.pt").exists()
+    assert not (run / "unet.pt").exists()
+    assert fit(data_dir, run, "--resume", epochs=4).exit_code == 0
+    assert fit(data_dir, straight, epochs=4).exit_code == 0
+    expected = weights(straight)
+    for name, value in weights(run).items():
+        assert torch.equal(value, expected[name]), name
+
+
+def test_a_run_goes_on_with_its_own_number_of_threads(
+    data_dir: Path, tmp_path: Path, interrupted: Callable[[list[str]], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    interrupted(command(data_dir, broken, epochs=4))
+    subprocess.run(command(data_dir, straight, epochs=4), check=True, cwd=ROOT)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    resumed = subprocess.run(
+        command(data_dir, broken, "--resume", epochs=4), capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert "the number of threads that it began with: 1, not 2.\n" in resumed.stderr
+    assert "rounding" not in resumed.stderr
+    expected = weights(straight)
+    for name, value in weights(broken).items():
+        assert torch.equal(value, expected[name]), name
+    for run in (straight, broken):
+        assert json.loads((run / "metrics.json").read_text())["threads"] == 1
+
+
+def test_a_folder_takes_one_training_at_a_time(data_dir: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with subprocess.Popen(command(data_dir, run, epochs=400), stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("epoch 2/"):
+                break
+        for options in ((), ("--resume",)):
+            with pytest.raises(TrainingError, match=r"Another training is writing to .*run: wait .* another --run-dir"):
+                CliRunner().invoke(main, command(data_dir, run, *options, epochs=400)[5:], catch_exceptions=False)
+        process.kill()
+    with pytest.raises(TrainingError, match="go on with --resume"):  # the kernel let go of it
+        CliRunner().invoke(main, command(data_dir, run, epochs=400)[5:], catch_exceptions=False)
+
+
+@pytest.mark.parametrize("folder", ["/proc/run", "file/run"])
+def test_a_folder_that_cannot_be_written_to_is_told_before_any_work(data_dir: Path, tmp_path: Path, folder: str) -> None:
+    (tmp_path / "file").write_text("no folder")
+    done = CliRunner().invoke(main, command(data_dir, tmp_path / folder, epochs=1)[5:])
+    assert isinstance(done.exception, TrainingError)
+    assert re.fullmatch(r"/.*/run cannot be written to \(.*\): choose another --run-dir\.", str(done.exception))
+    assert "Clustering" not in done.stderr
+
+
+def test_nothing_to_resume_is_told_before_any_work_and_leaves_nothing(data_dir: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, command(data_dir, tmp_path / "runs" / "run", "--resume", epochs=1)[5:])
+    assert isinstance(done.exception, TrainingError)
+    assert "no run to resume" in str(done.exception)
+    assert "Clustering" not in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_weights_are_loaded_before_the_data(faces_dir: Path, tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(1)}, tmp_path / "other.pth")
+    done = CliRunner().invoke(
+        main, command(faces_dir, tmp_path / "run", "--weights", str(tmp_path / "other.pth"), epochs=1, model="fusion")[5:]
+    )
+    assert isinstance(done.exception, TrainingError)
+    assert "does not hold the weights" in str(done.exception)
+    assert "faces" not in done.stderr.lower()
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("model", ["unet", "flowers"])
+def test_a_misspelt_data_folder_does_not_come_into_being(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str) -> None:
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing can be downloaded
+    missing, empty = tmp_path / "some" / "dtaa", tmp_path / "empty"
+    empty.mkdir()
+    for data in (missing, empty):
+        with pytest.raises(TrainingError, match=r"could not be downloaded"):
+            CliRunner().invoke(main, command(data, tmp_path / "run", epochs=1, model=model)[5:], catch_exceptions=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+def test_best_weights_of_another_run_are_not_taken(data_dir: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    network = build("unet", find("unet", "tuned").arguments)
+    torch.save({name: torch.zeros_like(value) for name, value in network.state_dict().items()}, run / "best.pt")
+    assert fit(data_dir, run, epochs=1).exit_code == 0
+    assert any(value.is_floating_point() and value.any() for value in weights(run).values())
+    assert not (run / "unet-last.pt").exists()
 
 
 def test_two_processes_train_one_network(data_dir: Path, tmp_path: Path) -> None:
@@ -233,37 +341,42 @@ def test_two_processes_train_one_network(data_dir: Path, tmp_path: Path) -> None
 def test_only_the_same_unfinished_run_is_resumed(data_dir: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
 
-    def resume(*options: str, epochs: int = 2) -> Result:
-        return CliRunner().invoke(main, command(data_dir, run, "--resume", *options, epochs=epochs)[5:], catch_exceptions=False)
+    def resume(*options: str) -> Result:
+        return CliRunner().invoke(main, command(data_dir, run, "--resume", *options, epochs=2)[5:], catch_exceptions=False)
 
     with pytest.raises(TrainingError, match="no run to resume"):
         resume()
     assert fit(data_dir, run).exit_code == 0
     before = {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
-    with pytest.raises(TrainingError, match="finished"):
-        resume()
-    for options, word in ((["--seed", "7"], "seed"), (["--learning-rate", "0.5"], "learning_rate")):
-        with pytest.raises(TrainingError, match=word):
+    for again in ([], ["--resume"]):
+        with pytest.raises(TrainingError, match="is finished: choose another --run-dir"):
+            CliRunner().invoke(main, command(data_dir, run, *again, epochs=2)[5:], catch_exceptions=False)
+    assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+
+    expected = weights(run)
+    (run / "unet.pt").unlink()  # as if killed after the last epoch
+    del before[run / "unet.pt"]
+    np.save(tmp_path / "other.npy", np.random.default_rng(1).random((24, 3), dtype=np.float32))
+    for options, word in (
+        (["--seed", "7"], "seed"), (["--learning-rate", "0.5"], "learning_rate"), (["--epochs", "3"], "epochs"),
+        (["--palette", str(tmp_path / "other.npy")], "palette"),
+    ):  # fmt: skip
+        with pytest.raises(TrainingError, match=f"has another .*{word}"):
             resume(*options)
-    with pytest.raises(TrainingError, match="epochs"):
-        resume(epochs=3)
+    assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
     (path,) = run.glob("resume-*.ckpt")
     state = torch.load(path, weights_only=False)
     del state["callbacks"]["RunFolder"]["identity"]["share"]  # of a time when all pictures were in every epoch
+    del state["callbacks"]["RunFolder"]["threads"]  # which was not kept, either
+    state["callbacks"]["RunFolder"]["torch"] = "2.0.1"
     torch.save(state, path)
-    with pytest.raises(TrainingError, match="finished"):
-        resume()
-    expected = weights(run)
-    (run / "unet.pt").unlink()  # as if killed after the last epoch
-    assert resume().exit_code == 0
+    resumed = resume()
+    assert resumed.exit_code == 0
+    assert "threads" not in resumed.stderr
+    assert f"began with PyTorch 2.0.1, this is {torch.__version__}: its weights may differ in rounding" in resumed.stderr
     assert all(torch.equal(value, expected[name]) for name, value in weights(run).items())
-    before = {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
-    np.save(tmp_path / "other.npy", np.random.default_rng(1).random((24, 3), dtype=np.float32))
-    with pytest.raises(TrainingError, match="palette"):
-        resume("--palette", str(tmp_path / "other.npy"))
-    assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
-    (state,) = run.glob("*.ckpt")
-    state.write_bytes(state.read_bytes()[:1000])
+    (run / "unet.pt").unlink()
+    path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(TrainingError, match="damaged"):
         resume()
 
@@ -278,6 +391,7 @@ def test_only_the_same_unfinished_run_is_resumed(data_dir: Path, tmp_path: Path)
         (["fit", "chroma-tanh", "--classes", "cat"], "mean nothing"),
         (["fit", "cnn", "--data-dir", "{data}", "--classes", ","], "names no class"),
         (["fit", "unet", "--palette", "nowhere.npy"], "nowhere.npy"),
+        (["fit", "cnn", "--data-dir", "{data}", "--device", "cpu", "--precision", "16-mixed"], "takes CUDA.*bf16-mixed"),
         (["fit", "unet", "--data-dir", "{data}", "--run-dir", "{folder}/run", "--batch-size", "500"], "too few"),
         (["evaluate", "nowhere.pt"], "nowhere.pt"),
     ],

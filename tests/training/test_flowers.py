@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -256,14 +257,24 @@ def test_a_last_layer_is_kilobytes_and_needs_the_very_weights_it_stands_on(
 
 
 def test_a_run_is_not_resumed_upon_other_weights(last_layer: Path, voc_weights: Path, flower_dir: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other.pth"
+    other, run = tmp_path / "other.pth", shutil.copytree(last_layer, tmp_path / "run")
     other.write_bytes(voc_weights.read_bytes() + b"more")
-    resumed = command(flower_dir, last_layer, "--resume", "--epochs", "2")
+    resumed = command(flower_dir, run, "--resume", "--epochs", "2")
+    path = run / "deeplab-mobilenet-v2.pt"
+    whole = torch.load(path, weights_only=True)
+    path.unlink()  # as if killed after the last epoch
     with pytest.raises(TrainingError, match="has another weights"):
         CliRunner().invoke(main, [*resumed, "--weights", str(other)], catch_exceptions=False)
     for weights in ([], ["--weights", str(voc_weights)]):  # the state holds what it needs of them
-        with pytest.raises(TrainingError, match="is finished"):
-            CliRunner().invoke(main, [*resumed, *weights], catch_exceptions=False)
+        done = CliRunner().invoke(main, [*resumed, *weights], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        found = torch.load(path, weights_only=True)
+        assert found["base"] == whole["base"]
+        assert all((found["state"][name] == whole["state"][name]).all() for name in whole["state"])
+        path.unlink()
+    (run / "best.pt").write_bytes(b"damaged")
+    with pytest.raises(TrainingError, match=r"best\.pt is missing or damaged"):
+        CliRunner().invoke(main, resumed, catch_exceptions=False)
 
 
 def test_only_the_last_layer_learns(voc_weights: Path) -> None:

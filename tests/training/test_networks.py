@@ -243,14 +243,14 @@ def test_a_downsized_network_sees_nothing_but_means_of_four_by_four() -> None:
         ("cnn_k3_f32", {"loss": 1.5365, "accuracy": 0.4290}),
         ("unet_k3_f32", {"loss": 1.2784, "accuracy": 0.5154}),
         ("dunet_k3_f32", {"loss": 1.4793, "accuracy": 0.4362}),
-        ("regression_cnn_k3_f32", {"mse": 0.0060}),
+        ("regression_cnn_k3_f32", {"mse": 0.00598}),
     ],
 )
 def test_handout_weights_reproduce_the_published_scores(shared_data: Path, weights: str, figures: dict[str, float]) -> None:
     """The proof that these are the assignment's networks, to the last layer: see the data's README."""
     checkpoint = load(shared_data / HANDOUT / "weights" / f"{weights}.pkl")
     scores = evaluate(checkpoint, load_split(shared_data, "all", ("horse",), 0)[:2500])
-    assert {name: round(scores[name], 4) for name in figures} == figures
+    assert {name: round(scores[name], 5 if name == "mse" else 4) for name in figures} == figures
 
 
 def test_small_handout_weights_load_too(shared_data: Path) -> None:

@@ -4,9 +4,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from training.datasets.pictures import LUMA
+
 FloatArray = npt.NDArray[np.float32]
 
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+LUMA_WEIGHTS = np.array(LUMA, np.float32)
 # Shares of R, G, B in the grey: what an emulsion or a filter before the lens saw
 EMULSIONS = {
     "panchromatic": (0.33, 0.40, 0.27),
@@ -24,7 +26,7 @@ def aged(rgb: FloatArray, rng: np.random.Generator) -> FloatArray:
     wear, each drawn by itself.
     """
     if rng.random() < 0.5:
-        return rgb @ LUMA
+        return rgb @ LUMA_WEIGHTS
     grey = emulsion(rgb, rng)
     for wear, probability in (
         (_fade, 0.4), (_curve, 0.5), (_blur, 0.25), (_vignette, 0.15), (_grain, 0.4), (_sepia, 0.15), (_jpeg, 0.25),
@@ -36,7 +38,7 @@ def aged(rgb: FloatArray, rng: np.random.Generator) -> FloatArray:
 
 def emulsion(rgb: FloatArray, rng: np.random.Generator) -> FloatArray:
     """Grey of ``rgb`` (H, W, 3) by the luma, one of EMULSIONS, or a mixture of channels that nobody has made: (H, W)."""
-    mixtures = [LUMA, *EMULSIONS.values(), rng.dirichlet((2, 3, 2))]
+    mixtures = [LUMA_WEIGHTS, *EMULSIONS.values(), rng.dirichlet((2, 3, 2))]
     mixture = mixtures[rng.integers(len(mixtures))]
     return rgb @ np.asarray(mixture, np.float32)
 
@@ -80,7 +82,7 @@ def _sepia(grey: FloatArray, rng: np.random.Generator) -> FloatArray:
     """A toned print, photographed in colour and made grey again: another range of greys."""
     dark, light = rng.uniform((0.05, 0.02, 0.0), (0.3, 0.2, 0.1)), rng.uniform((0.85, 0.75, 0.55), (1.0, 0.95, 0.85))
     toned = dark + grey[..., None] * (light - dark)
-    return toned.astype(np.float32) @ LUMA
+    return toned.astype(np.float32) @ LUMA_WEIGHTS
 
 
 def _jpeg(grey: FloatArray, rng: np.random.Generator) -> FloatArray:

@@ -10,6 +10,7 @@ import torch
 
 from training.datasets.pictures import Pictures, split_indices, to_tensor
 from training.errors import TrainingError
+from training.files import left_as_found
 from training.palette import nearest_colour
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -38,7 +39,8 @@ def load_images(data_dir: Path, classes: Sequence[str] = ("horse",), *, test: bo
     from torchvision.datasets import CIFAR10  # takes seconds, and is needed only here
 
     try:
-        cifar = CIFAR10(data_dir, train=not test, download=True)
+        with left_as_found(data_dir):
+            cifar = CIFAR10(data_dir, train=not test, download=True)
     except (OSError, RuntimeError) as error:
         raise TrainingError(
             f"CIFAR-10 is not in {data_dir} and could not be downloaded ({error}); fetch"

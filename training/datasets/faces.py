@@ -1,6 +1,5 @@
 """Faces of 128 x 128 pixels for the Lab family: lightness in, chroma out."""
 
-import io
 import zipfile
 from pathlib import Path
 
@@ -11,13 +10,12 @@ from colorize_run import colour
 from PIL import Image
 from torch import Tensor
 
-from training.datasets.pictures import Pictures, split_indices
+from training.datasets.pictures import LUMA, Pictures, read_rgb, split_indices
 from training.errors import TrainingError
 from training.networks.lab import from_ab
 from training.progress import track
 
 SIZE = 128
-GREY_WEIGHTS = (0.299, 0.587, 0.114)  # the runtime makes grey like this; what the networks see is the L* of that grey
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
@@ -31,7 +29,7 @@ def load_faces(data_dir: Path) -> npt.NDArray[np.uint8]:
         if archive.is_file():
             with zipfile.ZipFile(archive) as z:
                 names = sorted(name for name in z.namelist() if _is_picture(name))
-                pictures = [_read(io.BytesIO(z.read(name)), name) for name in names]
+                pictures = [_read(z.read(name), name) for name in names]
         elif folder.is_dir():
             pictures = [_read(path, path.name) for path in sorted(folder.rglob("*")) if _is_picture(str(path))]
         else:
@@ -49,13 +47,9 @@ def _is_picture(name: str) -> bool:
     return name.lower().endswith(_SUFFIXES) and not Path(name).name.startswith(".") and "__MACOSX" not in name
 
 
-def _read(source: Path | io.BytesIO, name: str) -> npt.NDArray[np.uint8]:
+def _read(source: Path | bytes, name: str) -> npt.NDArray[np.uint8]:
     """A picture's middle square at 128 x 128, (128, 128, 3)."""
-    try:
-        with Image.open(source) as image:
-            rgb = image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise TrainingError(f"The face {name} cannot be read: {type(error).__name__}.") from error
+    rgb = read_rgb(source, f"The face {name}")
     side = min(rgb.size)
     left, top = (rgb.width - side) // 2, (rgb.height - side) // 2
     return np.asarray(colour.resize(rgb.crop((left, top, left + side, top + side)), (SIZE, SIZE)))
@@ -97,7 +91,7 @@ def augmented(images: npt.NDArray[np.uint8], folds: int, seed: int) -> npt.NDArr
 def lightness_and_chroma(images: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
     """(N, H, W, 3) uint8 -> L*/100 of the grey picture (N, 1, H, W), and a*, b* (N, 2, H, W); float32."""
     ab = np.stack([colour.srgb_to_lab(image.astype(np.float32) / 255)[..., 1:] for image in images])
-    lightness = np.stack([colour.lightness(colour.to_grey(image, GREY_WEIGHTS)) for image in images])
+    lightness = np.stack([colour.lightness(colour.to_grey(image, LUMA)) for image in images])
     return torch.from_numpy(lightness[:, None] / 100).float(), torch.from_numpy(ab).permute(0, 3, 1, 2).contiguous()
 
 

@@ -21,6 +21,7 @@ from PIL import Image
 from training.datasets.photos import ByteArray, near_duplicates
 from training.datasets.pictures import Batch, WholeBatches, fingerprint
 from training.errors import TrainingError
+from training.files import left_as_found
 from training.progress import track
 
 CLASSES = ("background", "flower")
@@ -101,7 +102,8 @@ def _load(data_dir: Path) -> tuple[Flowers, Splits, Pairs]:
             with zipfile.ZipFile(shared) as archive:
                 files = {name: archive.read(name) for name in archive.namelist() if not name.endswith("/")}
             return _decode(files), {}, _pairs(files)
-        _fetch(data_dir)
+        with left_as_found(data_dir):
+            _fetch(data_dir)
         files = {}
         for name in PUBLIC_FILES[:2]:
             with tarfile.open(data_dir / name) as tar:

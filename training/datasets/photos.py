@@ -1,6 +1,5 @@
 """Colour photographs of any size, from folders and zip archives, for the photo colourizer."""
 
-import io
 import lzma
 import zipfile
 import zlib
@@ -13,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from colorize_run import colour
-from PIL import Image, ImageOps
+from PIL import Image
 
-from training.datasets.ageing import LUMA, aged
-from training.datasets.pictures import Batch, WholeBatches, fingerprint
+from training.datasets.ageing import LUMA_WEIGHTS, aged
+from training.datasets.pictures import Batch, WholeBatches, fingerprint, read_rgb
 from training.errors import TrainingError
 from training.progress import track
 
@@ -100,11 +99,7 @@ def _source(archive: str, name: str) -> str:
 
 
 def _read(data: bytes | Path, name: str) -> ByteArray:
-    try:
-        with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as image:
-            rgb = ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise TrainingError(f"The photograph {name} cannot be read: {type(error).__name__}.") from error
+    rgb = read_rgb(data, f"The photograph {name}")
     scale = min(1.0, STORED_SIDE / min(rgb.size))
     size = max(1, round(rgb.width * scale)), max(1, round(rgb.height * scale))
     return np.array(colour.resize(rgb, size))
@@ -199,7 +194,7 @@ class PhotoSamples(WholeBatches):
         side = self.side if index // len(self) < self.final_epoch else self.final_side
         if not self.augment:
             middle: npt.NDArray[np.float32] = square(image, self.side).astype(np.float32) / np.float32(255)
-            return middle @ LUMA, self._chroma(middle)
+            return middle @ LUMA_WEIGHTS, self._chroma(middle)
         rng = np.random.default_rng((self.seed, index))
         rgb: npt.NDArray[np.float32] = _random_crop(image, side, rng).astype(np.float32) / np.float32(255)
         grey, ab = aged(rgb, rng), self._chroma(rgb)

@@ -1,17 +1,34 @@
-"""What all data sets share: pictures in memory, and seeded splits."""
+"""What all data sets share: how pictures are read and scaled, pictures in memory, and seeded splits."""
 
 import hashlib
+import io
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from training.errors import TrainingError
+
 Batch = dict[str, Tensor]
+LUMA = (0.299, 0.587, 0.114)  # shares of sRGB-encoded R, G, B in the grey of faces and photographs, as in the runtime
+# The assignment's scale is byte / 256, everybody else's byte / 255.
+FROM_256THS, TO_256THS = 256 / 255, 255 / 256
+
+
+def read_rgb(source: Path | bytes, what: str) -> Image.Image:
+    """The picture in a file or in its bytes, upright, R, G, B. Errors: TrainingError that says ``what`` is none."""
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise TrainingError(f"{what} cannot be read: it is no picture, or a damaged one ({type(error).__name__}).") from error
 
 
 def split_indices(count: int, seed: int, fraction: float = 0.1) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
