@@ -214,7 +214,7 @@ def _chroma_classification(network: PhotoColorizer, recipe: Recipe, prepared: Pr
 
 
 class RunFolder(Callback):
-    """Writes what a run leaves behind: a grid each epoch (at most 100 in all), one line of log, curves, metrics and the checkpoint."""
+    """Writes what a run leaves behind: grids (at most 100), a line of log each epoch, curves, metrics and the checkpoint."""
 
     def __init__(self, folder: Path, recipe: Recipe, prepared: Prepared, devices: int = 1, weights: Path | None = None) -> None:
         self.folder, self.recipe, self.judge = folder, recipe, prepared.judge

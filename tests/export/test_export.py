@@ -349,6 +349,15 @@ def test_a_lab_networks_colours_do_not_depend_on_a_pixel_of_size() -> None:
     assert np.abs(square - wider).max() < 1
 
 
+@pytest.mark.parametrize("name", ["chroma-regressor", "chroma-sigmoid", "chroma-tanh", "fusion"])
+def test_what_is_no_face_turns_brown_not_blue(name: str) -> None:
+    colorizer = Colorizer(str(ROOT / "artifacts" / f"{name}.onnx"), "cpu")
+    for sample in ("chelsea", "coffee", "rocket"):
+        a, b = colorizer.predict(Image.open(ROOT / "docs" / "samples" / f"{sample}.jpg")).ab.mean(axis=(1, 2))
+        assert b > 0
+        assert a + b > 3
+
+
 def test_figures_that_were_to_beat() -> None:
     assert Model(str(ROOT / "artifacts" / "chroma-regressor.onnx"), "cpu").contract.metrics["validation_mse"] < 1.1e-4
     for name, accuracy in (("cnn", 0.455), ("unet", 0.57), ("dilated-unet", 0.57), ("unet-large", 0.64)):
