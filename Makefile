@@ -60,8 +60,10 @@ DATA ?= data
 PALETTE ?=
 CLASSIFIER ?=
 DEEPLAB ?=
+# Too large for artifacts/: their files go beside the runs
+LARGE := chroma-large chroma-large-sigmoid deeplab-resnet101
 MODELS := cnn regression-cnn unet dilated-unet unet-large unet-downsized \
-	chroma-regressor chroma-sigmoid chroma-tanh fusion photo flowers deeplab-resnet101
+	chroma-regressor chroma-sigmoid chroma-tanh fusion photo flowers $(LARGE)
 FIT = --data-dir $(DATA) $(if $(filter chroma-% fusion photo flowers deeplab-%,$(1)),,$(if $(PALETTE),--palette $(PALETTE))) \
 	$(if $(filter fusion,$(1)),$(if $(CLASSIFIER),--weights $(CLASSIFIER))) \
 	$(if $(filter deeplab-%,$(1)),$(if $(DEEPLAB),--weights $(DEEPLAB)))
@@ -71,7 +73,7 @@ models: $(MODELS:%=model-%)  ## Train and export every model anew (hours on a CP
 model-%: $(VENV)/.installed
 	test -f runs/$*-tuned/$*.pt || $(BIN)/python -m training fit $* $(call FIT,$*) \
 		$(if $(wildcard runs/$*-tuned/resume-*.ckpt),--resume)
-	$(BIN)/python -m export $* runs/$*-tuned/$*.pt -o $(if $(filter deeplab-%,$*),runs/$*-tuned,artifacts) \
+	$(BIN)/python -m export $* runs/$*-tuned/$*.pt -o $(if $(filter $(LARGE) deeplab-%,$*),runs/$*-tuned,artifacts) \
 		$(if $(filter flowers deeplab-%,$*),--data-dir $(DATA))
 	$(if $(filter photo flowers,$*),$(BIN)/python -m export variants artifacts/$*.onnx --data-dir $(DATA))
 
