@@ -16,8 +16,7 @@ from torchmetrics.image import PeakSignalNoiseRatio
 from training.checkpoint import Checkpoint
 from training.colourfulness import colourfulness
 from training.datasets import cifar, faces, flowers, photos
-from training.datasets.pictures import FROM_256THS as _BYTE
-from training.datasets.pictures import Batch, Pictures, to_tensor
+from training.datasets.pictures import FROM_256THS, Batch, Pictures, to_tensor
 from training.errors import TrainingError
 from training.mask_judge import MaskJudge
 from training.networks import NETWORKS, Network
@@ -58,9 +57,9 @@ class Judge:
         A palette network shows its most probable colours, a Lab network its chroma under its input's lightness.
         """
         if self.kind.target == "palette":
-            return torch.from_numpy(self.colours * np.float32(_BYTE))[output.argmax(dim=1).cpu()].permute(0, 3, 1, 2)
+            return torch.from_numpy(self.colours * np.float32(FROM_256THS))[output.argmax(dim=1).cpu()].permute(0, 3, 1, 2)
         if self.kind.target == "rgb":
-            return (output.cpu() * _BYTE).clamp(0, 1)
+            return (output.cpu() * FROM_256THS).clamp(0, 1)
         ab = to_ab(output.cpu(), self.output)
         if ab.ndim == 2:
             ab = ab[:, :, None, None].expand(-1, -1, *inputs.shape[2:])
@@ -69,7 +68,7 @@ class Judge:
 
     def expected(self, logits: Tensor) -> Tensor:
         """Mean palette colour under a palette network's probabilities, which makes the squared error least: (N, 3, H, W)."""
-        colours = torch.from_numpy(self.colours * np.float32(_BYTE))
+        colours = torch.from_numpy(self.colours * np.float32(FROM_256THS))
         return torch.einsum("nkhw,kc->nchw", torch.softmax(logits, dim=1), colours)
 
     def score(self, network: nn.Module, images: npt.NDArray[np.uint8], batch_size: int = 100) -> dict[str, float]:
@@ -101,13 +100,13 @@ class Judge:
         with torch.no_grad():
             output = network(inputs.to(next(network.parameters()).device)).cpu().float()
         if self.kind.sees_colour:
-            pooled = F.interpolate(F.avg_pool2d(inputs, 4), scale_factor=4.0, mode="nearest") * _BYTE
+            pooled = F.interpolate(F.avg_pool2d(inputs, 4), scale_factor=4.0, mode="nearest") * FROM_256THS
             shown = [pooled, enlarged(images)]
         elif self.kind.on_faces:
             shown = [self.pictures(inputs, torch.zeros_like(batch["target"]) + (0.5 if self.output == "sigmoid" else 0.0))]
         else:
-            shown = [(inputs * _BYTE).expand(-1, 3, -1, -1)]
-        rows = [*shown, to_tensor(images) * _BYTE, self.pictures(inputs, output)]
+            shown = [(inputs * FROM_256THS).expand(-1, 3, -1, -1)]
+        rows = [*shown, to_tensor(images) * FROM_256THS, self.pictures(inputs, output)]
         return [row.permute(0, 2, 3, 1).numpy() for row in rows]
 
 
@@ -148,7 +147,7 @@ class _Figures:
             self._add("mse", ((ab - truth) / 256).square().flatten(1).mean(dim=1))
             self._add("ab_error", (ab - truth).norm(dim=1).reshape(len(ab), -1).mean(dim=1))
         if self.kind.target != "mean-chroma":
-            predicted, true = self.judge.pictures(batch["input"], output), to_tensor(images) * _BYTE
+            predicted, true = self.judge.pictures(batch["input"], output), to_tensor(images) * FROM_256THS
             self.psnr.update(predicted, true)
             if self.kind.target == "palette":
                 self.expected_psnr.update(self.judge.expected(output), true)
@@ -176,7 +175,7 @@ class _Figures:
 
 def enlarged(images: npt.NDArray[np.uint8]) -> Tensor:
     """What a network restores, by plain means: pooled by 4 and enlarged bilinearly, (N, H, W, 3) -> (N, 3, H, W) 0..1."""
-    small = F.avg_pool2d(to_tensor(images) * _BYTE, 4)
+    small = F.avg_pool2d(to_tensor(images) * FROM_256THS, 4)
     return F.interpolate(small, scale_factor=4.0, mode="bilinear", align_corners=False)
 
 
@@ -254,7 +253,7 @@ def evaluate(checkpoint: Checkpoint, images: Any, device: str = "cpu") -> dict[s
     scores = judge.score(network, images)
     if judge.kind.sees_colour:
         psnr = PeakSignalNoiseRatio(data_range=1.0, dim=(1, 2, 3), sync_on_compute=False)
-        scores["bilinear_psnr"] = float(psnr(enlarged(images), to_tensor(images) * _BYTE))
+        scores["bilinear_psnr"] = float(psnr(enlarged(images), to_tensor(images) * FROM_256THS))
     if judge.kind.target == "mean-chroma":
         scores["constant_mse"] = float(judge.dataset(images).target.var(dim=0, correction=0).mean())
     return {**scores, "pictures": float(len(images))}
@@ -280,7 +279,7 @@ def small_predictor(checkpoint: Checkpoint, device: str = "cpu") -> Predict:
     def predict(grey: Tensor) -> Tensor:
         small = F.interpolate(grey, (32, 32), mode="bilinear", antialias=True)
         with torch.no_grad():
-            ab = annealed_mean(network((small / _BYTE).to(device)).cpu(), palette, torch.tensor(1.0))
+            ab = annealed_mean(network((small / FROM_256THS).to(device)).cpu(), palette, torch.tensor(1.0))
         return F.interpolate(ab, grey.shape[2:], mode="bilinear", align_corners=False)
 
     return predict
