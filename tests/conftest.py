@@ -39,6 +39,31 @@ def tiny_checkpoint() -> Path:
 
 
 @pytest.fixture
+def on_terminal() -> Callable[[list[str], dict[str, str]], tuple[int, str, str]]:
+    """Runs a command with stderr on a pseudo-terminal: its exit code, stdout, and what the terminal got."""
+
+    def run(command: list[str], environment: dict[str, str]) -> tuple[int, str, str]:
+        import pty
+
+        ours, theirs = pty.openpty()
+        environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", **environment}
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, env=environment) as process:
+            os.close(theirs)
+            said = b""
+            while True:
+                try:
+                    said += os.read(ours, 4096)
+                except OSError:  # the other end is closed
+                    break
+            assert process.stdout is not None
+            answer = process.stdout.read().decode()
+        os.close(ours)
+        return process.returncode, answer, said.decode()
+
+    return run
+
+
+@pytest.fixture
 def interrupted() -> Callable[[list[str]], str]:
     """Runs a training command, presses Ctrl-C after its second epoch, and returns what it then says."""
 

@@ -29,6 +29,7 @@ TINY = ROOT / "tests" / "data" / "tiny.onnx"
 INDEX = ".colorize-run.jsonl"
 
 Run = Callable[..., Result]
+OnTerminal = Callable[[list[str], dict[str, str]], tuple[int, str, str]]
 
 
 def picture(path: Path, seed: int = 0, size: tuple[int, int] = (48, 32)) -> Path:
@@ -655,26 +656,13 @@ def test_two_names_for_one_output_are_noticed(tmp_path: Path) -> None:
         plan([str(picture(tmp_path / "a.png")), str(tmp_path / "b/../a.png")], str(tmp_path / "out") + "/", COLORIZED)
 
 
-def test_a_terminal_gets_a_bar(run: Run, tmp_path: Path) -> None:
+def test_a_terminal_gets_a_bar(run: Run, tmp_path: Path, on_terminal: OnTerminal) -> None:
     """On a pseudo-terminal: count, speed, failures above the bar, and names that look like rich's markup as they are."""
-    import pty
-
     for number in range(4):
         picture(tmp_path / f"in/{number}.png", number)
     (tmp_path / "in/[bold]x.png").write_text("no picture")
-    ours, theirs = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "PYTHONPATH": str(ROOT / "runtime")}
-    with subprocess.Popen(command("in", "-o", "out"), stderr=theirs, env=environment) as process:
-        os.close(theirs)
-        said = b""
-        while True:
-            try:
-                said += os.read(ours, 4096)
-            except OSError:  # the other end is closed
-                break
-    os.close(ours)
-    text = said.decode()
-    assert process.returncode == 1
+    code, _, text = on_terminal(command("in", "-o", "out"), {"PYTHONPATH": str(ROOT / "runtime")})
+    assert code == 1
     assert "/5" in text
     assert "images/s" in text
     assert "error: in/[bold]x.png is no picture" in text

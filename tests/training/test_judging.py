@@ -190,10 +190,10 @@ def test_balanced_accuracy_is_over_the_colours_that_occur(tiny_checkpoint: Path,
     assert scores["balanced_accuracy"] == pytest.approx(float(torch.stack(shares).mean()), rel=1e-5)
 
 
-def test_judging_shows_progress(tiny_checkpoint: Path, data_dir: Path) -> None:
+def test_judging_shows_progress(
+    tiny_checkpoint: Path, data_dir: Path, on_terminal: Callable[[list[str], dict[str, str]], tuple[int, str, str]]
+) -> None:
     """A bar on a pseudo-terminal, a plain line elsewhere; figures alone on stdout."""
-    import pty
-
     command = [
         sys.executable,
         "-m",
@@ -205,25 +205,13 @@ def test_judging_shows_progress(tiny_checkpoint: Path, data_dir: Path) -> None:
         "--device",
         "cpu",
     ]
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
-    ours, theirs = pty.openpty()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, env=environment, cwd=ROOT) as process:
-        os.close(theirs)
-        said = b""
-        while True:
-            try:
-                said += os.read(ours, 4096)
-            except OSError:  # the other end is closed
-                break
-        assert process.stdout is not None
-        figures = json.loads(process.stdout.read())
-    os.close(ours)
-    assert process.returncode == 0
-    assert "Judging 6 pictures" in said.decode()
-    assert "━" in said.decode()
-    plain = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=ROOT)
+    code, answer, said = on_terminal(command, {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'runtime'}"})
+    assert code == 0
+    assert "Judging 6 pictures" in said
+    assert "━" in said
+    plain = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert plain.stderr == "Judging 6 pictures (1)\n"
-    assert json.loads(plain.stdout) == figures
+    assert json.loads(plain.stdout) == json.loads(answer)
 
 
 def test_a_palette_that_cannot_be_written_is_refused_before_clustering(tmp_path: Path, data_dir: Path) -> None:
