@@ -5,11 +5,14 @@ import math
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from training.errors import TrainingError
+
+if TYPE_CHECKING:
+    from training.recipes import Recipe
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -61,6 +64,26 @@ def _augmentations(_context: click.Context, _parameter: click.Parameter, value: 
     if unknown:
         raise click.BadParameter(f"{', '.join(unknown)}: known are {', '.join(AUGMENTATIONS)}, and none.")
     return kinds
+
+
+def _weights_file(recipe: "Recipe", weights: str | None) -> Path | None:
+    """The file of ``--weights FILE|none``, or None where there is none to read. Errors: UsageError."""
+    if weights and not recipe.begins_with_weights:
+        raise click.UsageError(f"{recipe.model} begins with no pretrained weights: leave --weights away.")
+    if weights in (None, "none"):
+        return None
+    if not Path(weights).is_file():
+        raise click.UsageError(f"There is no file {weights} for --weights.")
+    return Path(weights)
+
+
+def _say_interrupted(folder: Path) -> None:
+    from training.run_dir import latest_state
+
+    if latest_state(folder):
+        click.echo(f"Interrupted; the same command with --resume goes on from the last whole epoch in {folder}.", err=True)
+    else:
+        click.echo("Interrupted before the first epoch was whole: there is nothing to resume.", err=True)
 
 
 @main.command()
@@ -115,33 +138,20 @@ def fit(
     from training.fit import Data, Machine
     from training.fit import fit as run_fit
     from training.palette import load_palette
-    from training.run_dir import latest_state
 
     if palette and colours:
         raise click.UsageError("--palette brings its own number of colours: leave --colours away.")
     recipe = recipes.find(model, recipe_name).with_changes(**changes).with_encoder(encoder)
-    if weights and not recipe.begins_with_weights:
-        raise click.UsageError(f"{model} begins with no pretrained weights: leave --weights away.")
-    if weights not in (None, "none") and not Path(weights).is_file():
-        raise click.UsageError(f"There is no file {weights} for --weights.")
+    pretrained = _weights_file(recipe, weights)
     recipe = recipe.with_changes(from_scratch=weights == "none")
     folder = run_dir or Path("runs") / recipe.name
     given = load_palette(palette) if palette else None
     recipe = recipe.with_colours(colours if given is None else len(given), asked=colours is not None)
-    data = Data(
-        data_dir,
-        _class_names(classes),
-        _class_names(extra_classes),
-        given,
-        None if weights in (None, "none") else Path(weights),
-    )
+    data = Data(data_dir, _class_names(classes), _class_names(extra_classes), given, pretrained)
     try:
         path = run_fit(recipe, data, folder, machine=Machine(device, devices), resume=resume)
     except KeyboardInterrupt:
-        if latest_state(folder):
-            click.echo(f"Interrupted; the same command with --resume goes on from the last whole epoch in {folder}.", err=True)
-        else:
-            click.echo("Interrupted before the first epoch was whole: there is nothing to resume.", err=True)
+        _say_interrupted(folder)
         sys.exit(130)
     metrics = json.loads((folder / "metrics.json").read_text())["metrics"]
     click.echo(f"{path}: " + ", ".join(f"{name} {value:.5g}" for name, value in metrics.items()), err=True)
@@ -233,8 +243,8 @@ def activations(
 
     loaded = load(checkpoint, palette, weights)
     folder = output or Path("activations") / f"{loaded.model}-{image.stem}"
-    for path in save(loaded, read_picture(image, loaded, short_side), folder):
-        click.echo(path, err=True)
+    for path, shown in save(loaded, read_picture(image, loaded, short_side), folder).items():
+        click.echo(f"{path}: {shown}", err=True)
 
 
 @main.command("palette")

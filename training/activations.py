@@ -82,24 +82,28 @@ def sheet(maps: Tensor) -> FloatArray:
     return picture
 
 
-def save(checkpoint: Checkpoint, image: npt.NDArray[np.uint8], folder: Path) -> list[Path]:
-    """Write the sheets of one picture (1, H, W, 3) into ``folder``; returns their paths.
+def save(checkpoint: Checkpoint, image: npt.NDArray[np.uint8], folder: Path) -> dict[Path, str]:
+    """Write the sheets of one picture (1, H, W, 3) into ``folder``: their paths, each with what it shows.
 
-    ``00-input-truth-output.png`` comes first, then one PNG for each block that ran.
+    ``00-input-truth-output.png`` comes first, then one PNG for each block that ran, with the least and largest value: maps are
+    drawn each in its own range, and one that grows without bound looks like any other.
     """
     folder.mkdir(parents=True, exist_ok=True)
     network = checkpoint.build()
     judge: Any = judge_of(checkpoint.network, checkpoint.arguments, checkpoint.colours)
     images = Photos([image[0]], [""]) if checkpoint.kind.on_photos else image
     rows = judge.rows(network, images)
-    paths = [folder / "00-input-truth-output.png"]
-    plots.save_grid([np.concatenate(rows)], paths[0], scale=_scale(image.shape[2] * len(rows)))
+    first = folder / "00-input-truth-output.png"
+    plots.save_grid([np.concatenate(rows)], first, scale=_scale(image.shape[2] * len(rows)))
+    shown = {first: "input, truth and output"}
     inputs = judge.dataset(images).__getitems__([0])["input"]
     for i, (name, maps) in enumerate(activations(network, inputs).items(), start=1):
-        paths.append(folder / f"{i:02}-{name}.png")
+        path = folder / f"{i:02}-{name}.png"
         picture = sheet(maps)
-        plots.save_picture(picture, paths[-1], scale=_scale(picture.shape[1]))
-    return paths
+        plots.save_picture(picture, path, scale=_scale(picture.shape[1]))
+        count, height, width = maps.shape
+        shown[path] = f"{count} of {width} x {height}, {maps.min():.3g} to {maps.max():.3g}"
+    return shown
 
 
 def _scale(width: int) -> int:

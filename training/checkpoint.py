@@ -51,7 +51,10 @@ class Checkpoint:
             model = build(self.network, self.arguments)
             model.load_state_dict(self.state)
         except (RuntimeError, TypeError, ValueError, KeyError, AttributeError) as error:
-            raise TrainingError(f"The checkpoint's weights do not fit {self.network}({self.arguments}): {error}") from error
+            raise TrainingError(
+                f"The checkpoint's weights do not fit its network, {self.network}({self.arguments}): another version wrote it,"
+                " or it was altered; train it anew with `python -m training fit`."
+            ) from error
         return model.eval()
 
     def save(self, path: Path) -> None:

@@ -1,5 +1,6 @@
 """What the project says of its networks: described, drawn, compared."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +139,12 @@ def test_activations_command(root: Path, tiny_checkpoint: Path, tmp_path: Path) 
     names = sorted(path.name for path in (tmp_path / "sheets").iterdir())
     assert names[0] == "00-input-truth-output.png"
     assert len(names) == 7
+    lines = done.output.splitlines()
+    assert [Path(line.split(": ")[0]).name for line in lines] == names
+    for line in lines[1:]:  # how many maps of what size, and how far their values reach
+        count, width, height, low, high = map(float, re.findall(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?", line.split(": ")[1]))
+        assert min(count, width, height) >= 1
+        assert low <= high  # equal where a block is dead, as one of so tiny a network may be
     with Image.open(tmp_path / "sheets" / names[0]) as first:
         assert first.width > 300
     Image.new("RGB", (3, 3)).save(tmp_path / "small.png")
