@@ -19,6 +19,12 @@ class ModelCommands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         return _model_command(cmd_name) if cmd_name in SPECIFICATIONS else super().get_command(ctx, cmd_name)
 
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            known = ", ".join(self.list_commands(ctx))
+            raise click.UsageError(f"There is no model or command {args[0]}; known are {known}.", ctx)
+        return super().resolve_command(ctx, args)
+
 
 @click.group(cls=ModelCommands, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:

@@ -86,8 +86,10 @@ def save(checkpoint: Checkpoint, image: npt.NDArray[np.uint8], folder: Path) -> 
     """Write the sheets of one picture (1, H, W, 3) into ``folder``: their paths, each with what it shows.
 
     ``00-input-truth-output.png`` comes first, then one PNG for each block that ran, with the least and largest value: maps are
-    drawn each in its own range, and one that grows without bound looks like any other.
+    drawn each in its own range, and one that grows without bound looks like any other. Errors: TrainingError.
     """
+    if folder.is_dir() and any(folder.iterdir()):
+        raise TrainingError(f"{folder} holds something already, and sheets of two networks would mix: give another -o.")
     folder.mkdir(parents=True, exist_ok=True)
     network = checkpoint.build()
     judge: Any = judge_of(checkpoint.network, checkpoint.arguments, checkpoint.colours)

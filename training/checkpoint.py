@@ -19,6 +19,12 @@ from training.palette import load_palette
 FORMAT = "colorize-run checkpoint 1"
 
 
+_FIELDS: dict[str, type] = {
+    "model": str, "network": str, "arguments": dict, "state": dict, "colours": Tensor, "recipe": dict, "metrics": dict,
+    "training_data": str,
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """One trained network.
@@ -30,7 +36,6 @@ class Checkpoint:
     """
 
     model: str
-
     network: str
     arguments: dict[str, Any]
     state: dict[str, Tensor]
@@ -97,17 +102,21 @@ def load(path: str | Path, palette: str | Path | None = None, weights: Path | No
 def _from_contents(path: str | Path, contents: Any) -> Checkpoint:
     """The checkpoint that `Checkpoint.save` wrote."""
     if not isinstance(contents, dict) or contents.get("format") != FORMAT:
-        raise TrainingError(f"{path} is no checkpoint of `python -m training fit`: export reads RUN/NAME.pt.")
-    if contents.get("network") not in NETWORKS:
+        raise TrainingError(f"{path} is no checkpoint of `python -m training fit`: give RUN/NAME.pt.")
+    if contents.get("network") not in tuple(NETWORKS):  # a tuple: what is asked for may be anything
         raise TrainingError(f"{path} holds the unknown network {contents.get('network')!r}; known: {', '.join(NETWORKS)}.")
+    strange = [name for name, kind in _FIELDS.items() if not isinstance(contents.get(name), kind)]
+    if strange:
+        raise TrainingError(f"{path} is an incomplete or altered checkpoint: it lacks {', '.join(strange)}. Train it anew.")
     try:
-        fields = {
-            name: contents[name] for name in ("model", "network", "arguments", "state", "recipe", "metrics", "training_data")
-        }
+        fields = {name: contents[name] for name in _FIELDS if name != "colours"}
         base = contents.get("base") and Base(**contents["base"])
         checkpoint = Checkpoint(colours=contents["colours"].numpy(), base=base, **fields)
-    except (KeyError, AttributeError, TypeError) as error:
-        raise TrainingError(f"{path} is an incomplete checkpoint: {error}.") from error
+    except TypeError as error:
+        raise TrainingError(f"{path} is an incomplete or altered checkpoint: {error}. Train it anew.") from error
+    values = [contents["colours"], *checkpoint.state.values()]
+    if not all(isinstance(value, Tensor) and value.isfinite().all() for value in values):
+        raise TrainingError(f"{path} holds weights that are no numbers: the training diverged; try a lower --learning-rate.")
     if checkpoint.kind.target == "palette" and len(checkpoint.colours) != checkpoint.arguments.get(
         "num_colours", len(checkpoint.colours)
     ):

@@ -29,7 +29,7 @@ from training.datasets.photos import PhotoSamples
 from training.datasets.pictures import Pictures
 from training.errors import TrainingError
 from training.evaluate import AnyJudge, Judge, judge_of, load_split
-from training.files import replacing
+from training.files import load_tensors, read_bytes, replacing
 from training.mask_judge import MaskJudge
 from training.networks import build, deeplab, encoder_decoder, lab
 from training.networks.deeplab import Base, DeepLab
@@ -39,7 +39,15 @@ from training.networks.photo import PhotoColorizer
 from training.palette import SoftLabels, kmeans_chroma, kmeans_palette, rebalancing_weights
 from training.photo_judge import PhotoJudge
 from training.recipes import Recipe
-from training.run_dir import STATE_KEY, State, claimed, state_to_begin_with, tell_of_another_torch, threads_of
+from training.run_dir import (
+    STATE_KEY,
+    State,
+    claimed,
+    remove_older_states,
+    state_to_begin_with,
+    tell_of_another_torch,
+    threads_of,
+)
 from training.tasks import ChromaClassification, MaskClassification, PaletteClassification, SquaredError, Task
 
 CLUSTERED = 4000  # photographs whose chroma makes the palette and the frequency of its colours
@@ -258,6 +266,10 @@ class RunFolder(Callback):
         self.base = module.base or self.base
         (self.folder / "grids").mkdir(exist_ok=True)
 
+    def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if trainer.is_global_zero:
+            remove_older_states(self.folder)
+
     def on_validation_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         # This callback stands before the averaging one, which swaps the averaged weights out again in this hook.
         assert isinstance(module, Task)
@@ -325,20 +337,21 @@ class RunFolder(Callback):
             partial.write_text(json.dumps(report, indent=1) + "\n")
         self._save_grid(module, self.folder / "grid.png")
         checkpoint.save(path)
+        remove_older_states(self.folder)
         return path
 
     def _take_best(self, network: nn.Module) -> None:
         """Give ``network`` the weights of this run's best epoch. Errors: TrainingError."""
         path = self.folder / "best.pt"
+        way_out = "the best epoch was in it; train anew with another --run-dir"
         frozen = network.state_dict()
         for name in self._learnt(network):
             del frozen[name]
+        best = load_tensors(read_bytes(path), path, way_out)
         try:
-            network.load_state_dict({**frozen, **torch.load(path, map_location="cpu", weights_only=True)})
-        except Exception as error:  # PyTorch raises nearly anything on a damaged or foreign file
-            raise TrainingError(
-                f"{path} is missing or damaged, and the best epoch was in it: train anew with another --run-dir."
-            ) from error
+            network.load_state_dict({**frozen, **best})
+        except (RuntimeError, TypeError, AttributeError) as error:
+            raise TrainingError(f"{path} is of another network: {way_out}.") from error
 
     def _checkpoint(self, network: nn.Module, scores: dict[str, float]) -> Checkpoint:
         recipe = self.recipe
@@ -349,22 +362,32 @@ class RunFolder(Callback):
         )  # fmt: skip
 
 
-def _refuse_another_run(state: State, run: RunFolder) -> None:
-    """TrainingError when the state is that of another run than ``run``."""
-    wanted = run.identity
-    if wanted["weights"] is None:  # the state holds what has become of them
+def _refuse_another_run(state: State, wanted: dict[str, Any]) -> None:
+    """TrainingError when the state is that of a run with anything but what is ``wanted``, some of `RunFolder.identity`."""
+    if wanted.get("weights", "") is None:  # the state holds what has become of them
         del wanted["weights"]
     absent = {field.name: field.default for field in fields(Recipe)}  # what older runs had, before there was a choice
-    identity = state.run["identity"]
-    different = [name for name, value in wanted.items() if identity.get(name, absent.get(name)) != value]
+    begun = {name: state.run["identity"].get(name, absent.get(name)) for name in wanted}
+    different = [name for name, value in wanted.items() if begun[name] != value]
     if different:
+        if "name" in different:  # of the recipe, from which all the rest follows
+            different = ["name"]
+        told = ", ".join(_difference(name, begun[name], wanted[name]) for name in different)
         raise TrainingError(
-            f"The run in {run.folder} has another {', '.join(different)}; resume it with the same, or use another --run-dir."
+            f"The run in {state.path.parent} began with {told}; resume it with the same, or use another --run-dir."
         )
 
 
+def _difference(name: str, begun: object, now: object) -> str:
+    hashed = name in ("pictures", "weights")
+    if hashed or not isinstance(begun, str | int | float | tuple) or not isinstance(now, str | int | float | tuple):
+        return f"another {name}"
+    return f"{'recipe' if name == 'name' else name} {begun}, not {now}"
+
+
 def _callbacks(recipe: Recipe, folder: Path) -> list[Callback]:
-    # A new file each epoch, the old one removed after: a kill in mid-write leaves the epoch before.
+    # A new file each epoch, the old one removed after (by RunFolder where a run was resumed from it): a kill in mid-write
+    # leaves the epoch before.
     callbacks: list[Callback] = [ModelCheckpoint(folder, "resume-{epoch}", save_top_k=1, save_on_train_epoch_end=True)]
     if recipe.ema_decay:
         callbacks.append(EMAWeightAveraging(decay=recipe.ema_decay))
@@ -379,6 +402,7 @@ def _quiet() -> None:
     for message in (
         ".*does not have many workers.*",  # the data set is in memory: workers would only copy it
         ".*Checkpoint directory .* exists and is not empty.*",  # that is what --resume is for
+        ".*The dirpath has changed from.*",  # a run's folder may be moved
         ".*recommended to use `self.log.*sync_dist=True.*",  # torchmetrics has summed over the devices already
         ".*number of training batches .* smaller than the logging interval.*",
         ".*module\\(s\\) in eval mode at the start of training.*",  # a last layer learns alone
@@ -416,6 +440,7 @@ def fit(recipe: Recipe, data: Data, folder: Path, *, machine: Machine = Machine(
     with claimed(folder):
         state = state_to_begin_with(folder, recipe.model, resume=resume)
         if state:
+            _refuse_another_run(state, {**recipe.as_dict(), "devices": machine.devices})  # the rest takes the data
             tell_of_another_torch(state)
         with threads_of(None if machine.on_cuda else state, machine.devices):
             return _fit(recipe, data, folder, machine, state)
@@ -429,7 +454,7 @@ def _fit(recipe: Recipe, data: Data, folder: Path, machine: Machine, state: Stat
     prepared = prepare(recipe, data, workers=machine.workers())
     run = RunFolder(folder, recipe, prepared, machine.devices, data.weights)
     if state:
-        _refuse_another_run(state, run)
+        _refuse_another_run(state, run.identity)
     module = make_task(recipe, prepared, network, base)
     if recipe.precision != "32-true":
         module = module.to(memory_format=torch.channels_last)

@@ -1,8 +1,9 @@
 """Palettes: reading and computing them, nearest colours, and the annealed mean."""
 
 import io
+import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,18 +20,51 @@ MAX_COLOURS = 256
 _PIXELS_AT_ONCE = 1 << 20
 
 
+class _ArrayUnpickler(pickle.Unpickler):
+    """Unpickles arrays and their numbers alone: whatever else a file names is refused before it is looked up."""
+
+    _NAMES: ClassVar[dict[tuple[str, str], Any]] = {
+        ("numpy", "ndarray"): np.ndarray,
+        ("numpy", "dtype"): np.dtype,
+        # what pickle calls to begin an array and to make a number
+        ("multiarray", "_reconstruct"): np.ndarray(0).__reduce__()[0],
+        ("multiarray", "scalar"): np.float64(0).__reduce__()[0],
+    }
+
+    def find_class(self, module: str, name: str) -> Any:
+        inner = module.removeprefix("numpy.core.").removeprefix("numpy._core.")  # before NumPy 2, and since
+        try:
+            return self._NAMES[inner, name]
+        except KeyError:
+            raise pickle.UnpicklingError(f"{module}.{name} is no array.") from None
+
+
+def _read_array(file: io.BytesIO) -> npt.NDArray[Any]:
+    """The array of a ``.npy`` file, of numbers or, as the hand-out's, of arrays."""
+    version = np.lib.format.read_magic(file)
+    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    _shape, _order, dtype = header(file)
+    if dtype.hasobject:
+        return np.asarray(_ArrayUnpickler(file, encoding="bytes").load())
+    file.seek(0)
+    array: npt.NDArray[Any] = np.load(file, allow_pickle=False)
+    return array
+
+
 def load_palette(path: str | Path) -> npt.NDArray[np.float32]:
     """Read a palette of K colours: (K, 3) float32, RGB, 0..1 (byte / 256, as the assignment scales pictures).
 
     Reads a plain ``.npy`` array of that shape, or the assignment's hand-out, a pickled pair whose first item is
-    that array. Unpickling runs code, so feed it only a hand-out that you trust. Errors: TrainingError.
+    that array; nothing but arrays is unpickled, so no code in the file is run. Errors: TrainingError.
     """
     data = read_bytes(path)
     try:
-        loaded: Any = np.load(io.BytesIO(data), allow_pickle=True, encoding="bytes")
+        loaded = _read_array(io.BytesIO(data))
         colours = np.asarray(loaded[0] if loaded.dtype == object else loaded, dtype=np.float32)
-    except Exception as error:  # whatever an unpickled stranger brings
-        raise TrainingError(f"{path} is no palette in a NumPy file: {type(error).__name__}: {error}") from error
+    except Exception as error:  # NumPy and pickle raise nearly anything on a damaged or foreign file
+        raise TrainingError(
+            f"{path} is no palette in a NumPy file: give one of `python -m training palette`, or the assignment's."
+        ) from error
     if colours.ndim and len(colours) > MAX_COLOURS:
         raise TrainingError(f"{path} has {len(colours)} colours; at most {MAX_COLOURS} fit the labels, which are bytes.")
     if colours.ndim != 2 or colours.shape[1] != 3 or len(colours) < 2 or not 0 <= colours.min() <= colours.max() <= 1:

@@ -106,13 +106,13 @@ _TUNED: Any = {
 # CSC321 (2018), assignment 2, as handed out
 _ASSIGNMENT: Any = {"learning_rate": 0.001, "batch_size": 10, "epochs": 25}
 # On top of the ten variants every batch is mirrored and shifted anew: without, the mean-chroma regressor learns the ten by
-# heart. With a tenth of the decay the colorizers' errors are 12 to 39 % larger, and the large decoder lets what is no face
-# grow 200-fold before its last layer takes it away again: rounding overruns float32's parity.
+# heart. With a tenth of the decay the colorizers' errors are 12 to 40 % larger, and the large decoder lets what is no face
+# grow a hundredfold before its last layers take it away again: rounding overruns float32's parity.
 _FACES: Any = {
     "learning_rate": 0.003, "batch_size": 50, "epochs": 20, "optimizer": "adamw", "weight_decay": 0.5, "folds": 10,
     "schedule": "one-cycle", "precision": "bf16-mixed", "precise_batchnorm": True, **_MIRROR_AND_SHIFT, "shift": 8,
 }  # fmt: skip
-# Without grain architecture 1's first BatchNorm learns to stretch fine texture 64-fold, and white noise overruns parity too.
+# Without grain architecture 1's first BatchNorm learns to stretch fine texture, and white noise overruns parity too.
 _GRAINY: Any = {"augment": (*_MIRROR_AND_SHIFT["augment"], "grain")}
 _FACES_CHANGES: dict[str, Any] = {
     # Its last bias says grey, 0.5: decay by 0.5 takes that away, and what is no face turns blue, though faces are 6 % better.

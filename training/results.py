@@ -9,7 +9,9 @@ from training.errors import TrainingError
 # heading -> (key of metrics, factor, format)
 _COLUMNS = {
     "loss": ("loss", 1, "{:.4f}"),
-    "MSE": ("mse", 1, "{:.3g}"),
+    "MSE": ("mse", 1, "{:.2e}"),
+    "IoU": ("iou", 1, "{:.3f}"),
+    "mean IoU": ("mean_iou", 1, "{:.3f}"),
     "accuracy %": ("accuracy", 100, "{:.2f}"),
     "balanced %": ("balanced_accuracy", 100, "{:.2f}"),
     "a*b* error": ("ab_error", 1, "{:.2f}"),
@@ -23,6 +25,9 @@ _COLUMNS = {
     "of saturated ": ("saturated_colourfulness_ratio", 1, "{:.2f}"),
     "SSIM": ("ssim", 1, "{:.3f}"),
     "near-grey %": ("near_grey", 100, "{:.1f}"),
+    "of pictures": ("picture_iou", 1, "{:.3f}"),
+    "thresholded": ("thresholded_iou", 1, "{:.3f}"),
+    "outlines": ("boundary_f", 1, "{:.3f}"),
 }
 
 
@@ -33,7 +38,8 @@ def read(run: Path) -> dict[str, Any]:
         report: dict[str, Any] = json.loads(path.read_text())
         report["recipe"]["epochs"], report["parameters"], report["metrics"].items(), report["seconds"] / 60, report["device"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise TrainingError(f"{path} is missing or damaged: {run} is no folder of a finished run.") from error
+        way_out = f"; give {run.parent}" if run.is_file() else ""
+        raise TrainingError(f"{path} is missing or damaged: {run} is no folder of a finished run{way_out}.") from error
     return report
 
 

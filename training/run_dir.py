@@ -15,7 +15,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 
 from training.errors import TrainingError
-from training.files import left_as_found
+from training.files import check_whole, left_as_found
 
 STATE_KEY = "RunFolder"  # under which the callback of that name is found in a state
 
@@ -36,8 +36,17 @@ class State:
 
 def latest_state(folder: Path) -> Path | None:
     """The file that holds the state after the last whole epoch of the run in ``folder``, if there is one."""
-    found = sorted(folder.glob("resume-epoch=*.ckpt"), key=lambda path: int(path.stem.split("=")[1]))
-    return found[-1] if found else None
+    return next(reversed(_states(folder)), None)
+
+
+def remove_older_states(folder: Path) -> None:
+    """Keep the latest state alone: Lightning keeps the one that a run was resumed from, too."""
+    for path in _states(folder)[:-1]:
+        path.unlink(missing_ok=True)
+
+
+def _states(folder: Path) -> list[Path]:
+    return sorted(folder.glob("resume-epoch=*.ckpt"), key=lambda path: int(path.stem.split("=")[1]))
 
 
 def state_to_begin_with(folder: Path, model: str, *, resume: bool) -> State | None:
@@ -51,12 +60,17 @@ def state_to_begin_with(folder: Path, model: str, *, resume: bool) -> State | No
         return None
     if latest is None:
         raise TrainingError(f"{folder} holds no run to resume; leave --resume away to start one.")
-    try:  # our own file, with optimiser and callbacks
-        contents: dict[str, Any] = torch.load(latest, map_location="cpu", weights_only=False)
+    try:
+        with latest.open("rb") as file:
+            check_whole(file)
+            # our own file, with optimiser and callbacks
+            contents: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=False)
         state = State(latest, contents, contents["callbacks"][STATE_KEY])
         _ = state.run["identity"], state.epochs
     except Exception as error:  # whatever a damaged pickle brings
-        raise TrainingError(f"{latest} is damaged; delete it and start the run anew.") from error
+        before = _states(folder)[:-1]
+        way_out = f"--resume then goes on from {before[-1].name}" if before else "start the run anew, without --resume"
+        raise TrainingError(f"{latest} is damaged: delete it; {way_out}.") from error
     return state
 
 

@@ -18,7 +18,7 @@ from training.datasets.cifar import load_images, load_split, palette_dataset, rg
 from training.datasets.faces import augmented, chroma_dataset, load_faces
 from training.datasets.faces import load_split as faces_split
 from training.datasets.loaders import PictureData
-from training.datasets.pictures import split_indices, to_tensor
+from training.datasets.pictures import read_rgb, split_indices, to_tensor
 from training.errors import TrainingError
 from training.networks.lab import from_ab, to_ab
 from training.palette import (
@@ -92,6 +92,41 @@ def test_palette_files(tmp_path: Path) -> None:
     for bad in (*(f"{name}.npy" for name in files), "a.zip/inside/q.npy", "bad.zip/q.npy"):
         with pytest.raises(TrainingError):
             load_palette(tmp_path / bad)
+
+
+class Malicious:
+    """A pickle of this touches a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.path,)
+
+
+def test_a_pickled_palette_is_read_and_its_code_is_not_run(tmp_path: Path) -> None:
+    colours = np.random.default_rng(0).random((5, 3), dtype=np.float32)
+    pair = np.empty(2, object)
+    pair[:] = [colours, np.float64(0.5)]
+    np.save(tmp_path / "pair.npy", pair, allow_pickle=True)
+    np.testing.assert_array_equal(load_palette(tmp_path / "pair.npy"), colours)
+    pair[1] = Malicious(tmp_path / "was-here")
+    np.save(tmp_path / "bad.npy", pair, allow_pickle=True)
+    with pytest.raises(TrainingError, match=r"bad\.npy is no palette in a NumPy file: give one of"):
+        load_palette(tmp_path / "bad.npy")
+    assert not (tmp_path / "was-here").exists()
+
+
+def test_shades_of_16_bits_are_kept(tmp_path: Path) -> None:
+    shades = np.linspace(0, 65535, 64 * 64).astype(np.uint16).reshape(64, 64)
+    for name in ("x.png", "x.tif"):
+        Image.fromarray(shades).save(tmp_path / name)
+        found = np.asarray(read_rgb(tmp_path / name, name))
+        assert found.shape == (64, 64, 3)
+        np.testing.assert_allclose(found[..., 1], shades / 257, atol=0.5)
+    Image.fromarray(np.full((8, 8), 0.5, np.float32)).save(tmp_path / "f.tif")
+    with pytest.raises(TrainingError, match="holds 32-bit numbers"):
+        read_rgb(tmp_path / "f.tif", "f.tif")
 
 
 def test_handout_palette(shared_data: Path) -> None:

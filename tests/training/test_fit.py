@@ -1,10 +1,12 @@
 """Training runs through the command line, on synthetic pictures small enough to train in seconds."""
 
+import io
 import json
 import re
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -196,6 +198,8 @@ def test_results_compares_runs(data_dir: Path, faces_dir: Path, tmp_path: Path) 
     (tmp_path / "metrics.json").write_text("[]")
     with pytest.raises(TrainingError, match="no folder of a finished run"):
         CliRunner().invoke(main, ["results", str(tmp_path)], catch_exceptions=False)
+    with pytest.raises(TrainingError, match=r"no folder of a finished run; give .*a-run\.$"):
+        CliRunner().invoke(main, ["results", str(runs[0] / "metrics.json")], catch_exceptions=False)
 
 
 def test_palette_command_writes_what_fit_reads(data_dir: Path, tmp_path: Path) -> None:
@@ -358,10 +362,12 @@ def test_only_the_same_unfinished_run_is_resumed(data_dir: Path, tmp_path: Path)
     del before[run / "unet.pt"]
     np.save(tmp_path / "other.npy", np.random.default_rng(1).random((24, 3), dtype=np.float32))
     for options, word in (
-        (["--seed", "7"], "seed"), (["--learning-rate", "0.5"], "learning_rate"), (["--epochs", "3"], "epochs"),
+        (["--seed", "7"], "seed 0, not 7"), (["--learning-rate", "0.5"], "learning_rate"),
+        (["--epochs", "3"], "epochs 2, not 3"),
+        (["--recipe", "original"], "recipe unet-tuned, not unet-original; "),
         (["--palette", str(tmp_path / "other.npy")], "palette"),
     ):  # fmt: skip
-        with pytest.raises(TrainingError, match=f"has another .*{word}"):
+        with pytest.raises(TrainingError, match=f"began with .*{word}"):
             resume(*options)
     assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
     (path,) = run.glob("resume-*.ckpt")
@@ -376,9 +382,49 @@ def test_only_the_same_unfinished_run_is_resumed(data_dir: Path, tmp_path: Path)
     assert f"began with PyTorch 2.0.1, this is {torch.__version__}: its weights may differ in rounding" in resumed.stderr
     assert all(torch.equal(value, expected[name]) for name, value in weights(run).items())
     (run / "unet.pt").unlink()
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(TrainingError, match="damaged"):
+    whole = path.read_bytes()
+    for damaged in (whole[:1000], flip_a_bit(whole)):
+        path.write_bytes(damaged)
+        with pytest.raises(TrainingError, match="damaged: delete it; start the run anew"):
+            resume()
+    (run / "resume-epoch=0.ckpt").write_bytes(whole)
+    with pytest.raises(TrainingError, match=r"delete it; --resume then goes on from resume-epoch=0\.ckpt"):
         resume()
+
+
+def flip_a_bit(data: bytes) -> bytes:
+    """``data`` of `torch.save` with one bit flipped within the largest tensor, which leaves it readable."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        member = max((info for info in archive.infolist() if "/data/" in info.filename), key=lambda info: info.file_size)
+        middle = data.index(archive.read(member)) + member.file_size // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+def test_one_flipped_bit_is_no_checkpoint(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    path = tmp_path / "tiny.pt"
+    path.write_bytes(flip_a_bit(tiny_checkpoint.read_bytes()))
+    torch.load(path, weights_only=True)  # PyTorch sees nothing
+    with pytest.raises(TrainingError, match=r"tiny\.pt is damaged"):
+        load(path)
+
+
+def test_a_run_keeps_one_state_and_so_many_grids(
+    data_dir: Path, tmp_path: Path, interrupted: Callable[[list[str]], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    options = ["--weight-decay", "0.25"]
+    interrupted(command(data_dir, run, *options, epochs=8, model="cnn"))
+    (begun,) = run.glob("resume-*.ckpt")
+    monkeypatch.setattr("training.fit._GRIDS", 3)  # of which a hundred would take minutes
+    assert fit(data_dir, run, "--resume", *options, epochs=8, model="cnn").exit_code == 0
+    (state,) = run.glob("resume-*.ckpt")
+    assert begun.name != state.name == "resume-epoch=7.ckpt"
+    since = range(int(begun.stem.split("=")[1]) + 2, 8)  # the epoch that was interrupted may have left its own
+    grids = {path.name for path in (run / "grids").iterdir()}
+    assert {i for i in since if f"epoch-{i:03}.png" in grids} == {3, 6} & set(since)
+    assert json.loads((run / "metrics.json").read_text())["recipe"]["weight_decay"] == 0.25
+    contents = torch.load(state, weights_only=False)
+    assert [group["weight_decay"] for group in contents["optimizer_states"][0]["param_groups"]] == [0.25]
 
 
 @pytest.mark.parametrize(
@@ -391,6 +437,8 @@ def test_only_the_same_unfinished_run_is_resumed(data_dir: Path, tmp_path: Path)
         (["fit", "chroma-tanh", "--classes", "cat"], "mean nothing"),
         (["fit", "cnn", "--data-dir", "{data}", "--classes", ","], "names no class"),
         (["fit", "unet", "--palette", "nowhere.npy"], "nowhere.npy"),
+        (["fit", "unet", "--palette", "{folder}"], "is a folder: give a file in it"),
+        (["palette", "--data-dir", "{data}", "--classes", "cat"], "which is there, holds the training horses alone"),
         (["fit", "cnn", "--data-dir", "{data}", "--device", "cpu", "--precision", "16-mixed"], "takes CUDA.*bf16-mixed"),
         (["fit", "unet", "--data-dir", "{data}", "--run-dir", "{folder}/run", "--batch-size", "500"], "too few"),
         (["evaluate", "nowhere.pt"], "nowhere.pt"),

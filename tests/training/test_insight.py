@@ -11,7 +11,9 @@ from PIL import Image
 from torch import nn
 
 from training.__main__ import main
-from training.activations import activations, sheet
+from training.activations import activations, read_picture, sheet
+from training.checkpoint import load
+from training.datasets.cifar import palette_dataset
 from training.describe import assignment_comparison, layers, macs_without_holes, receptive_field
 from training.errors import TrainingError
 from training.layers import Conv2d, DilatedConv2d
@@ -141,10 +143,18 @@ def test_activations_command(root: Path, tiny_checkpoint: Path, tmp_path: Path) 
     assert len(names) == 7
     lines = done.output.splitlines()
     assert [Path(line.split(": ")[0]).name for line in lines] == names
-    for line in lines[1:]:  # how many maps of what size, and how far their values reach
-        count, width, height, low, high = map(float, re.findall(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?", line.split(": ")[1]))
-        assert min(count, width, height) >= 1
-        assert low <= high  # equal where a block is dead, as one of so tiny a network may be
+    checkpoint = load(tiny_checkpoint)
+    picture = read_picture(sample, checkpoint, None)
+    inputs = palette_dataset(picture, checkpoint.colours).__getitems__([0])["input"]
+    blocks = activations(checkpoint.build(), inputs).values()
+    for line, maps in zip(lines[1:], blocks, strict=True):  # how many of what size, and how far their values reach
+        found = map(float, re.findall(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?", line.split(": ")[1]))
+        count, height, width = maps.shape
+        assert list(found) == pytest.approx([count, width, height, float(maps.min()), float(maps.max())], rel=0.01)
+    with pytest.raises(TrainingError, match="holds something already"):
+        CliRunner().invoke(
+            main, ["activations", str(tiny_checkpoint), str(sample), "-o", str(tmp_path / "sheets")], catch_exceptions=False
+        )
     with Image.open(tmp_path / "sheets" / names[0]) as first:
         assert first.width > 300
     Image.new("RGB", (3, 3)).save(tmp_path / "small.png")

@@ -332,6 +332,21 @@ def test_missing_and_garbled_checkpoints(tmp_path: Path) -> None:
             load(tmp_path / name)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("arguments", None), ("recipe", "tuned"), ("network", ["unet"]), ("colours", [1, 2]), ("state", {"x": 3}),
+        ("state", {"downconv1.0.weight": torch.tensor([float("nan")])}), ("base", {"x": 1}),
+        ("colours", torch.full((6, 3), float("nan"))),
+    ],
+)  # fmt: skip
+def test_altered_checkpoints_are_one_sentence(tiny_checkpoint: Path, tmp_path: Path, name: str, value: object) -> None:
+    contents = torch.load(tiny_checkpoint, weights_only=True)
+    torch.save({**contents, name: value}, tmp_path / "altered.pt")
+    with pytest.raises(TrainingError, match=r"altered\.pt (is an|holds)"):
+        load(tmp_path / "altered.pt")
+
+
 def test_weights_that_do_not_fit_their_network() -> None:
     network = build("unet", {"num_filters": 2, "num_colours": 3})
     for arguments in ({"num_filters": 4, "num_colours": 3}, {"filters": 2}):

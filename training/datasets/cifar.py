@@ -38,12 +38,13 @@ def load_images(data_dir: Path, classes: Sequence[str] = ("horse",), *, test: bo
         return _read_array(horses, "images")
     from torchvision.datasets import CIFAR10  # takes seconds, and is needed only here
 
+    only_horses = f"; {horses.name}, which is there, holds the training horses alone" if horses.is_file() else ""
     try:
         with left_as_found(data_dir):
             cifar = CIFAR10(data_dir, train=not test, download=True)
     except (OSError, RuntimeError) as error:
         raise TrainingError(
-            f"CIFAR-10 is not in {data_dir} and could not be downloaded ({error}); fetch"
+            f"CIFAR-10 is not in {data_dir} and could not be downloaded ({error}){only_horses}; fetch"
             f" {CIFAR10.url} on a connected machine and unpack it there."
         ) from error
     return np.asarray(cifar.data)[np.isin(np.asarray(cifar.targets), wanted)]

@@ -23,10 +23,15 @@ FROM_256THS, TO_256THS = 256 / 255, 255 / 256
 
 
 def read_rgb(source: Path | bytes, what: str) -> Image.Image:
-    """The picture in a file or in its bytes, upright, R, G, B. Errors: TrainingError that says ``what`` is none."""
+    """The picture in a file or in its bytes, upright, R, G, B of 8 bits. Errors: TrainingError that says ``what`` is none."""
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
+            if image.mode in ("I", "F"):
+                raise TrainingError(f"{what} holds 32-bit numbers without a known white: save it with 8 or 16 bits.")
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I;16"):  # Pillow would cut off what is brighter than 255
+                upright = Image.fromarray((np.asarray(upright) / 257).round().astype(np.uint8))
+            return upright.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise TrainingError(f"{what} cannot be read: it is no picture, or a damaged one ({type(error).__name__}).") from error
 
