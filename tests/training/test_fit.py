@@ -175,7 +175,7 @@ def test_extra_classes_join_training_but_not_validation(data_dir: Path, tmp_path
     (run / "unet.pt").unlink()  # as if killed after the last epoch
     # the same number of others, under the same name
     np.savez(data_dir / "cifar10_train.npz", images=horses[::-1], labels=labels)
-    with pytest.raises(TrainingError, match=r"has another .*pictures"):
+    with pytest.raises(TrainingError, match=r"began with another .*pictures"):
         CliRunner().invoke(
             main, command(data_dir, run, "--resume", "--extra-classes", "cat", epochs=1)[5:], catch_exceptions=False
         )

@@ -263,7 +263,7 @@ def test_a_run_is_not_resumed_upon_other_weights(last_layer: Path, voc_weights: 
     path = run / "deeplab-mobilenet-v2.pt"
     whole = torch.load(path, weights_only=True)
     path.unlink()  # as if killed after the last epoch
-    with pytest.raises(TrainingError, match="has another weights"):
+    with pytest.raises(TrainingError, match="began with another weights"):
         CliRunner().invoke(main, [*resumed, "--weights", str(other)], catch_exceptions=False)
     for weights in ([], ["--weights", str(voc_weights)]):  # the state holds what it needs of them
         done = CliRunner().invoke(main, [*resumed, *weights], catch_exceptions=False)
