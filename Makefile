@@ -25,7 +25,7 @@ demo:  ## Colourize a sample photograph in a fresh environment without PyTorch
 	@echo "Before: demo/photo.jpg   After: $(CURDIR)/demo/photo.colorized.jpg"
 
 test: $(VENV)/.installed  ## Run all tests
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 lint: $(VENV)/.installed  ## Lint and check the formatting
 	$(BIN)/ruff check .

@@ -344,6 +344,8 @@ class RunFolder(Callback):
         """Give ``network`` the weights of this run's best epoch. Errors: TrainingError."""
         path = self.folder / "best.pt"
         way_out = "the best epoch was in it; train anew with another --run-dir"
+        if not path.is_file():
+            raise TrainingError(f"{path} is missing: {way_out}.")
         frozen = network.state_dict()
         for name in self._learnt(network):
             del frozen[name]

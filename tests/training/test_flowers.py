@@ -272,9 +272,16 @@ def test_a_run_is_not_resumed_upon_other_weights(last_layer: Path, voc_weights: 
         assert found["base"] == whole["base"]
         assert all((found["state"][name] == whole["state"][name]).all() for name in whole["state"])
         path.unlink()
-    (run / "best.pt").write_bytes(b"damaged")
-    with pytest.raises(TrainingError, match=r"best\.pt is missing or damaged"):
-        CliRunner().invoke(main, resumed, catch_exceptions=False)
+    best = run / "best.pt"
+    foreign = io.BytesIO()
+    torch.save([1, 2], foreign)
+    for content, message in ((b"damaged", "is damaged"), (foreign.getvalue(), "is of another network"), (None, "is missing")):
+        best.unlink()
+        if content:
+            best.write_bytes(content)
+        with pytest.raises(TrainingError, match=rf"best\.pt {message}.*: the best epoch was in it; train anew"):
+            CliRunner().invoke(main, resumed, catch_exceptions=False)
+        best.touch()
 
 
 def test_only_the_last_layer_learns(voc_weights: Path) -> None:
