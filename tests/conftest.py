@@ -38,6 +38,19 @@ def tiny_checkpoint() -> Path:
     return ROOT / "tests" / "data" / "tiny.pt"
 
 
+class Foreign:
+    """What a pickle only gives back by running code."""
+
+    def __reduce__(self) -> tuple:
+        return print, ("was run",)
+
+
+@pytest.fixture
+def foreign() -> object:
+    """An object whose unpickling prints "was run"."""
+    return Foreign()
+
+
 @pytest.fixture
 def on_terminal() -> Callable[[list[str], dict[str, str]], tuple[int, str, str]]:
     """Runs a command with stderr on a pseudo-terminal: its exit code, stdout, and what the terminal got."""

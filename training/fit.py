@@ -366,8 +366,8 @@ class RunFolder(Callback):
 
 def _refuse_another_run(state: State, wanted: dict[str, Any]) -> None:
     """TrainingError when the state is that of a run with anything but what is ``wanted``, some of `RunFolder.identity`."""
-    if wanted.get("weights", "") is None:  # the state holds what has become of them
-        del wanted["weights"]
+    # No weights need be given again: the state holds what has become of them
+    wanted = {name: value for name, value in wanted.items() if name != "weights" or value is not None}
     absent = {field.name: field.default for field in fields(Recipe)}  # what older runs had, before there was a choice
     begun = {name: state.run["identity"].get(name, absent.get(name)) for name in wanted}
     different = [name for name, value in wanted.items() if begun[name] != value]
@@ -381,8 +381,11 @@ def _refuse_another_run(state: State, wanted: dict[str, Any]) -> None:
 
 
 def _difference(name: str, begun: object, now: object) -> str:
-    hashed = name in ("pictures", "weights")
-    if hashed or not isinstance(begun, str | int | float | tuple) or not isinstance(now, str | int | float | tuple):
+    """In words: what of a run's identity was ``begun`` otherwise than it is wanted ``now``."""
+    if isinstance(begun, dict) and isinstance(now, dict):  # a network's arguments
+        changed = [key for key in {**begun, **now} if begun.get(key) != now.get(key)]
+        return ", ".join(_difference(key, begun.get(key), now.get(key)) for key in changed)
+    if name in ("palette", "pictures", "weights"):  # long lists and hashes
         return f"another {name}"
     return f"{'recipe' if name == 'name' else name} {begun}, not {now}"
 

@@ -365,7 +365,7 @@ def test_only_the_same_unfinished_run_is_resumed(data_dir: Path, tmp_path: Path)
         (["--seed", "7"], "seed 0, not 7"), (["--learning-rate", "0.5"], "learning_rate"),
         (["--epochs", "3"], "epochs 2, not 3"),
         (["--recipe", "original"], "recipe unet-tuned, not unet-original; "),
-        (["--palette", str(tmp_path / "other.npy")], "palette"),
+        (["--palette", str(tmp_path / "other.npy")], "palette"), (["--colours", "5"], "num_colours 24, not 5"),
     ):  # fmt: skip
         with pytest.raises(TrainingError, match=f"began with .*{word}"):
             resume(*options)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
+from colorize_run.picture import to_bytes
 from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -30,7 +31,7 @@ def read_rgb(source: Path | bytes, what: str) -> Image.Image:
                 raise TrainingError(f"{what} holds 32-bit numbers without a known white: save it with 8 or 16 bits.")
             upright = ImageOps.exif_transpose(image)
             if upright.mode.startswith("I;16"):  # Pillow would cut off what is brighter than 255
-                upright = Image.fromarray((np.asarray(upright) / 257).round().astype(np.uint8))
+                upright = Image.fromarray(to_bytes(np.asarray(upright, np.uint16)))
             return upright.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise TrainingError(f"{what} cannot be read: it is no picture, or a damaged one ({type(error).__name__}).") from error

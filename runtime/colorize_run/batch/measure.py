@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from colorize_run import colour, image_file, profiles
-from colorize_run.picture import Picture
+from colorize_run.picture import Picture, to_bytes
 from colorize_run.space import SRGB, Space
 
 _STRIP_PIXELS = 160_000
@@ -78,8 +78,7 @@ def thumbnail(source: Path | BinaryIO, side: int) -> bytes:
 def _shrunk(image: Image.Image, side: int) -> Image.Image:
     """Mode RGB or RGBA, at most ``side`` pixels long; EXIF's orientation still to be applied."""
     if image.mode.startswith("I;16"):
-        values: npt.NDArray[Any] = np.asarray(image)
-        image = Image.fromarray((values >> 8).astype(np.uint8))
+        image = Image.fromarray(to_bytes(np.asarray(image, np.uint16)))
     clear = "A" in image.getbands() or "transparency" in image.info
     exif = image.info.get("exif")
     image = image.convert("RGBA" if clear else "RGB")
