@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from colorize_run.contract import WorkingSize
+from colorize_run.model.contract import WorkingSize
 
 from training.datasets.flowers import WORKING_SIZE
 from training.networks.photo import TEMPERATURE, WORKING_SIDE

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import onnx
 import torch
-from colorize_run.contract import CONTRACT_KEY, GOLDEN_KEY, INPUTS, Contract, GoldenCase, pack_golden
-from colorize_run.session import Model
-from colorize_run.verify import verify
+from colorize_run.model.contract import CONTRACT_KEY, GOLDEN_KEY, INPUTS, Contract, GoldenCase, pack_golden
+from colorize_run.model.session import Model
+from colorize_run.model.verify import verify
 from torch import Tensor
 
 from export import parity, real_pictures

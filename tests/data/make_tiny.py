@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import torch
 import torch.nn.functional as F
-from colorize_run.contract import CONTRACT_KEY, GOLDEN_KEY, Contract, WorkingSize, pack_golden
+from colorize_run.model.contract import CONTRACT_KEY, GOLDEN_KEY, Contract, WorkingSize, pack_golden
 from torch import nn
 
 from export.signatures import Segmenter

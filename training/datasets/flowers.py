@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from colorize_run import colour
-from colorize_run.contract import WorkingSize
+from colorize_run.model.contract import WorkingSize
 from PIL import Image
 
 from training.datasets.photos import ByteArray, near_duplicates
