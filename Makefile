@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SAMPLE := docs/samples/chelsea.jpg
 
-.PHONY: demo test check lint types wheel-proof bench conformance torture models clean
+.PHONY: demo test test-runtime check lint types wheel-proof bench conformance torture models clean
 .DEFAULT_GOAL := help
 
 help:  ## Show the targets
@@ -26,6 +26,16 @@ demo:  ## Colourize a sample photograph in a fresh environment without PyTorch
 
 test: $(VENV)/.installed  ## Run all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+
+.runtime-venv/.installed: pyproject.toml
+	$(PYTHON) -m venv .runtime-venv
+	.runtime-venv/bin/pip install --quiet --upgrade 'pip>=25.1'
+	.runtime-venv/bin/pip install --quiet --editable '.[cpu]' --group test-runtime
+	touch $@
+
+test-runtime: .runtime-venv/.installed  ## Run the tests of the runtime alone, in an environment without PyTorch
+	OMP_NUM_THREADS=1 .runtime-venv/bin/python -m pytest tests/runtime tests/conformance \
+		--numprocesses auto --maxprocesses 4 --dist worksteal
 
 lint: $(VENV)/.installed  ## Lint and check the formatting
 	$(BIN)/ruff check .
@@ -78,4 +88,4 @@ model-%: $(VENV)/.installed
 	$(if $(filter photo flowers,$*),$(BIN)/python -m export variants artifacts/$*.onnx --data-dir $(DATA))
 
 clean:  ## Remove everything that the other targets made
-	rm -rf $(VENV) .demo-venv .wheel-venv demo dist build runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .runtime-venv .demo-venv .wheel-venv demo dist build runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
