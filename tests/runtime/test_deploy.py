@@ -36,7 +36,8 @@ def test_the_container_copies_all_that_its_wheel_needs(tmp_path: Path) -> None:
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
     subprocess.run([*pip, "--wheel-dir", tmp_path / "wheels", source], check=True, timeout=200)
     (wheel,) = (tmp_path / "wheels").glob("*.whl")
-    included = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    included = settings["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
     assert len(included) == 4
     with zipfile.ZipFile(wheel) as archive:
         for model, name in included.items():
