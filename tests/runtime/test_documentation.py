@@ -28,7 +28,6 @@ DEFAULT_COMMANDS = {"colorize-run": "colorize", "colorize-run watch": "run", "co
 SLOW = {"bench", "tune"}  # measure for minutes
 NEEDS_A_DEVICE = "cuda"
 SHELL_WORDS = {"source", ".", "cp", "mv", "eval", "jq", "python3"}  # of the system, not of this project
-TRAINING = ("training", "export")
 
 
 def blocks(page: str) -> list[tuple[str, str]]:
@@ -44,6 +43,13 @@ def commands(page: str) -> list[str]:
             for part in re.sub(r"\s#.*$", "", line).split("&&"):
                 found += [*re.findall(r"\$\((.*?)\)", part), part.strip()]
     return [command for command in found if command and not command.startswith("#")]
+
+
+def inline_commands(page: str) -> list[str]:
+    """Commands of this project in the running text, between backticks."""
+    return re.findall(
+        r"`((?:colorize-run|python -m) [^`\n]+)`", re.sub(r"^```.*?^```$", "", (ROOT / page).read_text(), flags=re.M | re.S)
+    )
 
 
 @functools.cache
@@ -87,11 +93,8 @@ def unknown(command: str) -> list[str]:
     program = words[0] if words[0] == "." else Path(words[0]).name
     if program == "colorize-run":
         return unknown_flags(*resolve("colorize-run", words[1:]))
-    if program == "python" and words[1] == "-m" and words[2] in TRAINING:
-        return unknown_flags(*resolve(f"python -m {words[2]}", words[3:]))
     if program == "python" and words[1] == "-m":
-        module = ROOT / words[2].replace(".", "/")
-        return [] if module.with_suffix(".py").is_file() or (module / "__main__.py").is_file() else [words[2]]
+        return unknown_flags(*resolve(f"python -m {words[2]}", words[3:]))
     if program == "make":
         makefile = (ROOT / "Makefile").read_text()
         return [word for word in words[1:] if not in_makefile(word, makefile)]
@@ -157,7 +160,9 @@ def test_every_block_says_what_it_is(page: str) -> None:
     assert {language for language, _ in blocks(page)} <= LANGUAGES
 
 
-@pytest.mark.parametrize(("page", "command"), [(page, command) for page in CHECKED for command in commands(page)])
+@pytest.mark.parametrize(
+    ("page", "command"), [(page, command) for page in CHECKED for command in (*commands(page), *inline_commands(page))]
+)
 def test_every_command_and_flag_exists(page: str, command: str) -> None:
     assert unknown(command) == []
 
