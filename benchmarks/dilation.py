@@ -19,7 +19,7 @@ from export.signatures import Colorizer
 from export.specifications import SPECIFICATIONS
 from export.to_onnx import ROOT, to_model_proto, wrap
 from training.checkpoint import load
-from training.describe import layers, macs_without_holes
+from training.inspection.describe import layers, macs_without_holes
 
 CHECKPOINT = ROOT / "artifacts" / "checkpoints" / "dilated-unet.pt"
 

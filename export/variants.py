@@ -23,11 +23,11 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import Tensor
 
 from export.errors import ExportError
-from training import mask_judge
 from training.datasets.flowers import Flowers, FlowerSamples
 from training.datasets.photos import Photos, PhotoSamples
+from training.evaluation import masks as mask_judge
+from training.evaluation.photos import figures, measure
 from training.networks.photo import WORKING_SIDE
-from training.photo_judge import figures, measure
 
 FASTER = 0.95  # of the original's time, in the median of rounds taken in turn
 SMALLER = 0.5  # of the original's bytes

@@ -78,7 +78,7 @@ def _weights_file(recipe: "Recipe", weights: str | None) -> Path | None:
 
 
 def _say_interrupted(folder: Path) -> None:
-    from training.run_dir import latest_state
+    from training.resume import latest_state
 
     if latest_state(folder):
         click.echo(f"Interrupted; the same command with --resume goes on from the last whole epoch in {folder}.", err=True)
@@ -178,9 +178,9 @@ def evaluate(
     """Print the figures of CHECKPOINT on pictures as JSON; reads the assignment's hand-out weights too."""
     import torch
 
-    from training import evaluate as judging
     from training import plots
     from training.checkpoint import load
+    from training.evaluation import pixels as judging
     from training.files import check_writable
     from training.fit import Machine
     from training.networks import NETWORKS
@@ -216,7 +216,7 @@ def describe(models: tuple[str, ...], recipe_name: str | None, size: int | None)
     MACs are multiply-accumulates on one picture of 32 x 32 (palette networks), 128 x 128 (Lab networks) or 256 x 256.
     Filters that are spread by hand are counted with their zeros, as PyTorch computes them, and without, as the export does.
     """
-    from training.tables import describe_all, describe_one
+    from training.inspection.tables import describe_all, describe_one
 
     if recipe_name and not models:
         raise click.UsageError("--recipe is of a model: name the MODELS to describe.")
@@ -238,8 +238,8 @@ def activations(
     checkpoint: Path, image: Path, palette: Path | None, weights: Path | None, output: Path | None, short_side: int | None
 ) -> None:
     """Write sheets of the feature maps of every block of CHECKPOINT on IMAGE, with input, truth and output."""
-    from training.activations import read_picture, save
     from training.checkpoint import load
+    from training.inspection.activations import read_picture, save
 
     loaded = load(checkpoint, palette, weights)
     folder = output or Path("activations") / f"{loaded.model}-{image.stem}"
@@ -280,7 +280,7 @@ def make_palette(colours: int, data_dir: Path, classes: str, seed: int, output: 
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 def results(runs: tuple[Path, ...]) -> None:
     """Print the figures of those of RUNS (their folders) that are finished as a Markdown table."""
-    from training.results import read, table
+    from training.inspection.results import read, table
 
     reports, unfinished = {}, []
     for run in runs:

@@ -28,18 +28,18 @@ from training.datasets.loaders import PictureData
 from training.datasets.photos import PhotoSamples
 from training.datasets.pictures import Pictures
 from training.errors import TrainingError
-from training.evaluate import AnyJudge, Judge, judge_of, load_split
+from training.evaluation.masks import MaskJudge
+from training.evaluation.photos import PhotoJudge
+from training.evaluation.pixels import AnyJudge, Judge, judge_of, load_split
 from training.files import load_tensors, read_bytes, replacing
-from training.mask_judge import MaskJudge
 from training.networks import build, deeplab, encoder_decoder, lab
 from training.networks.deeplab import Base, DeepLab
 from training.networks.encoder_decoder import EncoderDecoder
 from training.networks.lab import FusionColorizer
 from training.networks.photo import PhotoColorizer
 from training.palette import SoftLabels, kmeans_chroma, kmeans_palette, rebalancing_weights
-from training.photo_judge import PhotoJudge
 from training.recipes import Recipe
-from training.run_dir import (
+from training.resume import (
     STATE_KEY,
     State,
     claimed,

@@ -21,7 +21,7 @@ from training.checkpoint import load
 from training.datasets import flowers
 from training.datasets.flowers import UNLABELLED, Flowers, FlowerSamples, load_flowers, load_split
 from training.errors import TrainingError
-from training.mask_judge import boundary_f, measure, picture_iou, thresholded
+from training.evaluation.masks import boundary_f, measure, picture_iou, thresholded
 from training.networks import deeplab
 from training.networks.deeplab import LAST_LAYER, DeepLab
 from training.networks.segmenter import SegmentationUNet

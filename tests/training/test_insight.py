@@ -11,11 +11,11 @@ from PIL import Image
 from torch import nn
 
 from training.__main__ import main
-from training.activations import activations, read_picture, sheet
 from training.checkpoint import load
 from training.datasets.cifar import palette_dataset
-from training.describe import assignment_comparison, layers, macs_without_holes, receptive_field
 from training.errors import TrainingError
+from training.inspection.activations import activations, read_picture, sheet
+from training.inspection.describe import assignment_comparison, layers, macs_without_holes, receptive_field
 from training.layers import Conv2d, DilatedConv2d
 from training.networks import build
 from training.networks.lab import ARCHITECTURES

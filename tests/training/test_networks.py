@@ -16,8 +16,8 @@ from training.checkpoint import Checkpoint, load
 from training.datasets.cifar import load_split
 from training.datasets.pictures import Pictures
 from training.errors import TrainingError
-from training.evaluate import colourfulness, evaluate
-from training.evaluate import load_split as split_of
+from training.evaluation.pixels import colourfulness, evaluate
+from training.evaluation.pixels import load_split as split_of
 from training.layers import Conv2d, DilatedConv2d
 from training.networks import NETWORKS, STRIDES, build
 from training.networks.lab import ChromaColorizer, FusionColorizer, pretrain

@@ -17,7 +17,7 @@ from training.datasets import faces
 from training.datasets.photos import Photos
 from training.datasets.pictures import read_rgb
 from training.errors import TrainingError
-from training.evaluate import judge_of
+from training.evaluation.pixels import judge_of
 from training.networks import STRIDES
 
 FloatArray = npt.NDArray[np.float32]

@@ -12,9 +12,9 @@ from colorize_run.colour import lab_to_srgb, srgb_to_lab
 from torch import Tensor, nn
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from training.colourfulness import colourfulness
 from training.datasets.ageing import LUMA_WEIGHTS
 from training.datasets.photos import Photos, PhotoSamples, square
+from training.evaluation.colourfulness import colourfulness
 from training.networks.photo import TEMPERATURE, WORKING_SIDE, PhotoChroma, PhotoColorizer
 from training.progress import track
 

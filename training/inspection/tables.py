@@ -5,8 +5,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from training.describe import assignment_comparison, layers, macs_without_holes, receptive_field
 from training.errors import TrainingError
+from training.inspection.describe import assignment_comparison, layers, macs_without_holes, receptive_field
 from training.networks import STRIDES, build
 from training.recipes import MODELS, RECIPES, Recipe, find
 
