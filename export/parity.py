@@ -14,10 +14,13 @@ from colorize_run import colour
 from colorize_run.verify import CHOSEN_OUTPUTS, DISCRETE_OUTPUTS, compare, spans
 from onnx.reference import ReferenceEvaluator
 from PIL import Image
+from torchmetrics.classification import BinaryJaccardIndex
 
 from export.errors import ParityError
 from export.signatures import Signature
-from training.datasets.flowers import UNLABELLED, Flowers, seen
+from training.conventions import MEAN_OF_CHANNELS
+from training.datasets.flowers import UNLABELLED, Flowers
+from training.evaluation.masks import at_working_size
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -94,7 +97,7 @@ def _photographs() -> list[Image.Image]:
 def _planes(photograph: Image.Image, channels: int, width: int, height: int) -> FloatArray:
     small = np.asarray(colour.resize(photograph, (width, height)))
     if channels == 1:
-        return colour.to_grey(small, (1 / 3, 1 / 3, 1 / 3))[None, None]
+        return colour.to_grey(small, MEAN_OF_CHANNELS)[None, None]
     return small.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255)
 
 
@@ -209,13 +212,11 @@ def on_flowers(module: Signature, model: onnx.ModelProto, flowers: Flowers) -> d
     ``flowers_flips``: share of all pixels whose class differs; ``flowers_iou``: difference of the intersection over union.
     Errors: ParityError when either is more than is allowed.
     """
-    from torchmetrics.classification import BinaryJaccardIndex  # takes seconds, and is needed only here
-
     session, source = _backends(model)["onnxruntime"], model.graph.input[0].name
     ious = [BinaryJaccardIndex(ignore_index=UNLABELLED) for _ in range(2)]
     flipped = pixels = 0
     for image, mask in zip(flowers.images, flowers.masks, strict=True):
-        picture, labels = seen(image, mask)
+        picture, labels = at_working_size(image, mask)
         planes = np.ascontiguousarray(picture.transpose(2, 0, 1))[None]
         with torch.no_grad():
             wanted = module(torch.from_numpy(planes))[0].argmax(dim=1)

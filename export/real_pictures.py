@@ -11,8 +11,8 @@ from PIL import Image
 from export.errors import ExportError
 from export.parity import Case, FloatArray
 from training.checkpoint import Checkpoint
+from training.conventions import LUMA
 from training.datasets import cifar, faces, photos
-from training.datasets.pictures import LUMA
 
 COUNT = 8  # faces or photographs; of CIFAR-10, whose pictures are all of one size, HORSES in one batch
 HORSES = 3

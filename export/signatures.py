@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from colorize_run.colour import TO_XYZ
 from torch import Tensor, nn
 
-from training.datasets.pictures import FROM_256THS, TO_256THS
-from training.networks.lab import to_ab
+from training.conventions import FROM_256THS, TO_256THS, to_ab
 from training.networks.photo import PhotoChroma
 from training.palette import annealed_mean, palette_to_ab
 

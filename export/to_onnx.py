@@ -28,16 +28,14 @@ from export.signatures import (
 )
 from export.specifications import SPECIFICATIONS, Specification
 from training.checkpoint import Checkpoint
+from training.conventions import LUMA, MEAN_OF_CHANNELS
 from training.datasets.flowers import CLASS_COLOURS, CLASSES, load_split
-from training.datasets.pictures import LUMA
-from training.networks import STRIDES
 from training.networks.photo import PhotoChroma
 from training.networks.photo import PhotoColorizer as PhotoNetwork
 
 OPSET = 18  # the oldest with an antialiased Resize, and the one that most engines run whole
 IR_VERSION = 10  # newer ones are refused by onnxruntime releases that are still in the field
 _UNSETTLED = 0.737
-CIFAR_GREY = (1 / 3, 1 / 3, 1 / 3)
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -50,7 +48,7 @@ def wrap(checkpoint: Checkpoint, specification: Specification) -> Signature:
         )
     if checkpoint.model != specification.name:
         raise ExportError(f"The checkpoint was trained as {checkpoint.model}; `python -m export {checkpoint.model}` takes it.")
-    network, multiple = checkpoint.build(), STRIDES[checkpoint.network]
+    network, multiple = checkpoint.build(), checkpoint.kind.stride
     wrapped: Signature
     if checkpoint.kind.target == "palette":
         wrapped = PaletteColorizer(network, multiple, checkpoint.colours, specification.temperature)
@@ -162,7 +160,7 @@ def contract_of(checkpoint: Checkpoint, specification: Specification, figures: d
         network=f"{type(checkpoint.build()).__name__}({arguments})",
         working_size=specification.working_size,
         resize="pillow-bilinear",
-        grey_weights=LUMA if checkpoint.kind.on_faces or checkpoint.kind.on_photos else CIFAR_GREY,
+        grey_weights=LUMA if checkpoint.kind.on_faces or checkpoint.kind.on_photos else MEAN_OF_CHANNELS,
         classes=CLASSES if checkpoint.kind.on_flowers else (),
         class_colours=CLASS_COLOURS if checkpoint.kind.on_flowers else (),
         palette=tuple(tuple(int(v) for v in colour) for colour in (colours * 256).round().clip(0, 255)),

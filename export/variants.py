@@ -23,11 +23,11 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import Tensor
 
 from export.errors import ExportError
+from training.conventions import PHOTO_WORKING_SIZE
 from training.datasets.flowers import Flowers, FlowerSamples
 from training.datasets.photos import Photos, PhotoSamples
 from training.evaluation import masks as mask_judge
 from training.evaluation.photos import figures, measure
-from training.networks.photo import WORKING_SIDE
 
 FASTER = 0.95  # of the original's time, in the median of rounds taken in turn
 SMALLER = 0.5  # of the original's bytes
@@ -52,7 +52,7 @@ class Trial:
 
 def photo_trial(train: Photos, validation: Photos) -> Trial:
     """Photographs, for the photo colourizer."""
-    samples = PhotoSamples(train, WORKING_SIDE, 0, augment=True)
+    samples = PhotoSamples(train, PHOTO_WORKING_SIZE.short_side, 0, augment=True)
     return Trial(
         len(train),
         lambda i: samples.__getitems__([i])["input"].numpy(),

@@ -258,10 +258,10 @@ def make_palette(colours: int, data_dir: Path, classes: str, seed: int, output: 
     import numpy as np
 
     from training import plots
+    from training.clustering import kmeans_palette
+    from training.conventions import FROM_256THS
     from training.datasets.cifar import load_split
-    from training.datasets.pictures import FROM_256THS
     from training.files import check_writable, replacing
-    from training.palette import kmeans_palette
 
     if output.suffix != ".npy":
         raise click.UsageError(f"{output} should end in .npy; the picture of the palette goes beside it.")

@@ -22,6 +22,7 @@ from torch import nn
 from training import plots
 from training.batchnorm import measure_statistics
 from training.checkpoint import Checkpoint
+from training.clustering import kmeans_chroma, kmeans_palette
 from training.datasets import cifar, faces, flowers, photos
 from training.datasets.flowers import FlowerSamples
 from training.datasets.loaders import PictureData
@@ -37,7 +38,7 @@ from training.networks.deeplab import Base, DeepLab
 from training.networks.encoder_decoder import EncoderDecoder
 from training.networks.lab import FusionColorizer
 from training.networks.photo import PhotoColorizer
-from training.palette import SoftLabels, kmeans_chroma, kmeans_palette, rebalancing_weights
+from training.palette import SoftLabels, rebalancing_weights
 from training.recipes import Recipe
 from training.resume import (
     STATE_KEY,

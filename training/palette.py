@@ -1,4 +1,4 @@
-"""Palettes: reading and computing them, nearest colours, and the annealed mean."""
+"""Palettes: reading them, nearest colours, soft labels, rebalancing weights, and the annealed mean."""
 
 import io
 import pickle
@@ -11,10 +11,9 @@ import torch
 from colorize_run.colour import srgb_to_lab
 from torch import Tensor
 
-from training.datasets.pictures import FROM_256THS
+from training.conventions import FROM_256THS
 from training.errors import TrainingError
 from training.files import read_bytes
-from training.progress import working
 
 MAX_COLOURS = 256
 _PIXELS_AT_ONCE = 1 << 20
@@ -74,27 +73,6 @@ def load_palette(path: str | Path) -> npt.NDArray[np.float32]:
     return colours
 
 
-def _cluster(
-    points: npt.NDArray[np.float32], count: int, seed: int, task: str, weights: npt.NDArray[np.float64] | None = None
-) -> npt.NDArray[np.float32]:
-    """Centres (``count``, D) of k-means over ``points`` (M, D); ``task`` is what is said meanwhile."""
-    from sklearn.cluster import MiniBatchKMeans  # takes a second, and is needed only here
-
-    kmeans = MiniBatchKMeans(count, random_state=seed, batch_size=10_000, n_init=3)
-    with working(task):
-        kmeans.fit(points, sample_weight=weights)
-    centres: npt.NDArray[np.float32] = kmeans.cluster_centers_.astype(np.float32)
-    return centres
-
-
-def kmeans_palette(images: npt.NDArray[np.uint8], num_colours: int, seed: int) -> npt.NDArray[np.float32]:
-    """Cluster the pixels of ``images`` (N, H, W, 3) into ``num_colours`` colours: (K, 3) float32, byte / 256."""
-    pixels = images.reshape(-1, 3)
-    chosen = np.random.default_rng(seed).choice(len(pixels), size=min(len(pixels), 500_000), replace=False)
-    task = f"Clustering pixels of {len(images)} pictures into {num_colours} colours"
-    return _cluster(pixels[chosen].astype(np.float32) / np.float32(256), num_colours, seed, task)
-
-
 def nearest_colour(images: Tensor, colours: Tensor) -> Tensor:
     """Index of the nearest palette colour in RGB: (N, 3, H, W) and (K, 3), both in byte / 256, -> (N, H, W) int64.
 
@@ -125,18 +103,6 @@ def annealed_mean(logits: Tensor, palette_ab: Tensor, temperature: Tensor) -> Te
     """
     probabilities = torch.softmax(logits / temperature, dim=1)
     return torch.einsum("nkhw,kc->nchw", probabilities, palette_ab)
-
-
-def kmeans_chroma(ab: npt.NDArray[np.float32], num_colours: int, seed: int) -> npt.NDArray[np.float32]:
-    """Cluster chroma (M, 2), a*, b*, into a palette (K, 2) float32.
-
-    Pixels count by the inverse square root of how many share their square of 5 x 5: photographs are mostly nearly
-    grey, and plain k-means would spend nearly all of its colours there.
-    """
-    _squares, inverse, counts = np.unique(np.floor(ab / 5), axis=0, return_inverse=True, return_counts=True)
-    task = f"Clustering the chroma of {len(ab)} pixels into {num_colours} colours"
-    colours = _cluster(ab, num_colours, seed, task, 1 / np.sqrt(counts[inverse.reshape(-1)]))
-    return colours[np.lexsort(colours.T)]
 
 
 class SoftLabels:

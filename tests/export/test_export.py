@@ -32,8 +32,8 @@ from export.signatures import lightness as in_graph_lightness
 from export.specifications import SPECIFICATIONS, Specification
 from export.to_onnx import check, export, to_model_proto, wrap
 from training.checkpoint import Checkpoint, load
+from training.conventions import LUMA
 from training.datasets.flowers import load_split
-from training.datasets.pictures import LUMA
 from training.errors import TrainingError
 from training.networks import NETWORKS, build
 from training.networks.deeplab import DeepLab

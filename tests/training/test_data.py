@@ -14,16 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from training.clustering import kmeans_palette
+from training.conventions import from_ab, to_ab
 from training.datasets.cifar import load_images, load_split, palette_dataset, rgb_dataset
 from training.datasets.faces import augmented, chroma_dataset, load_faces
 from training.datasets.faces import load_split as faces_split
 from training.datasets.loaders import PictureData
 from training.datasets.pictures import read_rgb, split_indices, to_tensor
 from training.errors import TrainingError
-from training.networks.lab import from_ab, to_ab
 from training.palette import (
     annealed_mean,
-    kmeans_palette,
     load_palette,
     nearest_colour,
     palette_to_ab,

@@ -21,7 +21,7 @@ from training.checkpoint import load
 from training.datasets import flowers
 from training.datasets.flowers import UNLABELLED, Flowers, FlowerSamples, load_flowers, load_split
 from training.errors import TrainingError
-from training.evaluation.masks import boundary_f, measure, picture_iou, thresholded
+from training.evaluation.masks import at_working_size, boundary_f, measure, picture_iou, thresholded
 from training.networks import deeplab
 from training.networks.deeplab import LAST_LAYER, DeepLab
 from training.networks.segmenter import SegmentationUNet
@@ -182,7 +182,7 @@ def test_figures_of_masks_that_are_known() -> None:
 
 def test_measure_sums_over_pixels_and_means_over_pictures() -> None:
     whole = samples(augment=False).flowers
-    perfect = iter([flowers.seen(image, mask)[1] for image, mask in zip(whole.images, whole.masks, strict=True)])
+    perfect = iter([at_working_size(image, mask)[1] for image, mask in zip(whole.images, whole.masks, strict=True)])
     found = measure(lambda _: np.where(next(perfect) == 1, 1, 0).astype(np.uint8), whole)
     assert found["iou"] == found["mean_iou"] == found["accuracy"] == found["picture_iou"] == found["thresholded_iou"] == 1
     nothing = measure(lambda picture: np.zeros(picture.shape[:2], np.uint8), whole)

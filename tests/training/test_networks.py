@@ -19,7 +19,7 @@ from training.errors import TrainingError
 from training.evaluation.pixels import colourfulness, evaluate
 from training.evaluation.pixels import load_split as split_of
 from training.layers import Conv2d, DilatedConv2d
-from training.networks import NETWORKS, STRIDES, build
+from training.networks import NETWORKS, build
 from training.networks.lab import ChromaColorizer, FusionColorizer, pretrain
 from training.networks.unet import DownsizedUNet
 
@@ -114,12 +114,12 @@ SMALL: dict[str, dict[str, Any]] = {
 
 
 def small_input(network: str, n: int = 2, h: int = 1, w: int = 1) -> torch.Tensor:
-    stride = STRIDES[network]
+    stride = NETWORKS[network].stride
     return torch.rand(n, 3 if NETWORKS[network].sees_colour else 1, h * stride, w * stride)
 
 
 def test_every_network_is_tested() -> None:
-    assert set(SMALL) == set(NETWORKS) == set(STRIDES)
+    assert set(SMALL) == set(NETWORKS)
 
 
 @pytest.mark.parametrize("network", SMALL)

@@ -17,12 +17,13 @@ from PIL import Image
 
 from training.__main__ import main
 from training.checkpoint import load
+from training.clustering import kmeans_chroma
 from training.datasets import ageing, photos
 from training.datasets.photos import Photos, PhotoSamples, load_photos, near_duplicates, split
 from training.errors import TrainingError
 from training.evaluation.photos import by_source, figures, measure
 from training.networks.photo import AB_SCALE, SATURATION, PhotoChroma, PhotoColorizer
-from training.palette import SoftLabels, kmeans_chroma
+from training.palette import SoftLabels
 
 ROOT = Path(__file__).resolve().parents[2]
 

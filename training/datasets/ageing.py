@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from training.datasets.pictures import LUMA
+from training.conventions import LUMA
 
 FloatArray = npt.NDArray[np.float32]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from torchvision.datasets import CIFAR10
 
 from training.datasets.pictures import Pictures, split_indices, to_tensor
 from training.errors import TrainingError
@@ -36,8 +37,6 @@ def load_images(data_dir: Path, classes: Sequence[str] = ("horse",), *, test: bo
     horses = data_dir / HORSES_FILE
     if horses.is_file() and tuple(classes) == ("horse",) and not test:
         return _read_array(horses, "images")
-    from torchvision.datasets import CIFAR10  # takes seconds, and is needed only here
-
     only_horses = f"; {horses.name}, which is there, holds the training horses alone" if horses.is_file() else ""
     try:
         with left_as_found(data_dir):

@@ -10,9 +10,9 @@ from colorize_run import colour
 from PIL import Image
 from torch import Tensor
 
-from training.datasets.pictures import LUMA, Pictures, read_rgb, split_indices
+from training.conventions import LUMA, from_ab
+from training.datasets.pictures import Pictures, read_rgb, split_indices
 from training.errors import TrainingError
-from training.networks.lab import from_ab
 from training.progress import track
 
 SIZE = 128

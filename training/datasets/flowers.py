@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from colorize_run import colour
-from colorize_run.contract import WorkingSize
 from PIL import Image
+from scipy.io import loadmat
+from torchvision.datasets.utils import download_url
 
 from training.datasets.photos import ByteArray, near_duplicates
 from training.datasets.pictures import Batch, WholeBatches, fingerprint
@@ -27,7 +28,6 @@ from training.progress import track
 CLASSES = ("background", "flower")
 CLASS_COLOURS = ((0, 0, 0), (128, 0, 0))
 UNLABELLED = 255  # in masks; neither loss nor metrics look there
-WORKING_SIZE = WorkingSize(short_side=320, multiple=1, minimum=32, maximum=1024)  # at which the networks see a picture
 
 SHARED_ARCHIVE = "oxford17_flowers.zip"
 URL = "https://www.robots.ox.ac.uk/~vgg/data/flowers/17/"
@@ -121,8 +121,6 @@ def _load(data_dir: Path) -> tuple[Flowers, Splits, Pairs]:
 
 
 def _fetch(data_dir: Path) -> None:
-    from torchvision.datasets.utils import download_url  # takes seconds, and is needed only here
-
     for name in PUBLIC_FILES:
         if (data_dir / name).is_file():
             continue
@@ -142,8 +140,6 @@ def _fetch(data_dir: Path) -> None:
 
 def _official_splits(path: Path) -> Splits:
     """The first of the three official splits; their numbers count from 1."""
-    from scipy.io import loadmat
-
     keys = {"train": "trn1", "validation": "val1", "test": "tst1"}
     try:
         mat = loadmat(path)
@@ -286,8 +282,3 @@ def _recompressed(rgb: npt.NDArray[np.float32], quality: int) -> npt.NDArray[np.
     buffer = io.BytesIO()
     Image.fromarray((rgb * 255).astype(np.uint8)).save(buffer, "JPEG", quality=quality)
     return np.asarray(Image.open(buffer)).astype(np.float32) / np.float32(255)
-
-
-def seen(image: ByteArray, mask: ByteArray) -> tuple[npt.NDArray[np.float32], ByteArray]:
-    """`fitted` to the size at which the runtime shows such a picture to a network."""
-    return fitted(image, mask, WORKING_SIZE.fit(image.shape[1], image.shape[0]))

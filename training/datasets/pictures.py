@@ -18,9 +18,6 @@ from torch.utils.data import Dataset
 from training.errors import TrainingError
 
 Batch = dict[str, Tensor]
-LUMA = (0.299, 0.587, 0.114)  # shares of sRGB-encoded R, G, B in the grey of faces and photographs, as in the runtime
-# The assignment's scale is byte / 256, everybody else's byte / 255.
-FROM_256THS, TO_256THS = 256 / 255, 255 / 256
 
 
 def read_rgb(source: Path | bytes, what: str) -> Image.Image:

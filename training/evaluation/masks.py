@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import BinaryJaccardIndex, MulticlassAccuracy, MulticlassJaccardIndex
 
-from training.datasets.flowers import CLASS_COLOURS, UNLABELLED, Flowers, FlowerSamples, fitted, seen
+from training.conventions import FLOWER_WORKING_SIZE
+from training.datasets.flowers import CLASS_COLOURS, UNLABELLED, Flowers, FlowerSamples, fitted
 from training.progress import track
 
 _GRID_SIDE = 192
@@ -86,7 +87,7 @@ def measure(segment: Segment, flowers: Flowers) -> dict[str, float]:
     }
     means = {name: MeanMetric(sync_on_compute=False) for name in ("picture_iou", "thresholded_iou", "boundary_f")}
     for i in track(range(len(flowers)), f"Judging {len(flowers)} flowers"):
-        picture, mask = seen(flowers.images[i], flowers.masks[i])
+        picture, mask = at_working_size(flowers.images[i], flowers.masks[i])
         found = segment(picture)
         for metric in metrics.values():
             metric.update(torch.from_numpy(found)[None].long(), torch.from_numpy(mask)[None].long())
@@ -95,6 +96,11 @@ def measure(segment: Segment, flowers: Flowers) -> dict[str, float]:
         means["thresholded_iou"].update(thresholded(torch.tensor(iou)))
         means["boundary_f"].update(boundary_f(found, mask))
     return {name: float(metric.compute()) for name, metric in {**metrics, **means}.items()}
+
+
+def at_working_size(image: ByteArray, mask: ByteArray) -> tuple[FloatArray, ByteArray]:
+    """`fitted` to the size at which the runtime shows such a picture to a network."""
+    return fitted(image, mask, FLOWER_WORKING_SIZE.fit(image.shape[1], image.shape[0]))
 
 
 def picture_iou(found: ByteArray, mask: ByteArray) -> float:

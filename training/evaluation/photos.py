@@ -12,10 +12,11 @@ from colorize_run.colour import lab_to_srgb, srgb_to_lab
 from torch import Tensor, nn
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
+from training.conventions import PHOTO_TEMPERATURE, PHOTO_WORKING_SIZE
 from training.datasets.ageing import LUMA_WEIGHTS
 from training.datasets.photos import Photos, PhotoSamples, square
 from training.evaluation.colourfulness import colourfulness
-from training.networks.photo import TEMPERATURE, WORKING_SIDE, PhotoChroma, PhotoColorizer
+from training.networks.photo import PhotoChroma, PhotoColorizer
 from training.progress import track
 
 SIDE = 224  # photographs are judged on their middle square of this size
@@ -29,7 +30,7 @@ class PhotoJudge:
     """Judges networks on photographs; ``colours`` (K, 2) is the palette of a*, b*, K = 0 without one."""
 
     colours: FloatArray
-    temperature: float = TEMPERATURE
+    temperature: float = PHOTO_TEMPERATURE
 
     grid_pictures: ClassVar[int] = 16
     grid_scale: ClassVar[int] = 1
@@ -45,7 +46,7 @@ class PhotoJudge:
         whole = PhotoChroma(network, torch.from_numpy(self.colours).to(device))
 
         def predict(grey: Tensor) -> Tensor:
-            size = (WORKING_SIDE, WORKING_SIDE)
+            size = (PHOTO_WORKING_SIZE.short_side, PHOTO_WORKING_SIZE.short_side)
             small = F.interpolate(grey.to(device), size, mode="bilinear", antialias=True)
             with torch.no_grad():
                 ab = whole(small, torch.tensor(self.temperature, device=device)).float().cpu()

@@ -14,14 +14,14 @@ from torchmetrics.classification import MulticlassAccuracy
 from torchmetrics.image import PeakSignalNoiseRatio
 
 from training.checkpoint import Checkpoint
+from training.conventions import FROM_256THS, to_ab
 from training.datasets import cifar, faces, flowers, photos
-from training.datasets.pictures import FROM_256THS, Batch, Pictures, to_tensor
+from training.datasets.pictures import Batch, Pictures, to_tensor
 from training.errors import TrainingError
 from training.evaluation.colourfulness import colourfulness
 from training.evaluation.masks import MaskJudge
 from training.evaluation.photos import PhotoJudge, Predict, by_source, figures, measure
 from training.networks import NETWORKS, Network
-from training.networks.lab import to_ab
 from training.palette import annealed_mean, nearest_colour, palette_to_ab
 from training.progress import track
 

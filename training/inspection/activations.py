@@ -18,7 +18,6 @@ from training.datasets.photos import Photos
 from training.datasets.pictures import read_rgb
 from training.errors import TrainingError
 from training.evaluation.pixels import judge_of
-from training.networks import STRIDES
 
 FloatArray = npt.NDArray[np.float32]
 _MAX_SIDE = 1024
@@ -32,7 +31,7 @@ def read_picture(path: Path, checkpoint: Checkpoint, short_side: int | None) -> 
     rgb = read_rgb(path, str(path))
     scale = min(1.0, short_side / min(rgb.size))
     size = (max(1, round(rgb.width * scale)), max(1, round(rgb.height * scale)))
-    stride = STRIDES[checkpoint.network]
+    stride = checkpoint.kind.stride
     width, height = (min(side, _MAX_SIDE) // stride * stride for side in size)
     if not width or not height:
         raise TrainingError(

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from training.layers import Conv2d, DilatedConv2d
-from training.networks.lab import FusionColorizer
 
 _WIDEST = 4096  # pixels: what sees as much as that is said to see the whole picture
 
@@ -79,7 +78,7 @@ def receptive_field(network: nn.Module, channels: int, multiple: int) -> int | N
     and enlarges differs from one output column to the next, by ``multiple``; this is the largest. A field is called
     the whole picture when it is as wide as a picture of `_WIDEST` pixels.
     """
-    if isinstance(network, FusionColorizer):  # its classifier looks at all of the picture
+    if getattr(network, "sees_whole_picture", False):
         return None
     probe, width = _positive(network), max(64, 16 * multiple)
     while width <= _WIDEST:

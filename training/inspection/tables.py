@@ -7,7 +7,7 @@ from torch import nn
 
 from training.errors import TrainingError
 from training.inspection.describe import assignment_comparison, layers, macs_without_holes, receptive_field
-from training.networks import STRIDES, build
+from training.networks import build
 from training.recipes import MODELS, RECIPES, Recipe, find
 
 
@@ -34,13 +34,13 @@ def _recipes(shown: Recipe) -> tuple[list[str], list[str]]:
 
 def _inputs(recipe: Recipe, size: int | None) -> torch.Tensor:
     side = size or (128 if recipe.kind.on_faces else 256 if recipe.kind.on_photos or recipe.kind.on_flowers else 32)
-    if side % STRIDES[recipe.network]:
-        raise TrainingError(f"{recipe.model} takes sides that are multiples of {STRIDES[recipe.network]}, not {side}.")
-    return torch.zeros(1, 3 if recipe.kind.sees_colour else 1, side, side)
+    if side % recipe.kind.stride:
+        raise TrainingError(f"{recipe.model} takes sides that are multiples of {recipe.kind.stride}, not {side}.")
+    return torch.zeros(1, recipe.kind.channels, side, side)
 
 
 def _field(recipe: Recipe, network: nn.Module) -> str:
-    field = receptive_field(network, 3 if recipe.kind.sees_colour else 1, STRIDES[recipe.network])
+    field = receptive_field(network, recipe.kind.channels, recipe.kind.stride)
     return f"{field} x {field}" if field else "whole picture"
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.models import mobilenet_v2, segmentation
 
 from training.errors import TrainingError
 from training.files import load_tensors, read_bytes
@@ -20,8 +21,6 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 
 def _mobilenet_v2() -> nn.Module:
     """MobileNetV2 without its last layer, at a sixteenth of the picture: block 14 keeps the size, 15 to 17 are dilated."""
-    from torchvision.models import mobilenet_v2
-
     features = cast("nn.Sequential", mobilenet_v2(weights=None).features)[:18]
     for i in (14, 15, 16, 17):
         for module in features[i].modules():
@@ -66,8 +65,6 @@ class DeepLab(nn.Module):
         self, backbone: Backbone = "resnet101", num_classes: int = 2, kernel: int = 3, padding: int = 0, *,
         last_layer_only: bool = False,
     ) -> None:  # fmt: skip
-        from torchvision.models import segmentation
-
         super().__init__()
         self.backbone_name, self.last_layer_only = backbone, last_layer_only
         self.corners = backbone == "mobilenet_v2"  # TensorFlow's: sides of 16k + 1 keep the cells where they are
@@ -84,6 +81,11 @@ class DeepLab(nn.Module):
             self.requires_grad_(False)
             self.get_submodule(LAST_LAYER).requires_grad_(True)
         self.train()  # Lightning starts with the modes that it finds
+
+    @property
+    def pretrained_part(self) -> nn.Module:
+        """The part whose weights others have trained."""
+        return self.backbone
 
     def train(self, mode: bool = True) -> "DeepLab":
         """As for every module, but what is frozen stays in evaluation mode: BatchNorm's statistics are frozen, too."""
@@ -121,8 +123,6 @@ class Base:
 
 def public_weights(backbone: str) -> str:
     """URL of torchvision's COCO weights for a backbone; TrainingError for MobileNetV2, of which it has none."""
-    from torchvision.models import segmentation
-
     if backbone == "mobilenet_v2":
         raise TrainingError(
             "DeepLabV3 on MobileNetV2 has no weights that can be downloaded: give deeplabv3_mnv2_voc.pth with --weights, or"

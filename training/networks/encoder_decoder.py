@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -45,8 +46,6 @@ class EncoderDecoder(nn.Module):
     def __init__(
         self, outputs: int, in_channels: int, encoder: str = PACKAGED, width: int = 64, *, fusion: bool, dilation: bool
     ) -> None:
-        import timm  # takes a second, and no other network needs it
-
         super().__init__()
         mean, std = _scale(encoder, in_channels)
         self.encoder_name = encoder
@@ -71,6 +70,12 @@ class EncoderDecoder(nn.Module):
         self.up4 = nn.Sequential(_conv(f + f // 2 + c4, f), _conv(f, f))
         self.head = nn.Conv2d(f, outputs, 1)
 
+    @property
+    def pretrained_part(self) -> nn.Module:
+        """The part whose weights others have trained."""
+        encoder: nn.Module = self.encoder
+        return encoder
+
     def decode(self, picture: Tensor) -> Tensor:
         """The network's answer at a quarter of the picture's size."""
         _, x4, x8, x16, x32 = self.encoder((picture - self.mean) / self.std)  # (N, C, H/4, W/4) ... (N, C, H/32, W/32)
@@ -87,8 +92,6 @@ class EncoderDecoder(nn.Module):
 
 def _scale(encoder: str, channels: int) -> tuple[Tensor, Tensor]:
     """Mean and deviation that an encoder expects, 0..1: of the grey, as numbers, or of R, G, B, (3, 1, 1)."""
-    import timm
-
     if encoder == PACKAGED:
         return torch.tensor(127 / 255), torch.tensor(128 / 255)  # its weights are TensorFlow's: (x·255 - 127) / 128
     facts: Any = timm.get_pretrained_cfg(encoder) if timm.is_model(encoder) else None

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -55,7 +56,7 @@ class ChromaColorizer(nn.Module):
     """a* and b* of each pixel, by an encoder and a decoder without skip connections.
 
     Input (N, 1, H, W), L*/100 in 0..1, H and W multiples of 64; output (N, 2, H, W): with ``output`` "sigmoid"
-    (ab + 128) / 256 in 0..1, with "tanh" ab / 128 in -1..1; `to_ab` undoes either.
+    (ab + 128) / 256 in 0..1, with "tanh" ab / 128 in -1..1; `training.conventions.to_ab` undoes either.
     """
 
     def __init__(self, architecture: int = 1, output: Literal["sigmoid", "tanh"] = "sigmoid") -> None:
@@ -80,6 +81,7 @@ class FusionColorizer(ChromaColorizer):
     Source: Baldassarre, Morín, Rodés-Guirao 2017, "Deep Koalarization".
     """
 
+    sees_whole_picture = True  # through its classifier
     mean: Tensor
     std: Tensor
 
@@ -90,8 +92,6 @@ class FusionColorizer(ChromaColorizer):
         classifier: str = "inception_resnet_v2",
         classifier_size: int = 299,
     ) -> None:
-        import timm  # takes a second, and no other network needs it
-
         super().__init__(architecture, output)
         self.classifier = timm.create_model(classifier, num_classes=0).requires_grad_(False).eval()
         self.classifier_size = classifier_size
@@ -118,16 +118,6 @@ class FusionColorizer(ChromaColorizer):
         repeated = features[:, :, None, None].expand(-1, -1, encoded.shape[2], encoded.shape[3])
         decoded: Tensor = self.decoder(self.fusion(torch.cat([encoded, repeated], dim=1)))  # (N, 2, H, W)
         return decoded.sigmoid() if self.output == "sigmoid" else decoded.tanh()
-
-
-def to_ab(output: Tensor, kind: str) -> Tensor:
-    """A network's output, "sigmoid" 0..1 or "tanh" -1..1, as CIELAB a*, b*; any shape."""
-    return output * 256 - 128 if kind == "sigmoid" else output * 128
-
-
-def from_ab(ab: Tensor, kind: str) -> Tensor:
-    """Inverse of `to_ab`: the target that a network with this output learns."""
-    return (ab + 128) / 256 if kind == "sigmoid" else ab / 128
 
 
 def _facts(classifier: nn.Module) -> dict[str, Any]:

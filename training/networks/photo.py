@@ -10,10 +10,8 @@ from training.palette import annealed_mean
 
 AB_SCALE = 110.0
 # How the palette's probabilities become a colour; chosen on validation photographs (docs/results.md)
-TEMPERATURE = 0.5
 UNWEIGHTING = 1.0
 SATURATION = 1.1
-WORKING_SIDE = 192  # short side at which it sees a photograph
 
 
 class PhotoColorizer(EncoderDecoder):

