@@ -15,16 +15,16 @@ import torch
 from torch import Tensor
 
 from export.rewrite import unspread
-from export.signatures import Colorizer
+from export.signatures import ColorizeSignature, wrap
 from export.specifications import SPECIFICATIONS
-from export.to_onnx import ROOT, to_model_proto, wrap
+from export.to_onnx import ROOT, to_model_proto
 from training.checkpoint import load
 from training.inspection.describe import layers, macs_without_holes
 
 CHECKPOINT = ROOT / "artifacts" / "checkpoints" / "dilated-unet.pt"
 
 
-class Alone(Colorizer):
+class Alone(ColorizeSignature):
     """The network without anything around it."""
 
     outputs = ("logits",)

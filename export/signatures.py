@@ -1,5 +1,8 @@
 """Wrapper modules that give every network one of the signatures of the model contract."""
 
+from collections.abc import Callable
+from typing import cast
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -7,8 +10,12 @@ import torch.nn.functional as F
 from colorize_run.colour import TO_XYZ
 from torch import Tensor, nn
 
+from export.errors import ExportError
+from export.specifications import Specification
+from training.checkpoint import Checkpoint
 from training.conventions import FROM_256THS, TO_256THS, to_ab
-from training.networks.photo import PhotoChroma
+from training.networks import Target
+from training.networks.photo import PhotoChroma, PhotoColorizer
 from training.palette import annealed_mean, palette_to_ab
 
 _C = 6 / 29  # where f(t) of CIELAB turns from a cube root into a line
@@ -24,7 +31,7 @@ class Signature(nn.Module):
         self.network = network
 
 
-class Segmenter(Signature):
+class SegmentSignature(Signature):
     """Signature ``segment``: input (N, 3, H, W), sRGB-encoded, 0..1, any H and W; output ``probabilities`` (N, C, H, W)."""
 
     outputs = ("probabilities",)
@@ -33,7 +40,7 @@ class Segmenter(Signature):
         return (self.network(image).softmax(dim=1),)
 
 
-class Colorizer(Signature):
+class ColorizeSignature(Signature):
     """Signature ``colorize``: input (N, 1 or 3, H, W), sRGB-encoded, 0..1, any H and W; output ``ab`` and maybe ``rgb``.
 
     The picture is padded to ``multiple`` by its edge pixels for the network, and what it says is cropped again.
@@ -52,7 +59,7 @@ class Colorizer(Signature):
         return output
 
 
-class PaletteColorizer(Colorizer):
+class PaletteSignature(ColorizeSignature):
     """A network that classifies pixels into a palette.
 
     ``ab`` (N, 2, H, W), CIELAB, is the annealed mean at ``temperature``, ``rgb`` (N, 3, H, W), 0..1, the most
@@ -77,7 +84,7 @@ class PaletteColorizer(Colorizer):
         return ab, rgb
 
 
-class PhotoColorizer(Colorizer):
+class PhotoSignature(ColorizeSignature):
     """A photo colourizer: ``ab`` (N, 2, H, W), CIELAB, at a ``temperature`` that what runs the graph may set."""
 
     temperature: Tensor
@@ -90,7 +97,7 @@ class PhotoColorizer(Colorizer):
         return (self._apply_padded(picture, self.temperature),)
 
 
-class RGBColorizer(Colorizer):
+class RGBSignature(ColorizeSignature):
     """A network that gives R, G, B: ``rgb`` (N, 3, H, W), 0..1, is what it gives, clipped, ``ab`` that picture's a*, b*."""
 
     outputs = ("ab", "rgb")
@@ -100,7 +107,7 @@ class RGBColorizer(Colorizer):
         return rgb_to_ab(rgb), rgb
 
 
-class ChromaColorizer(Colorizer):
+class ChromaSignature(ColorizeSignature):
     """A network of the Lab family: L*/100 in, chroma of each pixel out, ``ab`` (N, 2, H, W).
 
     These networks look at the whole picture through few pixels, and never saw a padded one: two columns of padding
@@ -123,7 +130,7 @@ class ChromaColorizer(Colorizer):
         return (to_ab(back, self.output),)
 
 
-class MeanChromaColorizer(ChromaColorizer):
+class MeanChromaSignature(ChromaSignature):
     """The same for a network that says (N, 2), the mean chroma of the picture: every pixel gets it."""
 
     def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
@@ -152,3 +159,57 @@ def rgb_to_ab(rgb: Tensor) -> Tensor:
     matrix = torch.from_numpy(TO_XYZ).to(rgb.dtype)
     x, y, z = _f(torch.einsum("nchw,kc->nkhw", _linear(rgb), matrix)).unbind(dim=1)
     return torch.stack([500 * (x - y), 200 * (y - z)], dim=1)
+
+
+def _palette(checkpoint: Checkpoint, network: nn.Module, temperature: float) -> Signature:
+    return PaletteSignature(network, checkpoint.kind.stride, checkpoint.colours, temperature)
+
+
+def _rgb(checkpoint: Checkpoint, network: nn.Module, _temperature: float) -> Signature:
+    return RGBSignature(network, checkpoint.kind.stride)
+
+
+def _chroma(checkpoint: Checkpoint, network: nn.Module, _temperature: float) -> Signature:
+    return ChromaSignature(network, checkpoint.kind.stride, checkpoint.arguments.get("output", "sigmoid"))
+
+
+def _mean_chroma(checkpoint: Checkpoint, network: nn.Module, _temperature: float) -> Signature:
+    return MeanChromaSignature(network, checkpoint.kind.stride, checkpoint.arguments.get("output", "sigmoid"))
+
+
+def _photo(checkpoint: Checkpoint, network: nn.Module, temperature: float) -> Signature:
+    chroma = PhotoChroma(cast("PhotoColorizer", network), torch.from_numpy(checkpoint.colours))
+    return PhotoSignature(chroma, checkpoint.kind.stride, temperature)
+
+
+_WRAPPERS: dict[Target, Callable[[Checkpoint, nn.Module, float], Signature]] = {
+    "palette": _palette,
+    "rgb": _rgb,
+    "chroma": _chroma,
+    "mean-chroma": _mean_chroma,
+    "chroma-palette": _photo,
+    "mask": lambda _checkpoint, network, _temperature: SegmentSignature(network),
+}
+
+
+def wrap(checkpoint: Checkpoint, specification: Specification) -> Signature:
+    """The checkpoint's network behind the signature of what it predicts, in evaluation mode. Errors: ExportError."""
+    if checkpoint.network != specification.network:
+        raise ExportError(
+            f"The model {specification.name} is a {specification.network}, but the checkpoint holds a {checkpoint.network},"
+            f" of the model {checkpoint.model}."
+        )
+    if checkpoint.model != specification.name:
+        raise ExportError(
+            f"The checkpoint was trained as {checkpoint.model}: export it with `python -m export {checkpoint.model}`."
+        )
+    wrapped = _WRAPPERS[checkpoint.kind.target](checkpoint, checkpoint.build(), specification.temperature).eval()
+    training = [name for name, module in wrapped.named_modules() if module.training]
+    if training:
+        raise ExportError(f"The network is not in evaluation mode: {', '.join(training)}.")
+    return wrapped
+
+
+def input_name(checkpoint: Checkpoint) -> str:
+    """Name of the graph's input: ``image`` for a network that sees colour, else ``grey``."""
+    return "image" if checkpoint.kind.sees_colour else "grey"

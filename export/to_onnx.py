@@ -9,68 +9,23 @@ from pathlib import Path
 
 import onnx
 import torch
-from colorize_run.contract import CONTRACT_KEY, GOLDEN_KEY, INPUTS, Contract, GoldenCase, pack_golden
+from colorize_run.contract import INPUTS
 from colorize_run.session import Model
 from colorize_run.verify import verify
-from torch import Tensor
 
 from export import parity, real_pictures
 from export.errors import ExportError
 from export.rewrite import has_spread_filters, unspread
-from export.signatures import (
-    ChromaColorizer,
-    MeanChromaColorizer,
-    PaletteColorizer,
-    PhotoColorizer,
-    RGBColorizer,
-    Segmenter,
-    Signature,
-)
+from export.signatures import Signature, input_name, wrap
 from export.specifications import SPECIFICATIONS, Specification
+from export.stamp import contract_of, golden_cases, stamp
 from training.checkpoint import Checkpoint
-from training.conventions import LUMA, MEAN_OF_CHANNELS
-from training.datasets.flowers import CLASS_COLOURS, CLASSES, load_split
-from training.networks.photo import PhotoChroma
-from training.networks.photo import PhotoColorizer as PhotoNetwork
+from training.families import FLOWERS, family_of
 
 OPSET = 18  # the oldest with an antialiased Resize, and the one that most engines run whole
 IR_VERSION = 10  # newer ones are refused by onnxruntime releases that are still in the field
 _UNSETTLED = 0.737
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def wrap(checkpoint: Checkpoint, specification: Specification) -> Signature:
-    """The checkpoint's network behind its task's signature, in evaluation mode. Errors: ExportError."""
-    if checkpoint.network != specification.network:
-        raise ExportError(
-            f"The model {specification.name} is a {specification.network}; the checkpoint holds a {checkpoint.network},"
-            f" of the model {checkpoint.model}."
-        )
-    if checkpoint.model != specification.name:
-        raise ExportError(f"The checkpoint was trained as {checkpoint.model}; `python -m export {checkpoint.model}` takes it.")
-    network, multiple = checkpoint.build(), checkpoint.kind.stride
-    wrapped: Signature
-    if checkpoint.kind.target == "palette":
-        wrapped = PaletteColorizer(network, multiple, checkpoint.colours, specification.temperature)
-    elif checkpoint.kind.target == "rgb":
-        wrapped = RGBColorizer(network, multiple)
-    elif checkpoint.kind.on_flowers:
-        wrapped = Segmenter(network)
-    elif isinstance(network, PhotoNetwork):
-        chroma = PhotoChroma(network, torch.from_numpy(checkpoint.colours))
-        wrapped = PhotoColorizer(chroma, multiple, specification.temperature)
-    else:
-        kind = ChromaColorizer if checkpoint.kind.target == "chroma" else MeanChromaColorizer
-        wrapped = kind(network, multiple, checkpoint.arguments.get("output", "sigmoid"))
-    training = [name for name, module in wrapped.eval().named_modules() if module.training]
-    if training:
-        raise ExportError(f"The network is not in evaluation mode: {', '.join(training)}.")
-    return wrapped
-
-
-def input_name(checkpoint: Checkpoint) -> str:
-    """Name of the graph's input: ``image`` for a network that sees colour, else ``grey``."""
-    return "image" if checkpoint.kind.sees_colour else "grey"
 
 
 def to_model_proto(module: Signature, name: str, source: str = "grey") -> onnx.ModelProto:
@@ -150,38 +105,6 @@ def damage_weight(model: onnx.ModelProto) -> str:
     return str(weight.name)
 
 
-def contract_of(checkpoint: Checkpoint, specification: Specification, figures: dict[str, float]) -> Contract:
-    """The contract of an exported model; ``figures`` are those of parity."""
-    arguments = ", ".join(f"{name}={value}" for name, value in checkpoint.arguments.items())
-    colours = checkpoint.colours if checkpoint.kind.target == "palette" else checkpoint.colours[:0]
-    return Contract(
-        task="segment" if checkpoint.kind.on_flowers else "colorize",
-        name=specification.name,
-        network=f"{type(checkpoint.build()).__name__}({arguments})",
-        working_size=specification.working_size,
-        resize="pillow-bilinear",
-        grey_weights=LUMA if checkpoint.kind.on_faces or checkpoint.kind.on_photos else MEAN_OF_CHANNELS,
-        classes=CLASSES if checkpoint.kind.on_flowers else (),
-        class_colours=CLASS_COLOURS if checkpoint.kind.on_flowers else (),
-        palette=tuple(tuple(int(v) for v in colour) for colour in (colours * 256).round().clip(0, 255)),
-        licence=specification.licence,
-        training_data=checkpoint.training_data,
-        metrics=checkpoint.metrics,
-        parity=figures,
-    )
-
-
-def golden_cases(module: Signature, source: str) -> list[GoldenCase]:
-    """Small inputs with PyTorch's own outputs: noise, and a real photograph at two odd sizes."""
-    cases = []
-    for case in parity.golden_inputs(INPUTS[source]):
-        with torch.no_grad():
-            outputs: tuple[Tensor, ...] = module(torch.from_numpy(case))
-        arrays = {name: out.numpy() for name, out in zip(module.outputs, outputs, strict=True)}
-        cases.append(GoldenCase({source: case}, arrays))
-    return cases
-
-
 def export(
     checkpoint: Checkpoint, specification: Specification, folder: Path, data_dir: Path | None = None, *,
     damage: bool = False, rewrite: bool = True,
@@ -205,9 +128,7 @@ def export(
         damage_weight(model)
     report = parity.prove(module, model, cases)
     figures = {**report.figures(), **spread_error, **_on_flowers(checkpoint, module, model, data_dir)}
-    contract = contract_of(checkpoint, specification, figures)
-    golden = pack_golden(golden_cases(module, source))
-    onnx.helper.set_model_props(model, {CONTRACT_KEY: contract.to_json(), GOLDEN_KEY: golden})
+    stamp(model, contract_of(checkpoint, specification, figures), golden_cases(module, source))
     onnx.checker.check_model(model, full_check=True)
     partial = folder / f".{specification.name}.partial.onnx"
     try:
@@ -249,6 +170,7 @@ def _cases(checkpoint: Checkpoint, specification: Specification, data_dir: Path 
 
 def _on_flowers(checkpoint: Checkpoint, module: Signature, model: onnx.ModelProto, data_dir: Path | None) -> dict[str, float]:
     """The proof on real flowers, for a segmenter whose data are here."""
-    if data_dir is None or not checkpoint.kind.on_flowers:
+    family = family_of(checkpoint.kind)
+    if data_dir is None or family is not FLOWERS:
         return {}
-    return parity.on_flowers(module, model, load_split(data_dir, "validation", checkpoint.recipe.get("split_seed", 0)))
+    return parity.on_flowers(module, model, family.load_split(data_dir, "validation", (), checkpoint.split_seed))

@@ -26,8 +26,8 @@ from export.errors import ExportError
 from training.conventions import PHOTO_WORKING_SIZE
 from training.datasets.flowers import Flowers, FlowerSamples
 from training.datasets.photos import Photos, PhotoSamples
-from training.evaluation import masks as mask_judge
-from training.evaluation.photos import figures, measure
+from training.evaluation import masks
+from training.evaluation.photos import measure, summary
 
 FASTER = 0.95  # of the original's time, in the median of rounds taken in turn
 SMALLER = 0.5  # of the original's bytes
@@ -56,7 +56,7 @@ def photo_trial(train: Photos, validation: Photos) -> Trial:
     return Trial(
         len(train),
         lambda i: samples.__getitems__([i])["input"].numpy(),
-        lambda model: figures(measure(_predictor(model), validation)),
+        lambda model: summary(measure(_predictor(model), validation)),
         COUNTED["colorize"],
     )
 
@@ -70,7 +70,7 @@ def flower_trial(train: Flowers, validation: Flowers) -> Trial:
             planes = np.ascontiguousarray(picture.transpose(2, 0, 1))[None]
             return np.asarray(model.run({model.input: planes})["probabilities"][0].argmax(axis=0), np.uint8)
 
-        return mask_judge.measure(segment, validation)
+        return masks.measure(segment, validation)
 
     return Trial(len(train), lambda i: samples.__getitems__([i])["input"].numpy(), judged, COUNTED["segment"])
 

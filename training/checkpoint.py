@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from training.errors import TrainingError
 from training.files import load_tensors, read_bytes, replacing
 from training.networks import NETWORKS, Network, build
-from training.networks.deeplab import Base, DeepLab, pretrain
+from training.networks.deeplab import Base
 from training.palette import load_palette
 
 FORMAT = "colorize-run checkpoint 1"
@@ -49,6 +49,11 @@ class Checkpoint:
     def kind(self) -> Network:
         """The kind of network that this is."""
         return NETWORKS[self.network]
+
+    @property
+    def split_seed(self) -> int:
+        """The seed that divided train from validation."""
+        return int(self.recipe.get("split_seed", 0))
 
     def build(self) -> nn.Module:
         """Build the network with these weights, in evaluation mode."""
@@ -127,13 +132,14 @@ def _from_contents(path: str | Path, contents: Any) -> Checkpoint:
 def _completed(checkpoint: Checkpoint, weights: Path | None) -> Checkpoint:
     """The checkpoint of a last layer with the rest of its network, from the very file that it was trained on."""
     network, base = build(checkpoint.network, checkpoint.arguments), checkpoint.base
-    assert isinstance(network, DeepLab)
     assert base is not None
-    found = pretrain(network, weights)
-    if found.sha256 != base.sha256:
+    assert checkpoint.kind.pretrain is not None
+    loaded = checkpoint.kind.pretrain(network, weights)
+    assert loaded is not None
+    if loaded.sha256 != base.sha256:
         raise TrainingError(
-            f"The checkpoint is a last layer upon {base.name} (SHA-256 {base.sha256[:12]}…), and {weights or found.name} is"
-            " another file: give that one with --weights."
+            f"The checkpoint is a last layer on top of {base.name} (SHA-256 {base.sha256[:12]}…), but {weights or loaded.name}"
+            f" is another file: give {base.name} with --weights."
         )
     return replace(checkpoint, state={**network.state_dict(), **checkpoint.state})
 

@@ -1,9 +1,15 @@
 """Palettes computed by k-means. Apart from `training.palette`: scikit-learn takes seconds to import."""
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 from sklearn.cluster import MiniBatchKMeans
 
+from training import plots
+from training.conventions import FROM_256THS
+from training.datasets.cifar import load_split
+from training.files import check_writable, replacing
 from training.progress import working
 
 
@@ -36,3 +42,17 @@ def kmeans_chroma(ab: npt.NDArray[np.float32], num_colours: int, seed: int) -> n
     task = f"Clustering the chroma of {len(ab)} pixels into {num_colours} colours"
     colours = _cluster(ab, num_colours, seed, task, 1 / np.sqrt(counts[inverse.reshape(-1)]))
     return colours[np.lexsort(colours.T)]
+
+
+def save_palette(path: Path, data_dir: Path, classes: tuple[str, ...], num_colours: int, seed: int) -> None:
+    """Cluster the CIFAR-10 training pictures of ``classes`` into a palette, ordered by brightness.
+
+    Writes it to ``path``, .npy, and a picture of it beside that file, .png. Errors: TrainingError.
+    """
+    for output in (path, path.with_suffix(".png")):
+        check_writable(output)
+    palette = kmeans_palette(load_split(data_dir, "train", classes, 0), num_colours, seed)
+    palette = palette[palette.sum(axis=1).argsort()]
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.save(file, palette)
+    plots.save_picture(np.repeat(palette[None], 2, axis=0) * np.float32(FROM_256THS), path.with_suffix(".png"), scale=24)

@@ -85,12 +85,12 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def left_as_found(folder: Path) -> Iterator[None]:
-    """Whatever of ``folder`` and its parents was not there before and is empty afterwards is removed again."""
+def remove_what_stays_empty(folder: Path) -> Iterator[None]:
+    """Remove ``folder`` and its parents again where they did not exist before and are empty afterwards."""
     absent = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
     try:
         yield
     finally:
         for path in absent:
-            with contextlib.suppress(OSError):  # it holds something, or never came into being
+            with contextlib.suppress(OSError):  # it holds something, or was never created
                 path.rmdir()

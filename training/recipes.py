@@ -6,8 +6,6 @@ from typing import Any, Literal
 from training.errors import TrainingError
 from training.networks import NETWORKS, Network
 
-AUGMENTATIONS = ("flip-left-right", "flip-up-down", "shift-sideways", "shift-up-down", "grain")
-
 
 @dataclass(frozen=True)
 class Recipe:

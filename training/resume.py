@@ -1,13 +1,10 @@
-"""The folder of a run: held by one training at a time, with the state that an interrupted one goes on from."""
+"""Resuming a run: the state after its last complete epoch, and whether it is the same run."""
 
 import contextlib
-import errno
-import fcntl
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +12,15 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 
 from training.errors import TrainingError
-from training.files import check_whole, left_as_found
+from training.files import check_whole
+from training.recipes import Recipe
 
-STATE_KEY = "RunFolder"  # under which the callback of that name is found in a state
+STATE_KEY = "RunFolder"  # under which a state holds what `training.run_folder.RunFolder` needs
 
 
 @dataclass(frozen=True)
 class State:
-    """A run after its last whole epoch: the file, all its ``contents``, and what the run's own callback put there."""
+    """A run after its last complete epoch: the file, all its ``contents``, and what `RunFolder` stored in it."""
 
     path: Path
     contents: dict[str, Any]
@@ -30,17 +28,17 @@ class State:
 
     @property
     def epochs(self) -> int:
-        """Epochs that are done."""
+        """Number of complete epochs."""
         return int(self.contents["epoch"]) + 1
 
 
 def latest_state(folder: Path) -> Path | None:
-    """The file that holds the state after the last whole epoch of the run in ``folder``, if there is one."""
+    """The file with the state after the last complete epoch of the run in ``folder``, if there is one."""
     return next(reversed(_states(folder)), None)
 
 
 def remove_older_states(folder: Path) -> None:
-    """Keep the latest state alone: Lightning keeps the one that a run was resumed from, too."""
+    """Keep only the latest state: Lightning also keeps the one from which a run was resumed."""
     for path in _states(folder)[:-1]:
         path.unlink(missing_ok=True)
 
@@ -49,17 +47,20 @@ def _states(folder: Path) -> list[Path]:
     return sorted(folder.glob("resume-epoch=*.ckpt"), key=lambda path: int(path.stem.split("=")[1]))
 
 
-def state_to_begin_with(folder: Path, model: str, *, resume: bool) -> State | None:
-    """The state to go on from, None for a new run; TrainingError where the folder holds another kind of beginning."""
+def load_state(folder: Path, model: str, *, resume: bool) -> State | None:
+    """The state from which to resume, None for a new run.
+
+    Errors: TrainingError when the run in ``folder`` is finished, damaged, or not what ``resume`` expects.
+    """
     if all((folder / name).exists() for name in (f"{model}.pt", "metrics.json")):
-        raise TrainingError(f"The run in {folder} is finished: choose another --run-dir to train anew.")
+        raise TrainingError(f"The run in {folder} is finished: choose another --run-dir to train again.")
     latest = latest_state(folder)
     if not resume:
         if latest:
-            raise TrainingError(f"{folder} holds an earlier run; go on with --resume, or choose another --run-dir.")
+            raise TrainingError(f"{folder} holds an earlier run: continue it with --resume, or choose another --run-dir.")
         return None
     if latest is None:
-        raise TrainingError(f"{folder} holds no run to resume; leave --resume away to start one.")
+        raise TrainingError(f"{folder} holds no run to resume: omit --resume to start one.")
     try:
         with latest.open("rb") as file:
             check_whole(file)
@@ -67,66 +68,55 @@ def state_to_begin_with(folder: Path, model: str, *, resume: bool) -> State | No
             contents: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=False)
         state = State(latest, contents, contents["callbacks"][STATE_KEY])
         _ = state.run["identity"], state.epochs
-    except Exception as error:  # whatever a damaged pickle brings
+    except Exception as error:  # a damaged pickle can raise anything
         before = _states(folder)[:-1]
-        way_out = f"--resume then goes on from {before[-1].name}" if before else "start the run anew, without --resume"
-        raise TrainingError(f"{latest} is damaged: delete it; {way_out}.") from error
+        fix = f"--resume then continues from {before[-1].name}" if before else "start the run again, without --resume"
+        raise TrainingError(f"{latest} is damaged: delete it; {fix}.") from error
     return state
 
 
-def _is_first_process() -> bool:
-    """Whether this is the process that was started by hand, or the only one, and none that DDP started."""
+def refuse_another_run(state: State, expected: dict[str, Any]) -> None:
+    """TrainingError when the run of ``state`` differs from ``expected``, which is part of `RunFolder.identity`."""
+    # Weights need not be given again: the state holds what training has made of them
+    expected = {name: value for name, value in expected.items() if name != "weights" or value is not None}
+    absent = {field.name: field.default for field in fields(Recipe)}  # what older runs had, before there was a choice
+    begun = {name: state.run["identity"].get(name, absent.get(name)) for name in expected}
+    different = [name for name, value in expected.items() if begun[name] != value]
+    if different:
+        if "name" in different:  # of the recipe, from which all the rest follows
+            different = ["name"]
+        differences = ", ".join(_difference(name, begun[name], expected[name]) for name in different)
+        raise TrainingError(
+            f"The run in {state.path.parent} started with {differences}: resume it with the same, or choose another --run-dir."
+        )
+
+
+def _difference(name: str, begun: object, now: object) -> str:
+    """Describe how the value ``begun`` of a run's identity differs from the one given ``now``."""
+    if isinstance(begun, dict) and isinstance(now, dict):  # a network's arguments
+        changed = [key for key in {**begun, **now} if begun.get(key) != now.get(key)]
+        return ", ".join(_difference(key, begun.get(key), now.get(key)) for key in changed)
+    if name in ("palette", "pictures", "weights"):  # long lists and hashes
+        return f"different {name}"
+    return f"{'recipe' if name == 'name' else name} {begun}, not {now}"
+
+
+def is_first_process() -> bool:
+    """Whether this process was started by the user, and not by DDP."""
     return not getattr(rank_zero_only, "rank", 0)
 
 
 @contextlib.contextmanager
-def claimed(folder: Path) -> Iterator[None]:
-    """Make ``folder`` and hold it for this training alone; the kernel lets go of it when the process dies.
-
-    The lock is on the folder itself: nothing has to be cleared away after a kill. The other processes of DDP leave it to
-    the first one. Errors: TrainingError when another training holds the folder, or nothing can be written there.
-    """
-    if not _is_first_process():
-        yield
-        return
-    with left_as_found(folder):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError as error:
-            raise TrainingError(f"{folder} cannot be written to ({error.strerror}): choose another --run-dir.") from error
-        try:
-            _lock(held, folder)
-            yield
-        finally:
-            os.close(held)
-
-
-def _lock(held: int, folder: Path) -> None:
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise TrainingError(
-            f"Another training is writing to {folder}: wait for it to end, or choose another --run-dir."
-        ) from error
-    except OSError as error:
-        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF):  # shares without locks
-            raise
-
-
-@contextlib.contextmanager
 def threads_of(state: State | None, devices: int) -> Iterator[None]:
-    """On a CPU, the number of threads that the resumed run began with: another adds in another order, to other weights."""
+    """On a CPU, use as many threads as the resumed run started with: another number rounds sums differently."""
     here = torch.get_num_threads()
     if devices > 1 and "OMP_NUM_THREADS" not in os.environ:  # what Lightning gives to each of the processes
         here = max(1, len(os.sched_getaffinity(0)) // devices)
-    begun = here if state is None else state.run.get("threads", here)  # of a time before it was kept: as ever
+    begun = here if state is None else state.run.get("threads", here)  # older states do not record it
     if begun == here:
         yield
         return
-    sentence = f"The run goes on with the number of threads that it began with: {begun}, not {here}."
-    print(sentence, file=sys.stderr, flush=True)
+    print(f"The run continues with the {begun} threads that it started with, not {here}.", file=sys.stderr, flush=True)
     before = torch.get_num_threads()
     torch.set_num_threads(begun)
     if devices > 1:
@@ -137,12 +127,12 @@ def threads_of(state: State | None, devices: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def tell_of_another_torch(state: State) -> None:
-    """One sentence on stderr where the run began with another PyTorch."""
+def warn_of_another_torch(state: State) -> None:
+    """Print a sentence on stderr when the run started with another version of PyTorch."""
     begun = state.run.get("torch", torch.__version__)
-    if begun != torch.__version__ and _is_first_process():
+    if begun != torch.__version__ and is_first_process():
         print(
-            f"The run began with PyTorch {begun}, this is {torch.__version__}: its weights may differ in rounding from those"
+            f"The run started with PyTorch {begun}, this is {torch.__version__}: its weights may differ in rounding from those"
             " of an uninterrupted run.",
             file=sys.stderr,
             flush=True,

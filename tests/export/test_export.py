@@ -27,15 +27,15 @@ from export.__main__ import main
 from export.errors import ExportError, ParityError
 from export.parity import CEILING, FLIPS, TOLERANCE, Finding, cases, on_flowers
 from export.rewrite import has_spread_filters, unspread
-from export.signatures import PaletteColorizer, rgb_to_ab
+from export.signatures import PaletteSignature, rgb_to_ab, wrap
 from export.signatures import lightness as in_graph_lightness
 from export.specifications import SPECIFICATIONS, Specification
-from export.to_onnx import check, export, to_model_proto, wrap
+from export.to_onnx import check, export, to_model_proto
 from training.checkpoint import Checkpoint, load
 from training.conventions import LUMA
 from training.datasets.flowers import load_split
 from training.errors import TrainingError
-from training.networks import NETWORKS, build
+from training.networks import build
 from training.networks.deeplab import DeepLab
 from training.networks.lab import ChromaRegressor
 from training.palette import palette_to_ab
@@ -53,7 +53,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def wrapped() -> PaletteColorizer:
+def wrapped() -> PaletteSignature:
     return wrap(TINY, SPECIFICATION)
 
 
@@ -112,7 +112,7 @@ def test_any_batch_and_size_agrees_with_pytorch(n: int, h: int, w: int, seed: in
     assert (np.abs(rgb - expected[1]) > 1e-4).any(axis=1).mean() <= 0.01
 
 
-def test_the_graphs_padding_is_the_runtimes_padding(wrapped: PaletteColorizer) -> None:
+def test_the_graphs_padding_is_the_runtimes_padding(wrapped: PaletteSignature) -> None:
     """A picture of an odd size gives the same pixels whether the runtime pads it or the graph does."""
     colorizer = Colorizer(str(ROOT / "tests" / "data" / "tiny.onnx"), "cpu")
     image = Image.open(ROOT / "docs" / "samples" / "rocket.jpg").convert("L").resize((31, 27))
@@ -257,7 +257,7 @@ def untrained(name: str) -> Checkpoint:
                 network.train()(torch.rand(4, 3, 64, 64))
         last = network.classifier[4] if isinstance(network, DeepLab) else network.head
         last.weight.data.mul_(2)
-    colours = palette_to_ab(TINY.colours) if NETWORKS[SPECIFICATIONS[name].network].on_photos else TINY.colours
+    colours = palette_to_ab(TINY.colours) if name == "photo" else TINY.colours
     return Checkpoint(name, SPECIFICATIONS[name].network, arguments, network.state_dict(), colours, {}, {"a": 0.5}, "none")
 
 

@@ -22,6 +22,7 @@ from training.datasets.faces import load_split as faces_split
 from training.datasets.loaders import PictureData
 from training.datasets.pictures import read_rgb, split_indices, to_tensor
 from training.errors import TrainingError
+from training.options import AUGMENTATIONS
 from training.palette import (
     annealed_mean,
     load_palette,
@@ -29,7 +30,7 @@ from training.palette import (
     palette_to_ab,
     rebalancing_weights,
 )
-from training.recipes import AUGMENTATIONS, RECIPES
+from training.recipes import RECIPES
 from training.tasks import augment
 
 HANDOUT = "csc321_a2_palettes_weights.zip"

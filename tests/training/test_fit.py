@@ -415,7 +415,7 @@ def test_a_run_keeps_one_state_and_so_many_grids(
     options = ["--weight-decay", "0.25"]
     interrupted(command(data_dir, run, *options, epochs=8, model="cnn"))
     (begun,) = run.glob("resume-*.ckpt")
-    monkeypatch.setattr("training.fit._GRIDS", 3)  # of which a hundred would take minutes
+    monkeypatch.setattr("training.run_folder._GRIDS", 3)  # of which a hundred would take minutes
     assert fit(data_dir, run, "--resume", *options, epochs=8, model="cnn").exit_code == 0
     (state,) = run.glob("resume-*.ckpt")
     assert begun.name != state.name == "resume-epoch=7.ckpt"

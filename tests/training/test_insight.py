@@ -145,7 +145,7 @@ def test_activations_command(root: Path, tiny_checkpoint: Path, tmp_path: Path) 
     assert [Path(line.split(": ")[0]).name for line in lines] == names
     checkpoint = load(tiny_checkpoint)
     picture = read_picture(sample, checkpoint, None)
-    inputs = palette_dataset(picture, checkpoint.colours).__getitems__([0])["input"]
+    inputs = palette_dataset(picture[None], checkpoint.colours).__getitems__([0])["input"]
     blocks = activations(checkpoint.build(), inputs).values()
     for line, maps in zip(lines[1:], blocks, strict=True):  # how many of what size, and how far their values reach
         found = map(float, re.findall(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?", line.split(": ")[1]))

@@ -16,8 +16,9 @@ from training.checkpoint import Checkpoint, load
 from training.datasets.cifar import load_split
 from training.datasets.pictures import Pictures
 from training.errors import TrainingError
-from training.evaluation.pixels import colourfulness, evaluate
-from training.evaluation.pixels import load_split as split_of
+from training.evaluation.colourfulness import colourfulness
+from training.evaluation.evaluate import evaluate
+from training.families import family_of
 from training.layers import Conv2d, DilatedConv2d
 from training.networks import NETWORKS, build
 from training.networks.lab import ChromaColorizer, FusionColorizer, pretrain
@@ -270,7 +271,7 @@ GOALS = {"cnn": 0.455, "unet": 0.57, "dilated-unet": 0.57, "unet-large": 0.64}
 def test_committed_checkpoints_reach_their_figures(shared_data: Path, root: Path, name: str) -> None:
     checkpoint = load(root / "artifacts" / "checkpoints" / f"{name}.pt")
     assert checkpoint.model == name
-    images = split_of(checkpoint.kind, shared_data, "validation", ("horse",), checkpoint.recipe["split_seed"])
+    images = family_of(checkpoint.kind).load_split(shared_data, "validation", ("horse",), checkpoint.split_seed)
     scores = evaluate(checkpoint, images)
     for metric, value in checkpoint.metrics.items():
         assert scores[metric.removeprefix("validation_")] == pytest.approx(value, rel=5e-3), metric

@@ -11,7 +11,7 @@ from torchvision.datasets import CIFAR10
 
 from training.datasets.pictures import Pictures, split_indices, to_tensor
 from training.errors import TrainingError
-from training.files import left_as_found
+from training.files import remove_what_stays_empty
 from training.palette import nearest_colour
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -39,7 +39,7 @@ def load_images(data_dir: Path, classes: Sequence[str] = ("horse",), *, test: bo
         return _read_array(horses, "images")
     only_horses = f"; {horses.name}, which is there, holds the training horses alone" if horses.is_file() else ""
     try:
-        with left_as_found(data_dir):
+        with remove_what_stays_empty(data_dir):
             cifar = CIFAR10(data_dir, train=not test, download=True)
     except (OSError, RuntimeError) as error:
         raise TrainingError(

@@ -22,7 +22,7 @@ from torchvision.datasets.utils import download_url
 from training.datasets.photos import ByteArray, near_duplicates
 from training.datasets.pictures import Batch, WholeBatches, fingerprint
 from training.errors import TrainingError
-from training.files import left_as_found
+from training.files import remove_what_stays_empty
 from training.progress import track
 
 CLASSES = ("background", "flower")
@@ -102,7 +102,7 @@ def _load(data_dir: Path) -> tuple[Flowers, Splits, Pairs]:
             with zipfile.ZipFile(shared) as archive:
                 files = {name: archive.read(name) for name in archive.namelist() if not name.endswith("/")}
             return _decode(files), {}, _pairs(files)
-        with left_as_found(data_dir):
+        with remove_what_stays_empty(data_dir):
             _fetch(data_dir)
         files = {}
         for name in PUBLIC_FILES[:2]:

@@ -6,6 +6,7 @@ from rich.table import Table
 from torch import nn
 
 from training.errors import TrainingError
+from training.families import family_of
 from training.inspection.describe import assignment_comparison, layers, macs_without_holes, receptive_field
 from training.networks import build
 from training.recipes import MODELS, RECIPES, Recipe, find
@@ -33,7 +34,7 @@ def _recipes(shown: Recipe) -> tuple[list[str], list[str]]:
 
 
 def _inputs(recipe: Recipe, size: int | None) -> torch.Tensor:
-    side = size or (128 if recipe.kind.on_faces else 256 if recipe.kind.on_photos or recipe.kind.on_flowers else 32)
+    side = size or family_of(recipe.kind).input_side
     if side % recipe.kind.stride:
         raise TrainingError(f"{recipe.model} takes sides that are multiples of {recipe.kind.stride}, not {side}.")
     return torch.zeros(1, recipe.kind.channels, side, side)

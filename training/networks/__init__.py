@@ -42,21 +42,6 @@ class Network:
         """Channels of the input: 3 for R, G, B, 1 for grey."""
         return 3 if self.sees_colour else 1
 
-    @property
-    def on_faces(self) -> bool:
-        """Whether the network is of the Lab family, which learns from faces."""
-        return self.target in ("chroma", "mean-chroma")
-
-    @property
-    def on_photos(self) -> bool:
-        """Whether the network learns from colour photographs."""
-        return self.target == "chroma-palette"
-
-    @property
-    def on_flowers(self) -> bool:
-        """Whether the network segments flowers; what learns from none of the three learns from CIFAR-10."""
-        return self.target == "mask"
-
 
 NETWORKS: dict[str, Network] = {
     "cnn": Network(CNN, "palette", 4),
