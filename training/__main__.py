@@ -4,7 +4,6 @@ Imports inside functions: PyTorch takes seconds to import, and help and wrong op
 """
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +12,10 @@ import click
 
 from training import options
 from training.errors import TrainingError
+from training.malloc import restart_with_cached_memory
 
 if TYPE_CHECKING:
-    from training.recipes import Recipe
+    from training.recipe import Recipe
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -111,10 +111,7 @@ def fit(
     resume: bool,
     **changes: object,
 ) -> None:
-    """Train MODEL; write a checkpoint, curves, picture grids and metrics into the run's folder.
-
-    A terminal shows a progress bar, a log gets plain lines, at least one a minute.
-    """
+    """Train MODEL; write a checkpoint, curves, picture grids and metrics into --run-dir."""
     from training import recipes
     from training.families import Data
     from training.fit import Machine
@@ -173,8 +170,6 @@ def evaluate(
     grid: Path | None,
 ) -> None:
     """Print the figures of CHECKPOINT on pictures as JSON; also reads the weights of the assignment's hand-out."""
-    import torch
-
     from training import plots
     from training.checkpoint import load
     from training.evaluation import evaluate as evaluation
@@ -193,11 +188,9 @@ def evaluate(
     names = evaluation.classes_to_evaluate(loaded, None if classes is None else _class_names(classes), split)
     family = PHOTOGRAPHS if on_photos else family_of(loaded.kind)
     images = family.load_split(data_dir, split, names, loaded.split_seed)[:first]
-    chosen = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-    if on_photos:
-        scores = report(evaluation.small_predictor(loaded, chosen), images)
-    else:
-        scores = evaluation.evaluate(loaded, images, chosen)
+    chosen = "cuda" if Machine(device).on_cuda else "cpu"
+    predict = evaluation.small_predictor(loaded, chosen) if on_photos else None
+    scores = report(predict, images) if predict else evaluation.evaluate(loaded, images, chosen)
     click.echo(json.dumps({"checkpoint": str(checkpoint), "split": split, **scores}))
     if grid:
         evaluator = evaluation.evaluator_of(loaded)
@@ -285,21 +278,10 @@ def results(runs: tuple[Path, ...]) -> None:
     click.echo(table(reports))
 
 
-def _restart_with_cached_memory() -> None:
-    """Restart this process with a glibc that keeps freed memory, unless its environment already decides that.
-
-    PyTorch has no caching allocator on the CPU: each large activation is mapped and unmapped again, which made
-    epochs 1.6 to 3 times as long. glibc reads these variables only when a process starts.
-    """
-    settings = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000", "MALLOC_TOP_PAD_": "536870912"}
-    if sys.platform == "linux" and not any(name in os.environ for name in settings):
-        os.execve(sys.executable, sys.orig_argv, {**os.environ, **settings})  # noqa: S606 - our own command line again
-
-
 def run() -> None:
     """Entry point: a TrainingError becomes one sentence and exit code 1."""
     if sys.argv[1:2] == ["fit"]:
-        _restart_with_cached_memory()
+        restart_with_cached_memory()
     try:
         main(prog_name="python -m training")
     except (TrainingError, OSError) as error:

@@ -31,7 +31,7 @@ from training.networks import Network, Target
 from training.networks.deeplab import Base
 from training.networks.photo import PhotoColorizer
 from training.palette import SoftLabels, rebalancing_weights
-from training.recipes import Recipe
+from training.recipe import Recipe
 from training.tasks import ChromaClassification, MaskClassification, PaletteClassification, SquaredError, Task
 
 CLUSTERED = 4000  # photographs whose chroma makes the palette and the frequency of its colours

@@ -16,7 +16,7 @@ from training.errors import TrainingError
 from training.families import Data, family_of
 from training.networks import build
 from training.networks.deeplab import Base
-from training.recipes import Recipe
+from training.recipe import Recipe
 from training.resume import State, load_state, refuse_another_run, threads_of, warn_of_another_torch
 from training.run_folder import RunFolder, claimed
 from training.step_log import StepLog

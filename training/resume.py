@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from training.errors import TrainingError
 from training.files import check_whole
-from training.recipes import Recipe
+from training.recipe import Recipe
 
 STATE_KEY = "RunFolder"  # under which a state holds what `training.run_folder.RunFolder` needs
 

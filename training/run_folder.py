@@ -28,7 +28,7 @@ from training.errors import TrainingError
 from training.families import Prepared
 from training.files import load_tensors, read_bytes, remove_what_stays_empty, replacing
 from training.networks.deeplab import LAST_LAYER, Base
-from training.recipes import Recipe
+from training.recipe import Recipe
 from training.resume import STATE_KEY, is_first_process, remove_older_states
 from training.tasks import Task
 

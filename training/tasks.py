@@ -15,7 +15,7 @@ from training.datasets.pictures import Batch
 from training.networks.deeplab import Base
 from training.networks.photo import PhotoColorizer
 from training.palette import SoftLabels
-from training.recipes import Recipe
+from training.recipe import Recipe
 
 GRAIN = 0.15  # largest standard deviation of added noise, of inputs in 0..1
 

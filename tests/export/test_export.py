@@ -39,7 +39,7 @@ from training.networks import build
 from training.networks.deeplab import DeepLab
 from training.networks.lab import ChromaRegressor
 from training.palette import palette_to_ab
-from training.recipes import MODELS as RECIPE_MODELS
+from training.recipes import models
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = load(ROOT / "tests" / "data" / "tiny.pt")
@@ -307,7 +307,7 @@ def test_proof_on_pictures_that_the_network_was_validated_on(
 
 
 def test_every_model_of_the_list_is_exported_here() -> None:
-    assert set(SMALL) | set(SMALL_SEGMENTERS) | SLOW == set(SPECIFICATIONS) == set(RECIPE_MODELS)
+    assert set(SMALL) | set(SMALL_SEGMENTERS) | SLOW == set(SPECIFICATIONS) == set(models())
 
 
 @pytest.mark.parametrize("name", SMALL_SEGMENTERS)

@@ -19,7 +19,7 @@ from training.inspection.describe import assignment_comparison, layers, macs_wit
 from training.layers import Conv2d, DilatedConv2d
 from training.networks import build
 from training.networks.lab import ARCHITECTURES
-from training.recipes import MODELS, RECIPES
+from training.recipes import RECIPES, models
 
 
 def test_the_assignments_comparison_is_computed() -> None:
@@ -57,7 +57,7 @@ def test_describe_sums_every_model_up() -> None:
     done = CliRunner().invoke(main, ["describe"])
     assert done.exit_code == 0
     rows = {cells[1].strip(): cells for line in done.stdout.splitlines() if len(cells := line.split("│")) > 6}
-    assert set(MODELS) <= set(rows)
+    assert set(models()) <= set(rows)
     assert rows["unet"][3].strip() == "112,344"
     assert rows["unet"][7].strip() == "34 x 34"
     assert rows["dilated-unet"][7].strip() == "42 x 42"
@@ -96,7 +96,7 @@ def test_recipes_by_name() -> None:
     for name, recipe in RECIPES.items():
         assert name == recipe.name
         assert name.startswith(recipe.model)
-        assert recipe.model in MODELS
+        assert recipe.model in models()
     found = {(r.epochs, r.learning_rate, r.weight_decay) for n, r in RECIPES.items() if n.startswith("chroma-tanh-original")}
     assert found == {(100, 0.005, 1e-7), (400, 1e-4, 1e-5), (50, 0.005, 1e-7)}
     assert ARCHITECTURES[1] == (32, 64, 128, 256, 256, 512)

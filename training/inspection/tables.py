@@ -9,7 +9,8 @@ from training.errors import TrainingError
 from training.families import family_of
 from training.inspection.describe import assignment_comparison, layers, macs_without_holes, receptive_field
 from training.networks import build
-from training.recipes import MODELS, RECIPES, Recipe, find
+from training.recipe import Recipe
+from training.recipes import RECIPES, find, models
 
 
 def _console() -> Console:
@@ -73,7 +74,7 @@ def describe_all(size: int | None = None) -> None:
     """Print one line for each model, and the assignment's comparison of convolutions."""
     headings = ("model", "network", "parameters", "input", "million MACs", "without zeros", "receptive field", "recipes")
     table, elsewhere = Table(*headings, title="Networks"), []
-    for model in MODELS:
+    for model in models():
         recipe, network = _network(model)
         inputs = _inputs(recipe, size)
         macs, dense = sum(layer.macs for layer in layers(network, inputs)), macs_without_holes(network, inputs)
