@@ -15,7 +15,7 @@ from colorize_run.verify import verify
 
 from export import parity, real_pictures
 from export.errors import ExportError
-from export.rewrite import has_spread_filters, unspread
+from export.rewrite import has_zero_inserted_filters, to_native_dilation
 from export.signatures import Signature, input_name, wrap
 from export.specifications import SPECIFICATIONS, Specification
 from export.stamp import contract_of, golden_cases, stamp
@@ -118,8 +118,8 @@ def export(
     module, source = wrap(checkpoint, specification), input_name(checkpoint)
     cases = _cases(checkpoint, specification, data_dir)
     model = to_model_proto(module, specification.name, source)
-    rewritten = _finished(unspread(model)) if rewrite and has_spread_filters(model) else None
-    if rewritten and has_spread_filters(rewritten):
+    rewritten = _finished(to_native_dilation(model)) if rewrite and has_zero_inserted_filters(model) else None
+    if rewritten and has_zero_inserted_filters(rewritten):
         raise ExportError("A spread filter of the graph could not be given native dilation; --no-rewrite leaves it.")
     spread_error = parity.between(model, rewritten, cases) if rewritten else {}
     model = rewritten or model

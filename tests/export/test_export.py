@@ -26,7 +26,7 @@ from export import real_pictures
 from export.__main__ import main
 from export.errors import ExportError, ParityError
 from export.parity import CEILING, FLIPS, TOLERANCE, Finding, cases, on_flowers
-from export.rewrite import has_spread_filters, unspread
+from export.rewrite import has_zero_inserted_filters, to_native_dilation
 from export.signatures import PaletteSignature, rgb_to_ab, wrap
 from export.signatures import lightness as in_graph_lightness
 from export.specifications import SPECIFICATIONS, Specification
@@ -179,7 +179,7 @@ def test_committed_models_prove_themselves(name: str) -> None:
     allowed = Finding("", "", "ab", 0, 0, parity["float64"]).allowed
     assert all(parity[backend] <= allowed for backend in ("onnxruntime", "onnxruntime-unoptimised", "onnx.reference"))
     if not name.endswith("-int8"):  # whose filters are computed from bytes
-        assert not has_spread_filters(onnx.load(ROOT / "artifacts" / f"{name}.onnx"))
+        assert not has_zero_inserted_filters(onnx.load(ROOT / "artifacts" / f"{name}.onnx"))
 
 
 def test_rounding_of_float32_itself_is_no_drift_but_nothing_else_is_excused() -> None:
@@ -265,7 +265,7 @@ def untrained(name: str) -> Checkpoint:
 def test_every_kind_of_network_exports_and_runs_without_new_code_in_the_runtime(name: str, tmp_path: Path) -> None:
     path, report = export(untrained(name), SPECIFICATIONS[name], tmp_path)
     assert all(finding.error <= finding.allowed for finding in report.findings)
-    assert not has_spread_filters(onnx.load(path))
+    assert not has_zero_inserted_filters(onnx.load(path))
     image = Image.open(ROOT / "docs" / "samples" / "chelsea.jpg").resize((151, 97))
     for picture in (image, image.convert("L")):
         coloured = Colorizer(str(path), "cpu").colorize(picture)
@@ -374,8 +374,8 @@ def test_convolutions_that_share_a_filter_or_have_another_rank() -> None:
     second = onnx.helper.make_node("Conv", ["y", "w"], ["z"], kernel_shape=[3, 3], pads=[1, 1, 1, 1])
     model.graph.node.append(second)
     model.graph.output[0].name = "z"
-    rewritten = unspread(model)
-    assert not has_spread_filters(rewritten)
+    rewritten = to_native_dilation(model)
+    assert not has_zero_inserted_filters(rewritten)
     x = np.random.default_rng(0).random((1, 2, 9, 9), dtype=np.float32)
     before, after = (
         ort.InferenceSession(m.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
@@ -387,8 +387,8 @@ def test_convolutions_that_share_a_filter_or_have_another_rank() -> None:
     infos = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 1, None]) for name in "xy"]
     graph = onnx.helper.make_graph([node], "line", infos[:1], infos[1:], [tensor])
     line = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
-    assert not has_spread_filters(line)
-    assert unspread(line).graph.node[0].op_type == "Conv"
+    assert not has_zero_inserted_filters(line)
+    assert to_native_dilation(line).graph.node[0].op_type == "Conv"
 
 
 def test_the_dilated_filter_becomes_one_native_convolution(tmp_path: Path) -> None:
@@ -441,9 +441,9 @@ def test_rewriting_any_spread_filter_changes_nothing(
     filters = np.zeros((outputs, inputs, span, span), np.float32)
     filters[:, :, :: holes + 1, :: holes + 1] = rng.uniform(0.1, 1, (outputs, inputs, kernel, kernel))
     model = convolution(filters, bias=bias, strides=strides)
-    assert has_spread_filters(model) == (holes > 0)
-    rewritten = unspread(model)
-    assert not has_spread_filters(rewritten)
+    assert has_zero_inserted_filters(model) == (holes > 0)
+    rewritten = to_native_dilation(model)
+    assert not has_zero_inserted_filters(rewritten)
     x = rng.random((2, inputs, 17, 20), dtype=np.float32)
     before, after = (
         ort.InferenceSession(m.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]

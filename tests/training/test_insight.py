@@ -15,7 +15,7 @@ from training.checkpoint import load
 from training.datasets.cifar import palette_dataset
 from training.errors import TrainingError
 from training.inspection.activations import activations, read_picture, sheet
-from training.inspection.describe import assignment_comparison, layers, macs_without_holes, receptive_field
+from training.inspection.describe import assignment_comparison, layers, macs_without_inserted_zeros, receptive_field
 from training.layers import Conv2d, DilatedConv2d
 from training.networks import build
 from training.networks.lab import ARCHITECTURES
@@ -50,7 +50,7 @@ def test_layers_count_what_a_hand_counts() -> None:
     assert (first.output, first.parameters, first.macs) == ((1, 8, 10, 20), 3 * 8 * 9 + 8, 200 * 3 * 8 * 9)
     assert (activation.parameters, activation.macs) == (0, 0)
     assert second.macs == 200 * 8 * 4 * 25
-    assert macs_without_holes(network, torch.zeros(1, 3, 10, 20)) == first.macs + 200 * 8 * 4 * 9
+    assert macs_without_inserted_zeros(network, torch.zeros(1, 3, 10, 20)) == first.macs + 200 * 8 * 4 * 9
 
 
 def test_describe_sums_every_model_up() -> None:

@@ -78,7 +78,7 @@ def test_spread_filters_are_dilated_convolutions(
 def test_spread_filter_by_hand_and_its_gradient() -> None:
     layer = DilatedConv2d(1, 1, 2, dilation=1)
     a, b, c, d = layer.weight.detach().flatten().tolist()
-    assert layer.spread_weight()[0, 0].tolist() == [[a, 0, b], [0, 0, 0], [c, 0, d]]
+    assert layer.zero_inserted_weight()[0, 0].tolist() == [[a, 0, b], [0, 0, 0], [c, 0, d]]
     layer = DilatedConv2d(2, 3, 3, dilation=1)
     native = Conv2d(2, 3, 3, padding=2)
     native.load_state_dict(layer.state_dict())
