@@ -1,4 +1,4 @@
-"""The facts of a model card, out of the model file itself."""
+"""The facts of a model card, read from the model file itself."""
 
 from pathlib import Path
 
@@ -19,13 +19,13 @@ _BACKENDS = ("onnxruntime", "onnxruntime-unoptimised", "onnx.reference")
 
 
 def facts(path: Path) -> str:
-    """Markdown table of what a model file says of itself. Errors: ModelFileError, ContractError."""
+    """Markdown table of the contract in a model file. Errors: ModelFileError, ContractError."""
     model = Model(str(path.resolve()), "cpu")
     contract, size = model.contract, model.contract.working_size
     figures = {name.removeprefix("validation_"): value for name, value in contract.metrics.items()}
     parity = ", ".join(f"{name} {contract.parity[name]:.1e}" for name in _BACKENDS if name in contract.parity)
     if "rewrite" in contract.parity:
-        parity += f"; native dilation against the spread filter {contract.parity['rewrite']:.1e}"
+        parity += f"; native dilation against the zero-inserted filter {contract.parity['rewrite']:.1e}"
     if "flowers_flips" in contract.parity:
         flips, iou = contract.parity["flowers_flips"], contract.parity["flowers_iou"]
         parity += f"; on validation flowers {flips:.1e} of the pixels flip, IoU {iou:.1e} off"

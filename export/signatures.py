@@ -43,7 +43,7 @@ class SegmentSignature(Signature):
 class ColorizeSignature(Signature):
     """Signature ``colorize``: input (N, 1 or 3, H, W), sRGB-encoded, 0..1, any H and W; output ``ab`` and maybe ``rgb``.
 
-    The picture is padded to ``multiple`` by its edge pixels for the network, and what it says is cropped again.
+    The picture is padded to ``multiple`` with its edge pixels, and the network's output is cropped again.
     """
 
     outputs: tuple[str, ...] = ("ab",)
@@ -85,7 +85,7 @@ class PaletteSignature(ColorizeSignature):
 
 
 class PhotoSignature(ColorizeSignature):
-    """A photo colourizer: ``ab`` (N, 2, H, W), CIELAB, at a ``temperature`` that what runs the graph may set."""
+    """A photo colourizer: ``ab`` (N, 2, H, W), CIELAB, at a ``temperature`` that the caller of the graph may set."""
 
     temperature: Tensor
 
@@ -98,7 +98,7 @@ class PhotoSignature(ColorizeSignature):
 
 
 class RGBSignature(ColorizeSignature):
-    """A network that gives R, G, B: ``rgb`` (N, 3, H, W), 0..1, is what it gives, clipped, ``ab`` that picture's a*, b*."""
+    """A network that gives R, G, B: ``rgb`` (N, 3, H, W), 0..1, is its output, clipped; ``ab`` are a*, b* of that."""
 
     outputs = ("ab", "rgb")
 
@@ -110,8 +110,8 @@ class RGBSignature(ColorizeSignature):
 class ChromaSignature(ColorizeSignature):
     """A network of the Lab family: L*/100 in, chroma of each pixel out, ``ab`` (N, 2, H, W).
 
-    These networks look at the whole picture through few pixels, and never saw a padded one: two columns of padding
-    moved the mean a* by 4.5. The picture is therefore stretched to the nearest multiple instead, and its chroma back.
+    These networks reduce the whole picture to few cells, and learnt from no padded one: two columns of padding changed
+    the mean a* by 4.5. So the picture is stretched to the nearest multiple instead, and its chroma stretched back.
     """
 
     def __init__(self, network: nn.Module, multiple: int, output: str) -> None:
@@ -119,7 +119,7 @@ class ChromaSignature(ColorizeSignature):
         self.output = output
 
     def _stretched(self, grey: Tensor) -> Tensor:
-        """L*/100 of the picture with sides that are multiples, (N, 1, H', W')."""
+        """L*/100 of the picture, stretched to sides that are multiples: (N, 1, H', W')."""
         half = self.multiple // 2
         sides = [torch.sym_max(1, (side + half) // self.multiple) * self.multiple for side in grey.shape[2:]]
         return F.interpolate(lightness(grey) / 100, size=sides, mode="bilinear", align_corners=False)  # type: ignore[arg-type]
@@ -131,7 +131,7 @@ class ChromaSignature(ColorizeSignature):
 
 
 class MeanChromaSignature(ChromaSignature):
-    """The same for a network that says (N, 2), the mean chroma of the picture: every pixel gets it."""
+    """The same for a network whose output is the mean chroma of the picture, (N, 2), for every pixel."""
 
     def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
         mean: Tensor = self.network(self._stretched(picture))[:, :, None, None]

@@ -11,8 +11,8 @@ from training.conventions import FLOWER_WORKING_SIZE, PHOTO_TEMPERATURE, PHOTO_W
 class Specification:
     """What the contract says of a model beyond its checkpoint.
 
-    ``network`` is the kind of network that it must be. ``temperature``: of a palette's annealed mean; lower is more
-    colourful and blotchier.
+    ``network`` is the kind of network that the checkpoint must hold. ``temperature`` is that of a palette's annealed mean:
+    a lower one is more colourful, but less smooth.
     """
 
     name: str

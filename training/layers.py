@@ -52,9 +52,7 @@ class DilatedConv2d(Conv2d):
         """The filter with ``dilation`` rows and columns of zeros between its taps: (out, in, span, span)."""
         o, i, k, _ = self.weight.shape
         step = self.dilation + 1
-        cells = F.pad(
-            self.weight.reshape(o, i, k, 1, k, 1), (0, step - 1, 0, 0, 0, step - 1)
-        )  # each tap comes first in its cell
+        cells = F.pad(self.weight.reshape(o, i, k, 1, k, 1), (0, step - 1, 0, 0, 0, step - 1))  # tap first in its cell
         span = k + (k - 1) * self.dilation
         return cells.reshape(o, i, k * step, k * step)[:, :, :span, :span]
 

@@ -129,9 +129,7 @@ def _positive(network: nn.Module) -> nn.Module:
         for name, child in list(module.named_children()):
             if isinstance(child, nn.MaxPool2d):
                 setattr(module, name, nn.AvgPool2d(child.kernel_size, child.stride, child.padding))
-            elif isinstance(
-                child, nn.ReLU | nn.ReLU6 | nn.Hardswish | nn.Hardsigmoid
-            ):  # where they saturate they have no gradient
+            elif isinstance(child, nn.ReLU | nn.ReLU6 | nn.Hardswish | nn.Hardsigmoid):  # no gradient where they saturate
                 setattr(module, name, nn.Identity())
             elif isinstance(child, Conv2d | nn.Conv2d | nn.ConvTranspose2d):
                 setattr(module, name, _one_filter(child))

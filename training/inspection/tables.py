@@ -63,9 +63,9 @@ def describe_one(model: str, recipe_name: str = "tuned", size: int | None = None
     parameters, macs = sum(p.numel() for p in network.parameters()), sum(layer.macs for layer in described)
     dense = macs_without_inserted_zeros(network, inputs)
     without_zeros = f" ({dense:,} without the zeros of zero-inserted filters)" if dense != macs else ""
-    side = inputs.shape[-1]
+    side, field = inputs.shape[-1], _field(recipe, network)
     _console().print(
-        f"{parameters:,} parameters; {macs:,} MACs at {side} x {side}{without_zeros}; receptive field {_field(recipe, network)}\n",
+        f"{parameters:,} parameters; {macs:,} MACs at {side} x {side}{without_zeros}; receptive field {field}\n",
         highlight=False,
     )
 
@@ -87,9 +87,7 @@ def describe_all(size: int | None = None) -> None:
             model, type(network).__name__, f"{parameters:,}", shape, *figures, _field(recipe, network), ", ".join(same)
         )
     _console().print(table)
-    _console().print(
-        f"Recipes with another network (`describe MODEL --recipe NAME`): {'; '.join(elsewhere)}.\n", highlight=False
-    )
+    _console().print(f"Other networks (`describe MODEL --recipe NAME`): {'; '.join(elsewhere)}.\n", highlight=False)
     comparison = Table("convolution", "weights", "receptive field", title="The assignment's comparison")
     for name, weights, field in assignment_comparison():
         comparison.add_row(name, str(weights), f"{field} x {field}")
