@@ -16,7 +16,7 @@ from training.progress import working
 def _cluster(
     points: npt.NDArray[np.float32], count: int, seed: int, task: str, weights: npt.NDArray[np.float64] | None = None
 ) -> npt.NDArray[np.float32]:
-    """Centres (``count``, D) of k-means over ``points`` (M, D); ``task`` is what is said meanwhile."""
+    """Centres (``count``, D) of k-means over ``points`` (M, D); ``task`` describes it in the log."""
     kmeans = MiniBatchKMeans(count, random_state=seed, batch_size=10_000, n_init=3)
     with working(task):
         kmeans.fit(points, sample_weight=weights)
@@ -35,8 +35,8 @@ def kmeans_palette(images: npt.NDArray[np.uint8], num_colours: int, seed: int) -
 def kmeans_chroma(ab: npt.NDArray[np.float32], num_colours: int, seed: int) -> npt.NDArray[np.float32]:
     """Cluster chroma (M, 2), a*, b*, into a palette (K, 2) float32.
 
-    Pixels count by the inverse square root of how many share their square of 5 x 5: photographs are mostly nearly
-    grey, and plain k-means would spend nearly all of its colours there.
+    A pixel's weight is the inverse square root of the number of pixels in its square of 5 x 5: photographs are mostly
+    nearly grey, and plain k-means would use nearly all of its colours for greys.
     """
     _squares, inverse, counts = np.unique(np.floor(ab / 5), axis=0, return_inverse=True, return_counts=True)
     task = f"Clustering the chroma of {len(ab)} pixels into {num_colours} colours"

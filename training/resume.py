@@ -69,8 +69,8 @@ def load_state(folder: Path, model: str, *, resume: bool) -> State | None:
         state = State(latest, contents, contents["callbacks"][STATE_KEY])
         _ = state.run["identity"], state.epochs
     except Exception as error:  # a damaged pickle can raise anything
-        before = _states(folder)[:-1]
-        fix = f"--resume then continues from {before[-1].name}" if before else "start the run again, without --resume"
+        earlier = _states(folder)[:-1]
+        fix = f"--resume then continues from {earlier[-1].name}" if earlier else "start the run again, without --resume"
         raise TrainingError(f"{latest} is damaged: delete it; {fix}.") from error
     return state
 
@@ -80,25 +80,25 @@ def refuse_another_run(state: State, expected: dict[str, Any]) -> None:
     # Weights need not be given again: the state holds what training has made of them
     expected = {name: value for name, value in expected.items() if name != "weights" or value is not None}
     absent = {field.name: field.default for field in fields(Recipe)}  # what older runs had, before there was a choice
-    begun = {name: state.run["identity"].get(name, absent.get(name)) for name in expected}
-    different = [name for name, value in expected.items() if begun[name] != value]
+    before = {name: state.run["identity"].get(name, absent.get(name)) for name in expected}
+    different = [name for name, value in expected.items() if before[name] != value]
     if different:
         if "name" in different:  # of the recipe, from which all the rest follows
             different = ["name"]
-        differences = ", ".join(_difference(name, begun[name], expected[name]) for name in different)
+        differences = ", ".join(_difference(name, before[name], expected[name]) for name in different)
         raise TrainingError(
             f"The run in {state.path.parent} started with {differences}: resume it with the same, or choose another --run-dir."
         )
 
 
-def _difference(name: str, begun: object, now: object) -> str:
-    """Describe how the value ``begun`` of a run's identity differs from the one given ``now``."""
-    if isinstance(begun, dict) and isinstance(now, dict):  # a network's arguments
-        changed = [key for key in {**begun, **now} if begun.get(key) != now.get(key)]
-        return ", ".join(_difference(key, begun.get(key), now.get(key)) for key in changed)
+def _difference(name: str, before: object, now: object) -> str:
+    """Describe how the value ``before`` of a run's identity differs from the one given ``now``."""
+    if isinstance(before, dict) and isinstance(now, dict):  # a network's arguments
+        changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+        return ", ".join(_difference(key, before.get(key), now.get(key)) for key in changed)
     if name in ("palette", "pictures", "weights"):  # long lists and hashes
         return f"different {name}"
-    return f"{'recipe' if name == 'name' else name} {begun}, not {now}"
+    return f"{'recipe' if name == 'name' else name} {before}, not {now}"
 
 
 def is_first_process() -> bool:
@@ -112,27 +112,27 @@ def threads_of(state: State | None, devices: int) -> Iterator[None]:
     here = torch.get_num_threads()
     if devices > 1 and "OMP_NUM_THREADS" not in os.environ:  # what Lightning gives to each of the processes
         here = max(1, len(os.sched_getaffinity(0)) // devices)
-    begun = here if state is None else state.run.get("threads", here)  # older states do not record it
-    if begun == here:
+    before = here if state is None else state.run.get("threads", here)  # older states do not record it
+    if before == here:
         yield
         return
-    print(f"The run continues with the {begun} threads that it started with, not {here}.", file=sys.stderr, flush=True)
-    before = torch.get_num_threads()
-    torch.set_num_threads(begun)
+    print(f"The run continues with the {before} threads that it started with, not {here}.", file=sys.stderr, flush=True)
+    previous = torch.get_num_threads()
+    torch.set_num_threads(before)
     if devices > 1:
-        os.environ["OMP_NUM_THREADS"] = str(begun)  # for the other processes
+        os.environ["OMP_NUM_THREADS"] = str(before)  # for the other processes
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(previous)
 
 
 def warn_of_another_torch(state: State) -> None:
     """Print a sentence on stderr when the run started with another version of PyTorch."""
-    begun = state.run.get("torch", torch.__version__)
-    if begun != torch.__version__ and is_first_process():
+    before = state.run.get("torch", torch.__version__)
+    if before != torch.__version__ and is_first_process():
         print(
-            f"The run started with PyTorch {begun}, this is {torch.__version__}: its weights may differ in rounding from those"
+            f"The run started with PyTorch {before}, this is {torch.__version__}: its weights may differ in rounding from those"
             " of an uninterrupted run.",
             file=sys.stderr,
             flush=True,

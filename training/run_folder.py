@@ -32,7 +32,7 @@ from training.recipe import Recipe
 from training.resume import STATE_KEY, is_first_process, remove_older_states
 from training.tasks import Task
 
-_GRIDS = 100  # at most so many picture grids of a run: those of 400 epochs would take half a gigabyte
+_GRIDS = 100  # at most this many picture grids of a run: those of 400 epochs would take half a gigabyte
 
 
 @contextlib.contextmanager

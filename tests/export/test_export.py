@@ -335,7 +335,7 @@ def test_masks_that_drift_on_real_flowers_are_refused(shared_data: Path, tmp_pat
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="is a unet; the checkpoint holds a cnn"):
+    with pytest.raises(ExportError, match="is a unet, but the checkpoint holds a cnn"):
         export(untrained("cnn"), SPECIFICATIONS["unet"], tmp_path)
     with pytest.raises(ExportError, match="was trained as chroma-tanh"):
         export(untrained("chroma-tanh"), SPECIFICATIONS["chroma-large"], tmp_path)

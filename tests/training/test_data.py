@@ -105,7 +105,7 @@ def test_a_pickled_palette_is_read_and_its_code_is_not_run(
     np.testing.assert_array_equal(load_palette(tmp_path / "pair.npy"), colours)
     pair[1] = foreign
     np.save(tmp_path / "bad.npy", pair, allow_pickle=True)
-    with pytest.raises(TrainingError, match=r"bad\.npy is no palette in a NumPy file: give one of"):
+    with pytest.raises(TrainingError, match=r"bad\.npy is not a palette in a NumPy file: give one of"):
         load_palette(tmp_path / "bad.npy")
     assert "was run" not in capfd.readouterr().out
 
@@ -118,7 +118,7 @@ def test_shades_of_16_bits_are_kept(tmp_path: Path) -> None:
         assert found.shape == (64, 64, 3)
         np.testing.assert_allclose(found[..., 1], shades / 257, atol=0.5)
     Image.fromarray(np.full((8, 8), 0.5, np.float32)).save(tmp_path / "f.tif")
-    with pytest.raises(TrainingError, match="holds 32-bit numbers"):
+    with pytest.raises(TrainingError, match="contains 32-bit numbers"):
         read_rgb(tmp_path / "f.tif", "f.tif")
 
 

@@ -65,7 +65,7 @@ def test_describe_sums_every_model_up() -> None:
     assert rows["fusion"][8].split() == ["original-100-cpu,", "original-400-cpu,"]  # and more: the others' classifier is larger
     assert rows["deeplab-resnet101"][8].strip() == "tuned"
     assert "fusion original-100, original-400, original-50; photo no-fusion, no-dilation, regression;" in done.stdout
-    assert "│ 3x3, dilation 1 (one hole between taps) │ 9       │ 5 x 5" in done.stdout
+    assert "│ 3x3, dilation 1 (one gap between taps) │ 9       │ 5 x 5" in done.stdout
 
 
 def test_describe_prints_a_models_layers() -> None:
@@ -87,7 +87,7 @@ def test_a_field_wider_than_any_picture_here_is_no_whole_picture() -> None:
     assert "receptive field 1107 x 1107" in done.stdout
     for holes, field in ((1000, 2001), (2000, 4001), (2100, None)):  # the last is wider than the widest probe
         assert receptive_field(nn.Sequential(nn.Conv2d(1, 1, (1, 3), 1, (0, holes), (1, holes))), 1, 1) == field
-    with pytest.raises(TrainingError, match="no recipe 'nonsense' for 'photo'"):
+    with pytest.raises(TrainingError, match="photo has no recipe 'nonsense'"):
         CliRunner().invoke(main, ["describe", "photo", "--recipe", "nonsense"], catch_exceptions=False)
     assert CliRunner().invoke(main, ["describe", "--recipe", "tuned"]).exit_code == 2
 
@@ -151,13 +151,13 @@ def test_activations_command(root: Path, tiny_checkpoint: Path, tmp_path: Path) 
         found = map(float, re.findall(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?", line.split(": ")[1]))
         count, height, width = maps.shape
         assert list(found) == pytest.approx([count, width, height, float(maps.min()), float(maps.max())], rel=0.01)
-    with pytest.raises(TrainingError, match="holds something already"):
+    with pytest.raises(TrainingError, match="is not empty"):
         CliRunner().invoke(
             main, ["activations", str(tiny_checkpoint), str(sample), "-o", str(tmp_path / "sheets")], catch_exceptions=False
         )
     with Image.open(tmp_path / "sheets" / names[0]) as first:
         assert first.width > 300
     Image.new("RGB", (3, 3)).save(tmp_path / "small.png")
-    for bad, message in ((tiny_checkpoint, "no picture"), (tmp_path / "small.png", "4 x 4 at least")):
+    for bad, message in ((tiny_checkpoint, "not a picture"), (tmp_path / "small.png", "needs at least 4 x 4")):
         with pytest.raises(TrainingError, match=message):
             CliRunner().invoke(main, ["activations", str(tiny_checkpoint), str(bad)], catch_exceptions=False)

@@ -310,7 +310,7 @@ def test_photo_learns_resumes_to_the_same_weights_and_is_judged(
     [
         (["--encoder", "no_such_network"], "no_such_network"),
         (["--classes", "dog"], "learns from photographs"),
-        (["--augment", "flip-up-down"], "mean nothing to it"),
+        (["--augment", "flip-up-down"], "omit --augment"),
         (["--recipe", "regression"], "does not classify into a palette"),
     ],
 )

@@ -27,7 +27,7 @@ from training.progress import track
 
 CLASSES = ("background", "flower")
 CLASS_COLOURS = ((0, 0, 0), (128, 0, 0))
-UNLABELLED = 255  # in masks; neither loss nor metrics look there
+UNLABELLED = 255  # in masks; loss and metrics ignore these pixels
 
 SHARED_ARCHIVE = "oxford17_flowers.zip"
 URL = "https://www.robots.ox.ac.uk/~vgg/data/flowers/17/"
@@ -81,13 +81,14 @@ def load_splits(data_dir: Path, names: Sequence[str], seed: int) -> list[Flowers
     flowers, official, pairs = _load(data_dir)
     sides = _official_sides(flowers, official) if official else _seeded_sides(flowers, seed)
     sides = _with_duplicates_together(flowers, sides, pairs)
-    found = []
+    splits = []
     for name in names:
         chosen = np.flatnonzero(sides == name)
         if not len(chosen):
-            raise TrainingError(f"The flowers in {data_dir} have no {name} split (that takes datasplits.mat).")
-        found.append(flowers.subset(np.random.default_rng(seed).permutation(chosen)))  # any first few are a mixture
-    return found
+            raise TrainingError(f"The flowers in {data_dir} have no {name} split, which needs datasplits.mat.")
+        # In random order, so that the first few are a mixture
+        splits.append(flowers.subset(np.random.default_rng(seed).permutation(chosen)))
+    return splits
 
 
 Splits = dict[str, set[str]]  # split -> names
@@ -95,7 +96,7 @@ Pairs = list[tuple[str, str]]
 
 
 def _load(data_dir: Path) -> tuple[Flowers, Splits, Pairs]:
-    """Flowers, the official splits where they are known, and pairs of near-duplicates that are known beforehand."""
+    """Flowers, the official splits where there are any, and the known pairs of near-duplicates."""
     shared = data_dir / SHARED_ARCHIVE
     try:
         if shared.is_file():
@@ -115,8 +116,8 @@ def _load(data_dir: Path) -> tuple[Flowers, Splits, Pairs]:
         return _decode(files), _official_splits(splits) if splits.is_file() else {}, []
     except _DAMAGED as error:
         raise TrainingError(
-            f"The flowers in {data_dir} cannot be read ({str(error) or type(error).__name__}): delete what is damaged, and it"
-            " is fetched anew."
+            f"The flowers in {data_dir} cannot be read ({str(error) or type(error).__name__}): delete the damaged file, and"
+            " it is downloaded again."
         ) from error
 
 
@@ -125,12 +126,12 @@ def _fetch(data_dir: Path) -> None:
         if (data_dir / name).is_file():
             continue
         try:
-            partial = f"{name}.partial"  # a download that breaks off shall not pass for the archive
+            partial = f"{name}.partial"  # so that a partial download is not taken for the archive
             download_url(URL + name, str(data_dir), partial)
             (data_dir / partial).replace(data_dir / name)
         except (OSError, RuntimeError) as error:
-            if name == PUBLIC_FILES[2]:  # a seeded split will do
-                print(f"{name} could not be downloaded ({error}): a seeded tenth is for validation.", file=sys.stderr)
+            if name == PUBLIC_FILES[2]:  # a seeded split replaces it
+                print(f"{name} could not be downloaded ({error}): a random tenth is used for validation.", file=sys.stderr)
                 continue
             raise TrainingError(
                 f"{name} is not in {data_dir} and could not be downloaded ({error}); fetch {URL}{name} on a connected"
@@ -145,7 +146,7 @@ def _official_splits(path: Path) -> Splits:
         mat = loadmat(path)
         return {split: {f"image_{int(number):04}" for number in mat[key].ravel()} for split, key in keys.items()}
     except Exception as error:  # SciPy raises nearly anything on a damaged file
-        raise TrainingError(f"{path} is damaged ({type(error).__name__}): delete it, and it is fetched anew.") from error
+        raise TrainingError(f"{path} is damaged ({type(error).__name__}): delete it, and it is downloaded again.") from error
 
 
 def _pairs(files: Mapping[str, bytes]) -> Pairs:
@@ -158,7 +159,7 @@ def _decode(files: Mapping[str, bytes]) -> Flowers:
     trimaps = {Path(name).stem: data for name, data in files.items() if name.endswith(".png")}
     names = sorted(pictures.keys() & trimaps.keys())
     if not names:
-        raise TrainingError("The archives hold no picture that has a trimap.")
+        raise TrainingError("The archives contain no picture with a trimap.")
     images, masks = [], []
     for name in track(names, "Reading flowers"):
         with Image.open(io.BytesIO(pictures[name])) as image:
@@ -169,7 +170,7 @@ def _decode(files: Mapping[str, bytes]) -> Flowers:
 
 
 def mask_of(trimap: ByteArray) -> ByteArray:
-    """A trimap (h, w, 3) in its colours as a mask: the border is unlabelled, all but the flower is background."""
+    """Convert a trimap (h, w, 3) in its colours to a mask: the border is unlabelled, all but the flower is background."""
     mask: ByteArray = (trimap == CLASS_COLOURS[1]).all(axis=2).astype(np.uint8)
     mask[(trimap == _BORDER).all(axis=2)] = UNLABELLED
     return mask
@@ -188,7 +189,7 @@ def _seeded_sides(flowers: Flowers, seed: int, fraction: float = 0.1) -> npt.NDA
 
 
 def _with_duplicates_together(flowers: Flowers, sides: npt.NDArray[np.str_], pairs: Pairs) -> npt.NDArray[np.str_]:
-    """Move what is like a picture that is held out to that picture's side: training loses, nothing leaks."""
+    """Move near-duplicates of a held-out picture to its split: training has fewer pictures, and nothing leaks."""
     group = near_duplicates(flowers.images)
     index = {name: i for i, name in enumerate(flowers.names)}
     for a, b in pairs:
@@ -210,8 +211,8 @@ class FlowerSamples(WholeBatches):
     """Square samples: ``input`` (N, 3, S, S), R, G, B, 0..1, ``target`` (N, S, S) class numbers, 255 unlabelled.
 
     Without ``augment`` the whole picture, squeezed into the square, as in the original recipe. With it, sample
-    k·len + i is the k-th variant of picture i: turned, scaled, squeezed, mirrored, and in another light; what is drawn
-    depends on ``seed`` and k·len + i alone. The last quarter of ``epochs`` is of ``final_side``, if that is given. Masks
+    k·len + i is the k-th variant of picture i: turned, scaled, squeezed, mirrored, and in another light. The variant
+    depends only on ``seed`` and k·len + i. In the last quarter of ``epochs`` S is ``final_side``, if that is given. Masks
     are taken from the nearest pixel, never blended.
     """
 
@@ -254,14 +255,14 @@ def _random_place(width: int, height: int, side: int, rng: np.random.Generator) 
     mirror = -1 if rng.random() < 0.5 else 1
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     linear = turn @ np.diag([mirror * scale * squeeze, scale / squeeze])
-    # Where the part's middle may be without leaving the picture, and a little further
+    # Range of the part's middle: inside the picture, and a little beyond
     room = np.maximum(np.array([width, height]) - scale * side, 0) / 2 + 0.05 * side
     middle = np.array([width, height]) / 2 + rng.uniform(-room, room)
     return np.column_stack([linear, middle - linear @ np.array([side, side]) / 2])
 
 
 def _in_another_light(rgb: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """Other exposure, contrast, saturation and white balance; now and then blurred, noisy, recompressed or grey."""
+    """Change exposure, contrast, saturation and white balance; sometimes blur, add noise, recompress or remove colour."""
     grey = rgb.mean(axis=2, keepdims=True)
     saturation = 0.0 if rng.random() < 0.05 else rng.uniform(0.6, 1.4)
     mixed = grey + (rgb - grey) * np.float32(saturation)

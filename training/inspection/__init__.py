@@ -1,1 +1,1 @@
-"""What a network is made of, what happens inside it, and what finished runs reached."""
+"""Looking into networks and runs: layers, feature maps, and the figures of finished runs."""

@@ -106,5 +106,5 @@ def save(checkpoint: Checkpoint, image: npt.NDArray[np.uint8], folder: Path) -> 
 
 
 def _scale(width: int) -> int:
-    """Whole-number enlargement to about 800 pixels, so that single values can be seen."""
+    """Whole-number enlargement to about 800 pixels, so that single values are visible."""
     return max(1, round(800 / width))

@@ -62,7 +62,7 @@ class DeepUNet(nn.Module):
     """A larger UNet for the same task: four scales, two convolutions a block, a dilated middle.
 
     Input (N, in_channels, H, W) with H and W multiples of 8; output logits (N, num_colours, H, W).
-    Not the assignment's: Conv -> BatchNorm -> ReLU as usual, so that BatchNorm folds away in deployment.
+    Not the assignment's: Conv -> BatchNorm -> ReLU as usual, so that BatchNorm is folded into the convolutions in deployment.
     """
 
     def __init__(self, num_filters: int = 32, num_colours: int = 24, in_channels: int = 1, dropout: float = 0.0) -> None:
