@@ -5,6 +5,7 @@ Imports inside functions: PyTorch takes seconds to import, and help and wrong op
 
 import json
 import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +63,9 @@ class _FitCommand(click.Command):
         for recipe in RECIPES.values():
             models.setdefault(family_of(recipe.kind).name, {})[recipe.model] = None
         with formatter.section("Models"):
-            formatter.write_dl([(f"on {family}", ", ".join(names)) for family, names in models.items()])
+            for family, names in models.items():
+                lines = textwrap.wrap(f"on {family}: {', '.join(names)}", formatter.width - 6, break_on_hyphens=False)
+                formatter.write(textwrap.indent("\n    ".join(lines), "  ") + "\n")
 
 
 @main.command(cls=_FitCommand)

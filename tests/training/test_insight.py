@@ -11,7 +11,7 @@ from PIL import Image
 from torch import nn
 
 from training.__main__ import main
-from training.checkpoint import load
+from training.checkpoint import Checkpoint, load
 from training.datasets.cifar import palette_dataset
 from training.errors import TrainingError
 from training.inspection.activations import activations, read_picture, sheet
@@ -161,3 +161,14 @@ def test_activations_command(root: Path, tiny_checkpoint: Path, tmp_path: Path) 
     for bad, message in ((tiny_checkpoint, "not a picture"), (tmp_path / "small.png", "needs at least 4 x 4")):
         with pytest.raises(TrainingError, match=message):
             CliRunner().invoke(main, ["activations", str(tiny_checkpoint), str(bad)], catch_exceptions=False)
+
+
+def test_activations_of_a_segmenter(root: Path, tmp_path: Path) -> None:
+    arguments = {"encoder": "test_efficientnet", "width": 8}
+    state, palette = build("segmentation-unet", arguments).state_dict(), np.zeros((0, 3), np.float32)
+    Checkpoint("flowers", "segmentation-unet", arguments, state, palette).save(tmp_path / "flowers.pt")
+    sample = root / "docs" / "samples" / "chelsea.jpg"
+    done = CliRunner().invoke(main, ["activations", str(tmp_path / "flowers.pt"), str(sample), "-o", str(tmp_path / "sheets")])
+    assert done.exit_code == 0, done.output
+    assert {"00-input-truth-output.png"} < {path.name for path in (tmp_path / "sheets").iterdir()}
+    assert re.search(r"middle\.png: 32 of \d+ x \d+,", done.output)

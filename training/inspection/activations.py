@@ -48,9 +48,10 @@ def activations(network: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
     outputs: dict[str, Tensor] = {}
 
     def note(name: str, module: nn.Module) -> RemovableHandle:
-        def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-            if output.ndim == 4:
-                outputs[name] = output[0]
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            for suffix, maps in _parts(output):
+                if maps.ndim == 4:
+                    outputs[name + suffix] = maps[0]
 
         return module.register_forward_hook(hook)
 
@@ -65,6 +66,14 @@ def activations(network: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
     for handle in handles:
         handle.remove()
     return outputs
+
+
+def _parts(output: Any) -> list[tuple[str, Tensor]]:
+    """The tensors of a block's output, with suffixes of its name: of an encoder, one for each scale."""
+    if isinstance(output, Tensor):
+        return [("", output)]
+    names = output.items() if isinstance(output, dict) else enumerate(output)
+    return [(f".{name}", tensor) for name, tensor in names]
 
 
 def sheet(maps: Tensor) -> FloatArray:
