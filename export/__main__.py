@@ -38,9 +38,10 @@ data_dir_option = click.option(
     " photographs or flowers.",
 )
 weights_option = click.option(
-    "--weights", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    "--weights",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="File of the pretrained weights on which CHECKPOINT, a last layer, was trained.  [default: the library's download]",
-)  # fmt: skip
+)
 palette_option = click.option("--palette", type=click.Path(path_type=Path), help="Palette of a hand-out checkpoint.")
 
 
@@ -76,14 +77,19 @@ def _model_command(name: str) -> click.Command:
     @data_dir_option
     @palette_option
     @weights_option
-    @click.option("--rewrite/--no-rewrite", default=True, show_default=True,
-                  help="Give zero-inserted filters native dilation.")  # fmt: skip
-    @click.option("--damage-weight", is_flag=True,
-                  help="Change one weight of the graph by 1 % first: the export must then fail.")  # fmt: skip
+    @click.option("--rewrite/--no-rewrite", default=True, show_default=True, help="Give zero-inserted filters native dilation.")
+    @click.option(
+        "--damage-weight", is_flag=True, help="Change one weight of the graph by 1 % first: the export must then fail."
+    )
     def command(
-        checkpoint: Path, output: Path, data_dir: Path | None, palette: Path | None, weights: Path | None, rewrite: bool,
+        checkpoint: Path,
+        output: Path,
+        data_dir: Path | None,
+        palette: Path | None,
+        weights: Path | None,
+        rewrite: bool,
         damage_weight: bool,
-    ) -> None:  # fmt: skip
+    ) -> None:
         from export.to_onnx import export
         from training.checkpoint import load
 
@@ -118,8 +124,13 @@ def check(model: Path, checkpoint: Path, data_dir: Path | None, palette: Path | 
     required=True,
     help="Photographs, as for `fit photo`, or flowers.",
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False, exists=True), default=Path("artifacts"),
-              show_default=True)  # fmt: skip
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    default=Path("artifacts"),
+    show_default=True,
+)
 @click.option("--first", type=click.IntRange(1), help="Evaluate on only this many validation pictures.")
 def variants(model: Path, data_dir: Path, output: Path, first: int | None) -> None:
     """Make half-precision and 8-bit variants of MODEL, and keep those that are worth it.

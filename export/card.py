@@ -5,16 +5,27 @@ from pathlib import Path
 from colorize_run.session import Model
 
 _FORMATS = {
-    "loss": "loss {:.4f}", "mse": "MSE {:.2e}", "accuracy": "pixel accuracy {:.2%}",
-    "balanced_accuracy": "balanced accuracy {:.2%}", "ab_error": "mean distance in a*b* {:.2f}", "psnr": "PSNR {:.2f} dB",
-    "expected_psnr": "PSNR of the mean colour {:.2f} dB", "colourfulness": "colourfulness {:.1f}",
-    "true_colourfulness": "of the truth {:.1f}", "ssim": "SSIM {:.3f}",
-    "error_reduction": "error {:.1%} below that of grey pictures", "colourfulness_ratio": "{:.2f} of the truth's colourfulness",
-    "saturated_error_reduction": "on the most saturated quarter {:.1%}", "saturated_colourfulness_ratio": "and {:.2f}",
+    "loss": "loss {:.4f}",
+    "mse": "MSE {:.2e}",
+    "accuracy": "pixel accuracy {:.2%}",
+    "balanced_accuracy": "balanced accuracy {:.2%}",
+    "ab_error": "mean distance in a*b* {:.2f}",
+    "psnr": "PSNR {:.2f} dB",
+    "expected_psnr": "PSNR of the mean colour {:.2f} dB",
+    "colourfulness": "colourfulness {:.1f}",
+    "true_colourfulness": "of the truth {:.1f}",
+    "ssim": "SSIM {:.3f}",
+    "error_reduction": "error {:.1%} below that of grey pictures",
+    "colourfulness_ratio": "{:.2f} of the truth's colourfulness",
+    "saturated_error_reduction": "on the most saturated quarter {:.1%}",
+    "saturated_colourfulness_ratio": "and {:.2f}",
     "near_grey": "near-grey results {:.1%}",
-    "iou": "IoU of the flowers {:.2%}", "mean_iou": "of both classes {:.2%}", "picture_iou": "mean of the pictures' {:.2%}",
-    "thresholded_iou": "thresholded {:.3f}", "boundary_f": "F-score of outlines {:.3f}",
-}  # fmt: skip
+    "iou": "IoU of the flowers {:.2%}",
+    "mean_iou": "of both classes {:.2%}",
+    "picture_iou": "mean of the pictures' {:.2%}",
+    "thresholded_iou": "thresholded {:.3f}",
+    "boundary_f": "F-score of outlines {:.3f}",
+}
 _BACKENDS = ("onnxruntime", "onnxruntime-unoptimised", "onnx.reference")
 
 

@@ -35,9 +35,16 @@ def to_model_proto(module: Signature, name: str, source: str = "grey") -> onnx.M
     batch, height, width = (torch.export.Dim.DYNAMIC,) * 3
     with _with_export_temperature(module):
         program = torch.onnx.export(
-            module, (example,), dynamo=True, opset_version=OPSET, external_data=False, verbose=False,
-            input_names=[source], output_names=list(module.outputs), dynamic_shapes=({0: batch, 2: height, 3: width},),
-        )  # fmt: skip
+            module,
+            (example,),
+            dynamo=True,
+            opset_version=OPSET,
+            external_data=False,
+            verbose=False,
+            input_names=[source],
+            output_names=list(module.outputs),
+            dynamic_shapes=({0: batch, 2: height, 3: width},),
+        )
         if program is None:
             raise ExportError("torch.onnx.export returned no program.")
         model = program.model_proto  # reads the weights, so not later
@@ -84,8 +91,16 @@ def _make_temperature_an_input(model: onnx.ModelProto, module: Signature) -> Non
 
 def _strip(model: onnx.ModelProto) -> None:
     """Remove the exporter's notes, which hold stack traces with paths and source lines of this machine."""
-    for owner in (model, model.graph, *model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output,
-                  *model.graph.initializer, *model.functions):  # fmt: skip
+    for owner in (
+        model,
+        model.graph,
+        *model.graph.node,
+        *model.graph.value_info,
+        *model.graph.input,
+        *model.graph.output,
+        *model.graph.initializer,
+        *model.functions,
+    ):
         owner.doc_string = ""
         del owner.metadata_props[:]
 
@@ -107,9 +122,14 @@ def damage_weight(model: onnx.ModelProto) -> str:
 
 
 def export(
-    checkpoint: Checkpoint, specification: Specification, folder: Path, data_dir: Path | None = None, *,
-    damage: bool = False, rewrite: bool = True,
-) -> tuple[Path, parity.ParityReport]:  # fmt: skip
+    checkpoint: Checkpoint,
+    specification: Specification,
+    folder: Path,
+    data_dir: Path | None = None,
+    *,
+    damage: bool = False,
+    rewrite: bool = True,
+) -> tuple[Path, parity.ParityReport]:
     """Prove that the graph computes what the checkpoint computes, and write it to ``folder/NAME.onnx``.
 
     ``damage`` changes one weight of the graph before the proof, which must then fail; ``rewrite=False`` keeps

@@ -135,9 +135,15 @@ def to_int8(model: onnx.ModelProto, trial: Trial) -> onnx.ModelProto:
         onnx.save(bare, before)
         logging.getLogger().setLevel(logging.ERROR)  # it recommends preprocessing, which the exporter has done
         quantize_static(
-            before, after, _Inputs(trial, bare.graph.input[0].name), quant_format=QuantFormat.QDQ, per_channel=True,
-            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, nodes_to_exclude=_decoding(bare),
-        )  # fmt: skip
+            before,
+            after,
+            _Inputs(trial, bare.graph.input[0].name),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=_decoding(bare),
+        )
         return onnx.load(after)
 
 

@@ -20,9 +20,15 @@ FORMAT = "colorize-run checkpoint 1"
 
 
 _FIELDS: dict[str, type] = {
-    "model": str, "network": str, "arguments": dict, "state": dict, "colours": Tensor, "recipe": dict, "metrics": dict,
+    "model": str,
+    "network": str,
+    "arguments": dict,
+    "state": dict,
+    "colours": Tensor,
+    "recipe": dict,
+    "metrics": dict,
     "training_data": str,
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,14 @@ def aged(rgb: FloatArray, rng: np.random.Generator) -> FloatArray:
         return rgb @ LUMA_WEIGHTS
     grey = emulsion(rgb, rng)
     for wear, probability in (
-        (_fade, 0.4), (_curve, 0.5), (_blur, 0.25), (_vignette, 0.15), (_grain, 0.4), (_sepia, 0.15), (_jpeg, 0.25),
-    ):  # fmt: skip
+        (_fade, 0.4),
+        (_curve, 0.5),
+        (_blur, 0.25),
+        (_vignette, 0.15),
+        (_grain, 0.4),
+        (_sepia, 0.15),
+        (_jpeg, 0.25),
+    ):
         if rng.random() < probability:
             grey = np.clip(wear(grey, rng), 0, 1)
     return grey.astype(np.float32)

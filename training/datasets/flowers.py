@@ -216,9 +216,7 @@ class FlowerSamples(WholeBatches):
     are taken from the nearest pixel, never blended.
     """
 
-    def __init__(
-        self, flowers: Flowers, side: int, seed: int, *, augment: bool, final_side: int = 0, epochs: int = 0
-    ) -> None:  # fmt: skip
+    def __init__(self, flowers: Flowers, side: int, seed: int, *, augment: bool, final_side: int = 0, epochs: int = 0) -> None:
         self.flowers, self.side, self.seed, self.augment = flowers, side, seed, augment
         self.final_side, self.final_epoch = final_side or side, epochs - epochs // 4
 

@@ -55,9 +55,14 @@ class PictureData(L.LightningDataModule):
         sampler = EpochSampler(dataset, replicas, rank, shuffle=shuffle, seed=self.seed)  # type: ignore[arg-type]
         sampler.share = self.share if shuffle else 1.0
         return DataLoader(
-            dataset, self.batch_size, sampler=sampler, collate_fn=_as_is, drop_last=shuffle,  # type: ignore[arg-type]
-            num_workers=self.workers, persistent_workers=self.workers > 0,
-        )  # fmt: skip
+            dataset,  # type: ignore[arg-type]
+            self.batch_size,
+            sampler=sampler,
+            collate_fn=_as_is,
+            drop_last=shuffle,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+        )
 
     def train_dataloader(self) -> DataLoader[Batch]:
         return self._loader(self.train, shuffle=True)

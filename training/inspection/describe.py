@@ -50,11 +50,14 @@ def layers(network: nn.Module, inputs: Tensor) -> list[Layer]:
     root = type(network).__name__
     return [
         Layer(
-            name, type(module).__name__, shape, sum(p.numel() for p in module.parameters()),
+            name,
+            type(module).__name__,
+            shape,
+            sum(p.numel() for p in module.parameters()),
             sum(flops.get(f"{root}.{name}", {}).values()) // 2,
         )
         for name, module, shape in order
-    ]  # fmt: skip
+    ]
 
 
 def macs_without_inserted_zeros(network: nn.Module, inputs: Tensor) -> int:

@@ -62,9 +62,14 @@ class DeepLab(nn.Module):
     std: Tensor
 
     def __init__(
-        self, backbone: Backbone = "resnet101", num_classes: int = 2, kernel: int = 3, padding: int = 0, *,
+        self,
+        backbone: Backbone = "resnet101",
+        num_classes: int = 2,
+        kernel: int = 3,
+        padding: int = 0,
+        *,
         last_layer_only: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.backbone_name, self.last_layer_only = backbone, last_layer_only
         self.corners = backbone == "mobilenet_v2"  # as in TensorFlow: with sides of 16k + 1 the cells stay in place
@@ -185,9 +190,12 @@ def _load_base(network: DeepLab, state: dict[str, Tensor]) -> None:
 def _renamed(name: str) -> str:
     """Translate a name in deeplabv3_mnv2_voc.pth to `DeepLab`'s; torchvision's names are `DeepLab`'s already."""
     for old, new in (
-        ("features.", "backbone."), ("pool.", "classifier.0.pool."), ("aspp0.", "classifier.0.aspp0."),
-        ("project.0.", "classifier.1."), ("project.1.", "classifier.2."),
-    ):  # fmt: skip
+        ("features.", "backbone."),
+        ("pool.", "classifier.0.pool."),
+        ("aspp0.", "classifier.0.aspp0."),
+        ("project.0.", "classifier.1."),
+        ("project.1.", "classifier.2."),
+    ):
         if name.startswith(old):
             return new + name.removeprefix(old)
     return name
