@@ -153,7 +153,7 @@ def _completed(checkpoint: Checkpoint, weights: Path | None) -> Checkpoint:
 def _from_handout(path: Path, state: dict[str, Tensor], palette: str | Path | None) -> Checkpoint:
     """Recognise the assignment's networks by their layers; the palette lies in ``../colours`` beside ``weights``.
 
-    UNet and DilatedUNet have the same tensors: a file whose name begins with ``dunet`` is the dilated one.
+    UNet and DilatedUNet have the same tensors: a file whose name starts with ``dunet`` is the dilated one.
     """
     try:
         first, final = state["downconv1.0.weight"], state["finalconv.weight"]

@@ -77,7 +77,7 @@ def _quiet() -> None:
         ".*The dirpath has changed from.*",  # a run's folder may be moved
         ".*recommended to use `self.log.*sync_dist=True.*",  # torchmetrics has summed over the devices already
         ".*number of training batches .* smaller than the logging interval.*",
-        ".*module\\(s\\) in eval mode at the start of training.*",  # a last layer learns alone
+        ".*module\\(s\\) in eval mode at the start of training.*",  # only the last layer learns
         ".*isinstance\\(treespec, LeafSpec\\).*",  # Lightning 2.6 on torch 2.15
         ".*lr_scheduler.step.*before.*optimizer.step.*",  # first step under a gradient scaler
     ):

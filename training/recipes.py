@@ -155,7 +155,7 @@ def _photo_recipes() -> list[Recipe]:
 
 
 def _flower_recipes() -> list[Recipe]:
-    """Flowers: our segmenter, and DeepLabV3 as a whole or, as in the original notebook, its last layer alone."""
+    """Flowers: our segmenter, and DeepLabV3 as a whole or, as in the original notebook, only its last layer."""
     whole = partial(
         Recipe,
         learning_rate=0.001,

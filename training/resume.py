@@ -109,18 +109,18 @@ def is_first_process() -> bool:
 @contextlib.contextmanager
 def threads_of(state: State | None, devices: int) -> Iterator[None]:
     """On a CPU, use as many threads as the resumed run started with: another number rounds sums differently."""
-    here = torch.get_num_threads()
+    current = torch.get_num_threads()
     if devices > 1 and "OMP_NUM_THREADS" not in os.environ:  # what Lightning gives to each of the processes
-        here = max(1, len(os.sched_getaffinity(0)) // devices)
-    before = here if state is None else state.run.get("threads", here)  # older states do not record it
-    if before == here:
+        current = max(1, len(os.sched_getaffinity(0)) // devices)
+    original = current if state is None else state.run.get("threads", current)  # older states do not record it
+    if original == current:
         yield
         return
-    print(f"The run continues with the {before} threads that it started with, not {here}.", file=sys.stderr, flush=True)
+    print(f"The run continues with its original number of threads: {original}, not {current}.", file=sys.stderr, flush=True)
     previous = torch.get_num_threads()
-    torch.set_num_threads(before)
+    torch.set_num_threads(original)
     if devices > 1:
-        os.environ["OMP_NUM_THREADS"] = str(before)  # for the other processes
+        os.environ["OMP_NUM_THREADS"] = str(original)  # for the other processes
     try:
         yield
     finally:
@@ -129,11 +129,11 @@ def threads_of(state: State | None, devices: int) -> Iterator[None]:
 
 def warn_of_another_torch(state: State) -> None:
     """Print a sentence on stderr when the run started with another version of PyTorch."""
-    before = state.run.get("torch", torch.__version__)
-    if before != torch.__version__ and is_first_process():
+    original = state.run.get("torch", torch.__version__)
+    if original != torch.__version__ and is_first_process():
         print(
-            f"The run started with PyTorch {before}, this is {torch.__version__}: its weights may differ in rounding from those"
-            " of an uninterrupted run.",
+            f"The run started with PyTorch {original}, this is {torch.__version__}: its weights may differ in rounding from"
+            " those of an uninterrupted run.",
             file=sys.stderr,
             flush=True,
         )

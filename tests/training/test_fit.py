@@ -261,7 +261,7 @@ def test_a_run_goes_on_with_its_own_number_of_threads(
     resumed = subprocess.run(
         command(data_dir, broken, "--resume", epochs=4), capture_output=True, text=True, check=True, cwd=ROOT
     )
-    assert "continues with the 1 threads that it started with, not 2.\n" in resumed.stderr
+    assert "continues with its original number of threads: 1, not 2.\n" in resumed.stderr
     assert "rounding" not in resumed.stderr
     expected = weights(straight)
     for name, value in weights(broken).items():

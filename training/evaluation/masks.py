@@ -89,7 +89,7 @@ def measure(segment: Segment, flowers: Flowers) -> dict[str, float]:
     ``accuracy``. Means over pictures: ``picture_iou``; ``thresholded_iou``, the original's score (`thresholded`); and
     ``boundary_f``, the F-score of outlines (`boundary_f`).
     """
-    metrics: dict[str, Metric] = {  # one process evaluates alone, also where several have trained
+    metrics: dict[str, Metric] = {  # only one process evaluates, also where several have trained
         "iou": BinaryJaccardIndex(ignore_index=UNLABELLED, sync_on_compute=False),
         "mean_iou": MulticlassJaccardIndex(2, ignore_index=UNLABELLED, sync_on_compute=False),
         "accuracy": MulticlassAccuracy(2, average="micro", ignore_index=UNLABELLED, sync_on_compute=False),
@@ -120,7 +120,7 @@ def picture_iou(predicted: ByteArray, mask: ByteArray) -> float:
 
 
 def thresholded(iou: Tensor) -> Tensor:
-    """The original's score of an intersection over union: 0 up to 0.5, then a tenth for each 0.05 that is begun."""
+    """The original's score of an intersection over union: 0 up to 0.5, then a tenth for each started 0.05."""
     return (20 * (iou - 0.5)).clamp(0, 10).ceil() / 10
 
 

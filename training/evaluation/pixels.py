@@ -33,7 +33,7 @@ class _Figures:
         self.accuracies: dict[str, MulticlassAccuracy] = {}
         self.true_pixels = torch.zeros(colours, dtype=torch.int64)  # of each colour
         self.ratios: dict[str, PeakSignalNoiseRatio] = {}
-        if colours:  # one process evaluates alone, also where several have trained
+        if colours:  # only one process evaluates, also where several have trained
             self.accuracies["accuracy"] = MulticlassAccuracy(colours, average="micro", sync_on_compute=False)
             self.accuracies["balanced_accuracy"] = MulticlassAccuracy(colours, average=None, sync_on_compute=False)
 
