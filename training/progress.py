@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.progress import track as rich_track
 
 T = TypeVar("T")
-INTERVAL = 60.0  # seconds between two lines in a log
+INTERVAL = 50.0  # seconds between two lines in a log: at least one a minute, even where a step takes a few seconds
 
 
 @contextlib.contextmanager

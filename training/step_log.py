@@ -14,19 +14,25 @@ from training.progress import INTERVAL
 class StepLog(Callback):
     """Prints a line every ``interval`` seconds: epoch, step, samples a second, mean loss, and the time that is left.
 
-    Loss and speed are those since the line before; the time left is that of the whole run, validation included, at its
-    speed since this process started. Only the first process prints.
+    Loss and speed are those of the steps since the last such line. The time left is that of the whole run, with validation,
+    at its speed since this process started. Only the first process prints.
     """
 
     def __init__(self, interval: float | None = None) -> None:
         self.interval = INTERVAL if interval is None else interval
-        self.started = self.printed = time.monotonic()
+        self.started = self.printed = self.measured = time.monotonic()
         self.first_step = self.samples = self.batches = 0
         self.loss: Tensor | float = 0.0
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self.started = self.printed = time.monotonic()
+        self.started = self.printed = self.measured = time.monotonic()
         self.first_step = trainer.global_step
+
+    def on_validation_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.measured -= time.monotonic()  # validation does not count for the speed
+
+    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.measured += time.monotonic()
 
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -35,14 +41,14 @@ class StepLog(Callback):
         self.batches += 1
         self.loss = self.loss + outputs["loss"].detach()  # stays on the device until a line is due
         if self._is_due(trainer):
-            seconds = max(time.monotonic() - self.printed, 1e-9)
+            seconds = max(time.monotonic() - self.measured, 1e-9)
             steps, loss = int(trainer.num_training_batches), float(self.loss) / self.batches
             self._print(
                 trainer,
                 f"step {batch_idx + 1}/{steps}",
                 f"{self.samples / seconds:.0f} samples/s  loss {loss:.4g}  {self._left(trainer)} left",
             )
-            self.samples, self.batches, self.loss = 0, 0, 0.0
+            self.samples, self.batches, self.loss, self.measured = 0, 0, 0.0, time.monotonic()
 
     def on_validation_batch_end(
         self,
