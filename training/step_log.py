@@ -12,14 +12,14 @@ from training.progress import INTERVAL
 
 
 class StepLog(Callback):
-    """Prints a line every ``interval`` seconds: epoch, step, samples a second, mean loss, and the time that is left.
+    """Prints a line every `INTERVAL` seconds: epoch, step, samples a second, mean loss, and the time that is left.
 
     Loss and speed are those of the steps since the last such line. The time left is that of the whole run, with validation,
     at its speed since this process started. Only the first process prints.
     """
 
-    def __init__(self, interval: float | None = None) -> None:
-        self.interval = INTERVAL if interval is None else interval
+    def __init__(self) -> None:
+        self.interval = INTERVAL
         self.started = self.printed = self.measured = time.monotonic()
         self.first_step = self.samples = self.batches = 0
         self.loss: Tensor | float = 0.0
