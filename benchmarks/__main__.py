@@ -22,7 +22,7 @@ os.environ["COLORIZE_RUN_PROFILE"] = ""  # what `colorize-run tune` chose here i
 import numpy as np
 import numpy.typing as npt
 from colorize_run import Colorizer
-from colorize_run.measuring import seconds
+from colorize_run.diagnostics.timing import seconds
 from PIL import Image
 
 SAMPLES = Path(__file__).resolve().parents[1] / "docs" / "samples"

@@ -1,7 +1,7 @@
 """How well small chroma is enlarged: ``python -m benchmarks.edges [PHOTOGRAPH…]``.
 
 The true chroma of photographs is averaged over cells, as a network gives it, and enlarged again: bilinearly, and guided
-by the photograph's luminance (`colorize_run.guided`) with several windows. Printed is the mean distance from the truth
+by the photograph's luminance (`colorize_run.colour.guided`) with several windows. Printed is the mean distance from the truth
 in a*, b*, over all pixels and over the tenth that lies at the strongest edges of chroma.
 """
 
@@ -11,7 +11,8 @@ import click
 import cv2
 import numpy as np
 import numpy.typing as npt
-from colorize_run import colour, guided
+from colorize_run import colour
+from colorize_run.colour import guided
 from PIL import Image
 
 SAMPLES = Path(__file__).resolve().parents[1] / "docs" / "samples"

@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
-from colorize_run.hardware import available_threads
-from colorize_run.models import find_model
-from colorize_run.session import open_session
+from colorize_run.model.library import find_model
+from colorize_run.model.session import open_session
+from colorize_run.system.hardware import available_threads
 
 FloatArray = npt.NDArray[np.float32]
 Engine = Callable[[FloatArray], FloatArray]  # (1, 3, H, W), 0..1 -> probabilities (1, C, H, W)

@@ -137,7 +137,7 @@ def variants(model: Path, data_dir: Path, output: Path, first: int | None) -> No
 
     A variant is kept if it is faster here or at most half as large, and loses at most half a point on validation pictures.
     """
-    from colorize_run.session import Model
+    from colorize_run.model.session import Model
 
     from export.variants import flower_trial, make, photo_trial
     from training.datasets import flowers, photos

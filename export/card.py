@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from colorize_run.session import Model
+from colorize_run.model.session import Model
 
 _FORMATS = {
     "loss": "loss {:.4f}",

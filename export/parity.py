@@ -11,7 +11,7 @@ import onnx
 import onnxruntime as ort
 import torch
 from colorize_run import colour
-from colorize_run.verify import CHOSEN_OUTPUTS, DISCRETE_OUTPUTS, compare, spans
+from colorize_run.model.verify import CHOSEN_OUTPUTS, DISCRETE_OUTPUTS, compare, spans
 from onnx.reference import ReferenceEvaluator
 from PIL import Image
 from torchmetrics.classification import BinaryJaccardIndex

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from colorize_run import colour
-from colorize_run.contract import WorkingSize
+from colorize_run.model.contract import WorkingSize
 from PIL import Image
 
 from export.errors import ExportError

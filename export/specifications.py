@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from colorize_run.contract import WorkingSize
+from colorize_run.model.contract import WorkingSize
 
 from training.conventions import FLOWER_WORKING_SIZE, PHOTO_TEMPERATURE, PHOTO_WORKING_SIZE
 

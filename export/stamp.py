@@ -2,7 +2,7 @@
 
 import onnx
 import torch
-from colorize_run.contract import CONTRACT_KEY, GOLDEN_KEY, INPUTS, Contract, GoldenCase, pack_golden
+from colorize_run.model.contract import CONTRACT_KEY, GOLDEN_KEY, INPUTS, Contract, GoldenCase, pack_golden
 from torch import Tensor
 
 from export import parity

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import onnx
 import torch
-from colorize_run.contract import INPUTS
-from colorize_run.session import Model
-from colorize_run.verify import verify
+from colorize_run.model.contract import INPUTS
+from colorize_run.model.session import Model
+from colorize_run.model.verify import verify
 
 from export import parity, real_pictures
 from export.errors import ExportError

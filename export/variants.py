@@ -13,11 +13,11 @@ import numpy.typing as npt
 import onnx
 import torch
 import torch.nn.functional as F
-from colorize_run.contract import CONTRACT_KEY, GOLDEN_KEY, INPUTS, Contract
-from colorize_run.measuring import in_turn
-from colorize_run.session import Model
-from colorize_run.variants import COUNTED, QUALITY, lost
-from colorize_run.verify import Difference, compare, spans, verify
+from colorize_run.diagnostics.timing import in_turn
+from colorize_run.model.contract import CONTRACT_KEY, GOLDEN_KEY, INPUTS, Contract
+from colorize_run.model.describe import COUNTED, QUALITY, lost
+from colorize_run.model.session import Model
+from colorize_run.model.verify import Difference, compare, spans, verify
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import Tensor

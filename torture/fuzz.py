@@ -20,11 +20,11 @@ from typing import Any
 from click.testing import CliRunner
 from colorize_run.cli import main as command_line
 from colorize_run.errors import ColorizeRunError
-from colorize_run.session import Model
-from colorize_run.watch.flow import Flow
+from colorize_run.model.session import Model
 from colorize_run.watch.ledger import _COLUMNS, Ledger
+from colorize_run.watch.log import Telemetry
+from colorize_run.watch.pipeline import Flow
 from colorize_run.watch.settings import Settings
-from colorize_run.watch.telemetry import Telemetry
 from colorize_run.watch.worker import Worker
 
 from torture.rig import FORMATS, Broken, picture, stub_model

@@ -20,9 +20,10 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command line does, 
 
 import numpy as np
 from colorize_run import Colorizer
-from colorize_run.contract import CONTRACT_KEY, Contract, WorkingSize
 from colorize_run.control import Control
-from colorize_run.watch import arrival
+from colorize_run.image.formats import accepted
+from colorize_run.model.contract import CONTRACT_KEY, Contract, WorkingSize
+from colorize_run.watch.inbox import generation
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -201,7 +202,7 @@ class Watch:
             for base in names:
                 path = os.path.join(folder, base)
                 status = os.lstat(path)
-                if arrival.accepted(base) and stat.S_ISREG(status.st_mode):
+                if accepted(base) and stat.S_ISREG(status.st_mode):
                     found[os.path.relpath(path, root)] = status
         return found
 
@@ -209,7 +210,7 @@ class Watch:
         """Whether every input's present generation is done or quarantined."""
         rows, inputs = self.rows(), self.inputs()
         return all(
-            name in rows and rows[name]["gen"] == arrival.generation(status) and rows[name]["state"] in ("done", "quarantined")
+            name in rows and rows[name]["gen"] == generation(status) and rows[name]["state"] in ("done", "quarantined")
             for name, status in inputs.items()
         )
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from colorize_run.contract import WorkingSize
+from colorize_run.model.contract import WorkingSize
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import
     from torch import Tensor

@@ -13,14 +13,14 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from colorize_run import __version__
 from colorize_run.commands.bench import bench
-from colorize_run.commands.common import EXIT_CODES, internal, interrupt, say
+from colorize_run.commands.common import EXIT_CODES, say
 from colorize_run.commands.completion import complete_model_names, completion
 from colorize_run.commands.doctor import doctor
 from colorize_run.commands.models import models, verify
 from colorize_run.commands.pictures import colorize, segment
 from colorize_run.commands.tune import tune
-from colorize_run.errors import ColorizeRunError
-from colorize_run.watch.cli import watch
+from colorize_run.commands.watch import watch
+from colorize_run.errors import ColorizeRunError, internal, interrupt
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem

@@ -1,36 +1,34 @@
 """Colourizing: picture in, picture out, with the picture's own luminance."""
 
-import contextlib
 import itertools
-import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from colorize_run import __version__, colour, guided, image_file, moving
+from colorize_run import __version__, colour
+from colorize_run.colour import guided
+from colorize_run.colour.space import SRGB
+from colorize_run.colour.steady import Steady
+from colorize_run.colour.strips import PARALLEL_FROM, _floats, _join, _to_array
 from colorize_run.control import Control, has_colours
 from colorize_run.errors import ContractError, ModelFileError, OptionError
-from colorize_run.metadata import Metadata, Provenance
-from colorize_run.models import DEFAULT_COLORIZE_MODEL
-from colorize_run.picture import FORMATS, Picture
-from colorize_run.session import Model
-from colorize_run.space import SRGB, SpaceJoiner
+from colorize_run.image import reader
+from colorize_run.image.formats import FORMATS
+from colorize_run.image.metadata import Metadata, Provenance
+from colorize_run.image.picture import Picture
+from colorize_run.model.library import DEFAULT_COLORIZE_MODEL
+from colorize_run.model.session import Model
+from colorize_run.network import Observe, Result
 
 FloatArray = npt.NDArray[np.float32]
-Observe = Callable[[Image.Image | npt.NDArray[Any], Picture], None]
-T = TypeVar("T")
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 10.0
-_STRIP_PIXELS = 160_000  # fits the cache; smaller strips make threads wait for one another more than they work
-_COPY_PIXELS = 1 << 16
-PARALLEL_FROM = 1 << 20  # pixels; below, starting threads costs more than it saves
 
 
 @dataclass(frozen=True)
@@ -43,40 +41,6 @@ class Prediction:
     ab: FloatArray
     rgb: FloatArray | None
     confidence: FloatArray | None = None
-
-
-@dataclass
-class Result:
-    """One colourized file: seconds by stage, the share of pixels whose chroma had to give way, and notes.
-
-    ``gamut``: what they had to give way to; ``confidence``: a mode L image of the picture's size, white where the model is
-    sure, of the first frame; None where the model says nothing of it. ``size``: width and height of the first frame;
-    ``left``: whether the picture was left as it is, as it has colours.
-    """
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    moved_share: float = 0.0
-    gamut: str = "sRGB"
-    confidence: Image.Image | None = None
-    notes: list[str] = field(default_factory=list)
-    size: tuple[int, int] = (0, 0)
-    left: bool = False
-
-    @contextlib.contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Add the time spent inside to stage ``name``."""
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-
-    def timed(self, name: str, items: Iterator[T]) -> Iterator[T]:
-        """The same items; the time that each takes to come is added to stage ``name``."""
-        while True:
-            with self.stage(name):
-                item = next(items, None)
-            if item is None:
-                return
-            yield item
 
 
 class Colorizer:
@@ -119,7 +83,7 @@ class Colorizer:
         CIELAB lightness is that of ``image``; its colours, if any, are looked at only by a model whose input is
         ``image``. A colour profile in ``image.info`` holds for the result, too. Errors: ImageFileError for modes I and F.
         """
-        picture = image_file.from_image(image)
+        picture = reader.from_image(image)
         self._colorize(picture, Result(), 8, Control())
         coloured = picture.in_bytes().convert("RGB")
         if (alpha := picture.alpha_in_bytes()) is not None:
@@ -131,7 +95,7 @@ class Colorizer:
 
     def colorize_file(
         self, source: Path | BinaryIO, kind: str | None = None, *, raw: bool = False,
-        max_pixels: int = image_file.MAX_PIXELS, keep_metadata: bool = True, control: Control | None = None,
+        max_pixels: int = reader.MAX_PIXELS, keep_metadata: bool = True, control: Control | None = None,
         observe: Observe | None = None,
     ) -> tuple[bytes, Result]:  # fmt: skip
         """Colourize a picture file, each of its frames; returns the new file's bytes, in format ``kind`` or the source's own.
@@ -144,11 +108,11 @@ class Colorizer:
         """
         control = control or Control()
         result, said, left = Result(), list[list[str]](), list[bool]()
-        with image_file.opened(source, max_pixels) as file:
+        with reader.opened(source, max_pixels) as file:
             kind = kind or file.format
             writer = file.writer(kind)
             moves = FORMATS[file.format].moving
-            steady = moving.Steady() if moves else None
+            steady = Steady() if moves else None
             for picture in result.timed("decode", file.pictures(None if file.several_in(kind) else 1)):
                 # a film is judged by its first frame
                 left.append(left[0] if moves and left else not raw and self._leaves(picture, control))
@@ -245,9 +209,7 @@ class Colorizer:
         if (alpha := picture.alpha_in_bytes()) is not None:
             picture.alpha = colour.resize(alpha, picture.pixels.size)
 
-    def _colorize(
-        self, picture: Picture, result: Result, depth: int, control: Control, steady: moving.Steady | None = None
-    ) -> None:
+    def _colorize(self, picture: Picture, result: Result, depth: int, control: Control, steady: Steady | None = None) -> None:
         """Replace the picture's pixels by coloured ones: of mode RGBX, or 16 bits where ``depth`` says so."""
         width, height = picture.size
         threads = self.model.threads if width * height >= PARALLEL_FROM else 1
@@ -272,117 +234,3 @@ class Colorizer:
                 picture.pixels, moved = _join(picture, chroma, depth, control, pool, threads)
         result.gamut = "sRGB" if picture.space in (None, SRGB) else "its colour space"
         result.moved_share = max(result.moved_share, moved / (width * height))
-
-
-JoinTile = Callable[[npt.NDArray[Any], FloatArray, npt.NDArray[Any], tuple[slice, slice]], int]
-
-
-def _join(
-    picture: Picture, planes: FloatArray, depth: int, control: Control, pool: ThreadPoolExecutor, threads: int
-) -> tuple[Image.Image | npt.NDArray[np.uint16], int]:
-    """Join the luminance of ``picture.pixels``, an array, with chroma, whose ``planes`` `guided.slopes_and_offsets` made.
-
-    Returns an image of mode RGBX, or of 16 bits (H, W, 3), and the number of pixels whose chroma had to give way.
-    """
-    source = picture.pixels
-    assert not isinstance(source, Image.Image)
-    height, width = source.shape[:2]
-    target = np.empty((height, width, 4), np.uint8) if depth == 8 else np.empty((height, width, 3), np.uint16)
-    if picture.space is None and not control.mixes:
-        moved = _join_tiles(source, planes, target, _of_bytes, pool, threads)
-    else:
-        joiner, weights = SpaceJoiner(picture.space or SRGB, depth), control.weights((width, height))
-
-        def join(pixels: npt.NDArray[Any], tile: FloatArray, out: npt.NDArray[Any], place: tuple[slice, slice]) -> int:
-            return joiner.join(pixels, tile, out, weights if isinstance(weights, float) else weights[place])
-
-        moved = _join_tiles(source, planes, target, lambda _: join, pool, threads)
-    if depth == 16:
-        return target.view(np.uint16), moved
-    # Without a copy: four bytes a pixel is how Pillow keeps RGB, too.
-    return Image.frombuffer("RGBX", (width, height), target, "raw", "RGBX", 0, 1), moved
-
-
-def _of_bytes(pixels: int) -> JoinTile:
-    """The fast join of 8-bit sRGB, with buffers for tiles of so many pixels."""
-    joiner = colour.Joiner(pixels)
-    return lambda source, tile, out, _: joiner.join(source, tile, out)
-
-
-def _join_tiles(
-    source: npt.NDArray[Any], planes: FloatArray, target: npt.NDArray[Any], make: Callable[[int], JoinTile],
-    pool: ThreadPoolExecutor, threads: int,
-) -> int:  # fmt: skip
-    """Join tile by tile into ``target``, so that no full-size float array ever exists; ``make`` is called by each thread."""
-    height, width = source.shape[:2]
-    chroma = ChromaRows(planes, width, height)
-    places = tiles(width, height)
-
-    def share(first: int) -> int:
-        """Every ``threads``-th tile, beginning with the ``first``."""
-        top, bottom, left, right = places[0]  # none is larger
-        join, moved = make((bottom - top) * (right - left)), 0
-        buffer = np.empty(len(planes) * (bottom - top) * (right - left), np.float32)
-        for top, bottom, left, right in places[first::threads]:
-            shape = len(planes), bottom - top, right - left
-            tile = chroma.between(top, bottom, left, right, out=buffer[: np.prod(shape)].reshape(shape))
-            place = slice(top, bottom), slice(left, right)
-            moved += join(source[place], tile, target[place], place)
-        return moved
-
-    return sum(pool.map(share, range(threads)))
-
-
-def _floats(values: npt.NDArray[Any]) -> Iterator[FloatArray]:
-    """Each channel of (H, W, channels) as (H, W) floats 0..1."""
-    for channel in range(values.shape[2]):
-        yield values[..., channel].astype(np.float32) / np.float32(65535)
-
-
-def tiles(width: int, height: int) -> list[tuple[int, int, int, int]]:
-    """(top, bottom, left, right) of strips of at most _STRIP_PIXELS pixels; very wide rows are cut, too."""
-    columns = min(width, _STRIP_PIXELS)
-    rows = max(1, _STRIP_PIXELS // columns)
-    return [
-        (top, min(top + rows, height), left, min(left + columns, width))
-        for top in range(0, height, rows)
-        for left in range(0, width, columns)
-    ]
-
-
-def _to_array(image: Image.Image | npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The pixels of a mode L or RGB image, (H, W) or (H, W, 3); by strips three times as fast as ``np.asarray``."""
-    if not isinstance(image, Image.Image):
-        return image
-    width, height = image.size
-    pixels = np.empty((height, width, 3) if image.mode == "RGB" else (height, width), np.uint8)
-    rows = max(1, _COPY_PIXELS // width)
-    for top in range(0, height, rows):
-        bottom = min(top + rows, height)
-        pixels[top:bottom] = np.asarray(image.crop((0, top, width, bottom)))
-    return pixels
-
-
-class ChromaRows:
-    """Planes (n, h, w) enlarged to a picture's width and height, bilinear, a few rows at a time."""
-
-    def __init__(self, planes: FloatArray, width: int, height: int) -> None:
-        self._wide = np.empty((*planes.shape[:2], width), np.float32)  # (n, h, width)
-        for wide, plane in zip(self._wide, np.ascontiguousarray(planes), strict=True):
-            wide[...] = colour.resize(Image.fromarray(plane), (width, plane.shape[0]))
-        self._height = height
-
-    def between(self, top: int, bottom: int, left: int, right: int, out: FloatArray) -> FloatArray:
-        """Rows top..bottom-1 of columns left..right-1, written into ``out`` (n, bottom - top, right - left)."""
-        h = self._wide.shape[1]
-        centre = ((np.arange(top, bottom) + 0.5) * (h / self._height) - 0.5).clip(0, h - 1)
-        upper = centre.astype(np.intp)
-        lower = np.minimum(upper + 1, h - 1)
-        first, last = upper[0], lower[-1] + 1
-        # As a product with a matrix of weights: a row is a mix of at most two of the few source rows that are near.
-        weights = np.zeros((bottom - top, last - first), np.float32)
-        row = np.arange(bottom - top)
-        weights[row, upper - first] = 1 - (centre - upper)
-        weights[row, lower - first] += centre - upper
-        rows: FloatArray = np.matmul(weights, self._wide[:, first:last, left:right], out=out)
-        return rows

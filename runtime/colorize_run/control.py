@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from colorize_run import colour, image_file
+from colorize_run import colour
 from colorize_run.errors import ImageFileError, OptionError
-from colorize_run.picture import Picture
+from colorize_run.image import reader
+from colorize_run.image.picture import Picture
 
 _JUDGED_AT = 48  # pixels: noise and JPEG's chroma are averaged away
 # Distances of a*, b* from the tone that a picture's lightness foretells. Chosen on 420 colour photographs, and the same as
@@ -26,9 +27,9 @@ class Mask:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            picture = image_file.read(path)
+            picture = reader.read(path)
         except ImageFileError as error:
-            raise type(error)(f"The mask {image_file.shown(path)} {error}") from error
+            raise type(error)(f"The mask {reader.shown(path)} {error}") from error
         self._weights = picture.in_bytes().convert("L")
 
     def weights(self, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
@@ -36,7 +37,7 @@ class Mask:
         width, height = self._weights.size
         if abs(width * size[1] - height * size[0]) > max(width, height, *size):  # more than rounding
             raise ImageFileError(
-                f"is {size[0]} x {size[1]}, but the mask {image_file.shown(self._path)} is {width} x {height}:"
+                f"is {size[0]} x {size[1]}, but the mask {reader.shown(self._path)} is {width} x {height}:"
                 " give it the same shape."
             )
         return np.asarray(colour.resize(self._weights, size))

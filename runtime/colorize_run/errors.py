@@ -57,3 +57,22 @@ class LockedError(ColorizeRunError):
     """Folders that another process is using."""
 
     exit_code = 75
+
+
+def interrupt(error: BaseException | None) -> KeyboardInterrupt | None:
+    """The Ctrl-C at the bottom of it: NumPy and others turn one that hits their import into an ImportError."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def is_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is at the bottom of it."""
+    return interrupt(error) is not None
+
+
+def internal(error: BaseException) -> str:
+    """What to say of an error that nobody foresaw."""
+    reason = " ".join(str(error).split())[:200]
+    ways = "`colorize-run doctor` checks the installation, COLORIZE_RUN_TRACEBACK=1 shows where"
+    return f"internal error: {type(error).__name__}: {reason} ({ways})"

@@ -10,13 +10,16 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from colorize_run import colour, guided, image_file
-from colorize_run.colorize import PARALLEL_FROM, ChromaRows, Result, tiles
+from colorize_run import colour
+from colorize_run.colour import guided
+from colorize_run.colour.strips import PARALLEL_FROM, ChromaRows, tiles
 from colorize_run.errors import ContractError, ModelFileError, OptionError
-from colorize_run.image_file import Picture
-from colorize_run.metadata import Metadata
-from colorize_run.models import DEFAULT_SEGMENT_MODEL
-from colorize_run.session import Model
+from colorize_run.image import reader
+from colorize_run.image.metadata import Metadata
+from colorize_run.image.reader import Picture
+from colorize_run.model.library import DEFAULT_SEGMENT_MODEL
+from colorize_run.model.session import Model
+from colorize_run.network import Result
 
 FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]
@@ -72,12 +75,12 @@ class Segmenter:
 
     def segment(self, image: Image.Image) -> ByteArray:
         """Class numbers of each pixel, (H, W), of a Pillow image of any mode that has one meaning."""
-        picture = image_file.from_image(image)
+        picture = reader.from_image(image)
         return self._refined(picture, Result()).mask()
 
     def segment_file(
         self, source: Path | BinaryIO, as_: Form = "mask", kind: str | None = None, *,
-        max_pixels: int = image_file.MAX_PIXELS, keep_metadata: bool = True,
+        max_pixels: int = reader.MAX_PIXELS, keep_metadata: bool = True,
     ) -> tuple[bytes, Result]:  # fmt: skip
         """Segment a picture file, the first frame of several; returns the bytes of a new file of the picture's full size.
 
@@ -93,7 +96,7 @@ class Segmenter:
             raise OptionError(f"A {as_} is written as PNG, not as {kind}.")
         result = Result()
         with result.stage("decode"):
-            picture = image_file.read(source, max_pixels)
+            picture = reader.read(source, max_pixels)
         result.size = picture.size
         if not keep_metadata:
             picture.metadata = Metadata()
@@ -152,12 +155,12 @@ def _write_mask(picture: Picture, found: Refined, kind: str) -> bytes:
     del kind  # always PNG
     image = Image.fromarray(found.mask(), "P")
     image.putpalette([value for rgb in found.colours for value in rgb])
-    return image_file.encode(Picture(image, "PNG", save_options=_dpi(picture)))
+    return reader.encode(Picture(image, "PNG", save_options=_dpi(picture)))
 
 
 def _write_soft(picture: Picture, found: Refined, kind: str) -> bytes:
     del kind
-    return image_file.encode(Picture(Image.fromarray(found.foreground()), "PNG", save_options=_dpi(picture)))
+    return reader.encode(Picture(Image.fromarray(found.foreground()), "PNG", save_options=_dpi(picture)))
 
 
 def _dpi(picture: Picture) -> dict[str, Any]:
@@ -172,7 +175,7 @@ def _write_overlay(picture: Picture, found: Refined, kind: str) -> bytes:
         picture.notes.append("its 16 bits per channel were rounded to 8")
     picture.pixels = Image.composite(Image.fromarray(colours), picture.in_bytes().convert("RGB"), share)
     picture.alpha, picture.depth = picture.alpha_in_bytes(), 8
-    return image_file.encode(picture, kind)
+    return reader.encode(picture, kind)
 
 
 def _write_cutout(picture: Picture, found: Refined, kind: str) -> bytes:
@@ -190,7 +193,7 @@ def _write_cutout(picture: Picture, found: Refined, kind: str) -> bytes:
         picture.alpha = opacity
         seen = opacity > 0
         picture.pixels = picture.pixels * (seen if picture.pixels.ndim == 2 else seen[..., None])
-    return image_file.encode(picture, kind)
+    return reader.encode(picture, kind)
 
 
 _WRITERS: dict[Form, Callable[[Picture, Refined, str], bytes]] = {

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 import tifffile
 from colorize_run import Colorizer, __version__
-from colorize_run.picture import FORMATS
+from colorize_run.image.formats import FORMATS
 from picture_files import (
     ADOBE_RGB_CHUNKS,
     PRIMARIES,

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import torch
 import torch.nn.functional as F
-from colorize_run.contract import Contract, WorkingSize
+from colorize_run.model.contract import Contract, WorkingSize
 from torch import nn
 
 from export.signatures import SegmentSignature

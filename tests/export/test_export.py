@@ -14,10 +14,10 @@ import torch
 from click.testing import CliRunner
 from colorize_run import Colorizer
 from colorize_run.colour import lightness, srgb_to_lab, to_grey
-from colorize_run.contract import Contract, WorkingSize
+from colorize_run.model.contract import Contract, WorkingSize
+from colorize_run.model.session import Model
+from colorize_run.model.verify import verify
 from colorize_run.segment import Segmenter
-from colorize_run.session import Model
-from colorize_run.verify import verify
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from colorize_run import Colorizer
-from colorize_run.contract import WorkingSize
+from colorize_run.model.contract import WorkingSize
 from PIL import Image
 from torch import Tensor, nn
 

@@ -9,8 +9,8 @@ import torch
 from click.testing import CliRunner
 from colorize_run import Colorizer
 from colorize_run.errors import ModelFileError
-from colorize_run.session import Model
-from colorize_run.verify import verify
+from colorize_run.model.session import Model
+from colorize_run.model.verify import verify
 from PIL import Image
 
 from export import variants

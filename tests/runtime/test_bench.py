@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from colorize_run.cli import main
-from colorize_run.measuring import Times, in_turn
+from colorize_run.diagnostics.timing import Times, in_turn
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner, Result
 from colorize_run import colour
 from colorize_run.cli import main
-from colorize_run.contract import CONTRACT_KEY, GOLDEN_KEY
+from colorize_run.model.contract import CONTRACT_KEY, GOLDEN_KEY
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -671,7 +671,7 @@ def test_a_broken_model_is_named_and_the_others_are_still_shown(
     folder.mkdir()
     shutil.copy(TINY, folder / "good.onnx")
     (folder / "bad.onnx").write_bytes(TINY.read_bytes()[:2000])
-    monkeypatch.setattr("colorize_run.models._FOLDERS", (folder,))
+    monkeypatch.setattr("colorize_run.model.library._FOLDERS", (folder,))
     (folder / "gone.onnx").symlink_to("/nowhere/model.onnx")
     found = json.loads(run("verify", "--all", "--json", "--device", "cpu", model=None).stdout)
     assert [(entry["name"], entry["ok"]) for entry in found] == [("bad", False), ("gone", False), ("tiny", True)]
@@ -807,7 +807,7 @@ def test_module_and_script_are_the_same(tmp_path: Path) -> None:
 
 def test_runtime_imports_no_training_package() -> None:
     code = (
-        "import sys, colorize_run, colorize_run.cli, colorize_run.colorize, colorize_run.verify\n"
+        "import sys, colorize_run, colorize_run.cli, colorize_run.colorize, colorize_run.model.verify\n"
         "print(sorted({'torch', 'onnx', 'training', 'export', 'lightning'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT / "runtime")

@@ -8,9 +8,9 @@ import json
 
 import numpy as np
 import pytest
-from colorize_run.contract import Contract, GoldenCase, WorkingSize, pack_golden, unpack_golden
 from colorize_run.errors import ContractError
-from colorize_run.verify import compare
+from colorize_run.model.contract import Contract, GoldenCase, WorkingSize, pack_golden, unpack_golden
+from colorize_run.model.verify import compare
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from colorize_run.hardware import Threads, cgroup_quota, processor
+from colorize_run.system.hardware import Threads, cgroup_quota, processor
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "tests" / "data" / "tiny.onnx"

@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from colorize_run import Colorizer, profiles
+from colorize_run import Colorizer
 from colorize_run.control import Control
 from colorize_run.errors import ImageFileError, OptionError
-from colorize_run.image_file import opened
+from colorize_run.image import icc
+from colorize_run.image.reader import opened
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from picture_files import (
@@ -567,7 +568,7 @@ def test_cicp_comes_before_a_profile_and_gamma_after_it() -> None:
     assert profile_after(png_with(linear, icc_profile=own))[0] == own
     coded, _ = profile_after(png_with(chunk(b"cICP", bytes((9, 8, 0, 1))), icc_profile=own))
     assert coded not in (None, own)
-    space = profiles.space_of(coded or b"")
+    space = icc.space_of(coded or b"")
     assert space is not None
     np.testing.assert_allclose(space.curves[1], np.linspace(0, 1, 65536), atol=1e-4)  # H.273: 8 is linear
     np.testing.assert_allclose(space.to_xyz[1], (0.2790, 0.6753, 0.0456), atol=1e-3)  # BT.2020 under D50, by Lindbloom's method

@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner, Result
 from colorize_run.batch.plan import COLORIZED, is_output, plan, segmented
 from colorize_run.cli import main
-from colorize_run.hardware import available_threads
+from colorize_run.system.hardware import available_threads
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image

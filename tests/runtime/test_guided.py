@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from colorize_run import Colorizer, colour, guided
+from colorize_run import Colorizer, colour
 from colorize_run.cli import main
+from colorize_run.colour import guided
 from colorize_run.errors import OptionError
-from colorize_run.session import Model
+from colorize_run.model.session import Model
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -149,7 +150,7 @@ def test_pixels_are_the_same_bytes_in_any_tile(tiny_model: Path, monkeypatch: py
     photograph.save(file, "PNG")
     colorizer = Colorizer(tiny_model, "cpu")
     whole = colorizer.colorize_file(io.BytesIO(file.getvalue()))[0]
-    monkeypatch.setattr("colorize_run.colorize._STRIP_PIXELS", 1000)
+    monkeypatch.setattr("colorize_run.colour.strips._STRIP_PIXELS", 1000)
     cut = colorizer.colorize_file(io.BytesIO(file.getvalue()))[0]
     difference = np.asarray(Image.open(io.BytesIO(whole))).astype(int) - np.asarray(Image.open(io.BytesIO(cut)))
     assert np.abs(difference).max() <= 1

@@ -16,8 +16,8 @@ import onnxruntime
 import pytest
 from click.testing import CliRunner, Result
 from colorize_run.cli import main
-from colorize_run.contract import GOLDEN_KEY
-from colorize_run.session import warm_up
+from colorize_run.model.contract import GOLDEN_KEY
+from colorize_run.model.session import warm_up
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "tests" / "data" / "tiny.onnx"

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from colorize_run import colour
+from colorize_run.batch.messages import Order, Outcome
 from colorize_run.batch.plan import Task
 from colorize_run.batch.report import SCHEMA, JsonLines
-from colorize_run.batch.work import Order, Outcome
 from colorize_run.cli import main
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

@@ -11,9 +11,9 @@ import onnx
 import pytest
 from click.testing import CliRunner, Result
 from colorize_run.cli import main
-from colorize_run.contract import CONTRACT_KEY, GOLDEN_KEY
-from colorize_run.measuring import Candidate, Times
-from colorize_run.tune import Measured, choose
+from colorize_run.diagnostics.timing import Candidate, Times
+from colorize_run.diagnostics.tune import Measured, choose
+from colorize_run.model.contract import CONTRACT_KEY, GOLDEN_KEY
 from onnx import TensorProto, helper, numpy_helper
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,7 +81,7 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     save(folder / "photo.onnx", slow=True)
     save(folder / "photo-int8.onnx", figures={name: value - 0.004 for name, value in FIGURES.items()})
     shutil.copy(ROOT / "tests" / "data" / "tiny-segment.onnx", folder / "flowers.onnx")
-    monkeypatch.setattr("colorize_run.models._FOLDERS", (folder,))
+    monkeypatch.setattr("colorize_run.model.library._FOLDERS", (folder,))
     monkeypatch.setenv("COLORIZE_RUN_PROFILE", str(tmp_path / "config" / "profile.json"))
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "docs" / "samples" / "coffee.jpg", tmp_path / "photo.jpg")

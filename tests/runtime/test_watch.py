@@ -18,11 +18,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from colorize_run.cli import main
-from colorize_run.image_file import SUFFIXES
-from colorize_run.watch import arrival
-from colorize_run.watch.arrival import accepted
-from colorize_run.watch.settings import Settings, shortened
-from colorize_run.watch.settled import Settled
+from colorize_run.image.formats import accepted
+from colorize_run.system.files import shortened
+from colorize_run.system.mounts import has_writer, leases_count
+from colorize_run.watch.pending import Settled
+from colorize_run.watch.settings import Settings
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -406,7 +406,6 @@ def test_the_unit_is_confined() -> None:
 
 
 def test_names() -> None:
-    assert {suffix.decode() for suffix in arrival.SUFFIXES} == set(SUFFIXES)
     assert all(accepted(name) for name in NAMES)
     assert not any(accepted(name) for name in IGNORED)
 
@@ -467,14 +466,14 @@ def test_settled_files_take_little_memory() -> None:
 
 
 def test_the_kernel_tells_who_writes(tmp_path: Path) -> None:
-    if not arrival.leases_count(tmp_path):
+    if not leases_count(tmp_path):
         pytest.skip("leases prove nothing on this file system")
     signal.signal(signal.SIGIO, signal.SIG_IGN)
     path = tmp_path / "x.jpg"
     with path.open("wb"):
         fd = os.open(path, os.O_RDONLY)
-        assert arrival.has_writer(fd) is True
-    assert arrival.has_writer(fd) is False
+        assert has_writer(fd) is True
+    assert has_writer(fd) is False
     assert fcntl.fcntl(fd, fcntl.F_GETLEASE) == fcntl.F_UNLCK
     os.close(fd)
 

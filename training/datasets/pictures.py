@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
-from colorize_run.picture import to_bytes
+from colorize_run.image.picture import to_bytes
 from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset

@@ -9,9 +9,8 @@ from pathlib import Path
 import click
 
 from colorize_run.errors import InputMissingError
-from colorize_run.files import identity, shown
-from colorize_run.watch.arrival import SUFFIXES, accepted, accepted_folder
-from colorize_run.watch.settings import is_within
+from colorize_run.image.formats import SUFFIXES, accepted, accepted_folder
+from colorize_run.system.files import identity, is_within, shown
 
 STANDARD = Path("-")
 INDEX_NAME = ".colorize-run.jsonl"
@@ -163,7 +162,7 @@ def _check_different(folders: list[str]) -> None:
 
 def _names_a_picture(output: str) -> bool:
     suffix = Path(output).suffix.lower()
-    return os.fsencode(suffix) in SUFFIXES and not os.path.isdir(output) and not output.endswith(("/", os.sep))
+    return suffix in SUFFIXES and not os.path.isdir(output) and not output.endswith(("/", os.sep))
 
 
 def _check_apart(folder: Path, output: Path, *, recursive: bool) -> None:
@@ -190,12 +189,10 @@ def _of_file(name: str, output: str | None, naming: Naming, *, alone: bool, inde
         if source is STANDARD:
             raise click.UsageError("A picture from stdin has no name: give -o a file, not a folder.")
         return Task(source, target / naming.in_folder(source), root=target if indexed else None)
-    from colorize_run.picture import SUFFIXES as KINDS  # imports NumPy
-
-    kind = KINDS.get(target.suffix.lower())
+    kind = SUFFIXES.get(target.suffix.lower())
     if kind is None:
         _check_there([name])
-        raise click.UsageError(f"{shown(target)}: the format is taken from the suffix; known: {', '.join(KINDS)}.")
+        raise click.UsageError(f"{shown(target)}: the format is taken from the suffix; known: {', '.join(SUFFIXES)}.")
     return Task(source, target, kind)
 
 

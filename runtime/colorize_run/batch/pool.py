@@ -13,8 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from colorize_run import processes
-from colorize_run.batch.work import Order, Outcome, Request
+from colorize_run.batch.messages import Order, Outcome, Request
 from colorize_run.errors import (
     ColorizeRunError,
     DeviceError,
@@ -23,9 +22,10 @@ from colorize_run.errors import (
     ModelFileError,
     OptionError,
 )
-from colorize_run.files import shown
-from colorize_run.hardware import available_threads
-from colorize_run.watch.pool import death
+from colorize_run.system import processes
+from colorize_run.system.files import shown
+from colorize_run.system.hardware import available_threads
+from colorize_run.system.processes import death
 
 _ERRORS = {kind.exit_code: kind for kind in (ColorizeRunError, ModelFileError, DeviceError, OptionError)}
 _ERRORS |= {kind.exit_code: kind for kind in (ImageFileError, InputMissingError)}  # of the mask

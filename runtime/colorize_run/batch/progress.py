@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from colorize_run.batch.messages import Outcome
 from colorize_run.batch.plan import STANDARD, Plan, Task, in_words
 from colorize_run.batch.run import Summary
-from colorize_run.batch.work import Outcome
-from colorize_run.files import shown
+from colorize_run.system.files import shown
 
 if TYPE_CHECKING:
     from rich.progress import Progress

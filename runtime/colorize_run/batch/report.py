@@ -18,12 +18,12 @@ from typing import IO, Any
 import click
 
 from colorize_run import __version__
+from colorize_run.batch.messages import Order, Outcome
 from colorize_run.batch.plan import INDEX_NAME, STANDARD, Plan, Task, in_words
 from colorize_run.batch.run import Listener, Summary
-from colorize_run.batch.work import Order, Outcome
 from colorize_run.errors import ColorizeRunError, OutputError
-from colorize_run.files import identity, make_folder, open_regular, publish, shown, told
-from colorize_run.models import find_model
+from colorize_run.model.library import find_model
+from colorize_run.system.files import identity, make_folder, open_regular, publish, shown, told
 
 SCHEMA = 1
 _MARK = b'<meta name="generator" content="colorize-run">'

@@ -13,17 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from colorize_run.batch.index import STAGED, Index, sweep
+from colorize_run.batch.messages import Order, Outcome, Record, Request
 from colorize_run.batch.plan import STANDARD, Plan, Task
-from colorize_run.batch.resume import STAGED, Index, Record, sweep
-from colorize_run.batch.work import Order, Outcome, Request
 from colorize_run.errors import ColorizeRunError, OutputError
-from colorize_run.files import identity, make_folder, publish, shown, told, write_atomically
+from colorize_run.system.files import identity, make_folder, publish, shown, told, write_atomically
 
 if TYPE_CHECKING:
     from PIL import Image
 
+    from colorize_run.batch.item import Workshop
     from colorize_run.batch.pool import Pool
-    from colorize_run.batch.work import Workshop
 
 
 class Listener(Protocol):
@@ -271,7 +271,8 @@ class Run:
 
 
 def _say_failure(failure: Exception) -> None:
-    from colorize_run.commands.common import internal, say
+    from colorize_run.commands.common import say
+    from colorize_run.errors import internal
 
     with contextlib.suppress(OSError):
         say(f"Error: {failure}" if isinstance(failure, ColorizeRunError) else internal(failure))

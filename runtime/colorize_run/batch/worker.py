@@ -16,10 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
-from colorize_run.batch.resume import Record
-from colorize_run.batch.work import Order, Request, Workshop
+from colorize_run.batch.item import Workshop
+from colorize_run.batch.messages import Order, Record, Request
 from colorize_run.errors import ColorizeRunError, DeviceError
-from colorize_run.watch.worker import die_with
+from colorize_run.system.processes import die_with
 
 _M_ARENA_MAX = -8  # malloc.h
 _CHUNK = 1 << 16  # bytes; what a pipe holds

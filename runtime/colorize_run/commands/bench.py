@@ -14,7 +14,7 @@ from colorize_run.commands.common import EXIT_CODES, columns, progress, say
 from colorize_run.errors import ImageFileError
 
 if TYPE_CHECKING:
-    from colorize_run.bench import Report, Row, Subject
+    from colorize_run.diagnostics.bench import Report, Row, Subject
 
 MAX_PIXELS = 50_000_000  # of the picture that is made
 
@@ -72,7 +72,7 @@ def bench(
     What is compared is measured in turn, round by round; a busy machine still makes it noisy. Ctrl-C shows what is
     measured so far.
     """
-    from colorize_run import bench as measures
+    from colorize_run.diagnostics import bench as measures
 
     data, suffix = _input(picture, size)
     groups = _groups(models, variants, device)
@@ -104,7 +104,7 @@ class Plan:
 
 
 def _all_threads() -> tuple[int, ...]:
-    from colorize_run.hardware import available_threads
+    from colorize_run.system.hardware import available_threads
 
     return tuple(sorted({1, available_threads()}))
 
@@ -113,25 +113,25 @@ def _input(picture: str | None, size: tuple[int, int]) -> tuple[bytes, str]:
     """The picture file's bytes and its suffix; an error of its own when it is no picture."""
     from PIL import Image
 
-    from colorize_run import image_file
-    from colorize_run.measuring import photograph
+    from colorize_run.diagnostics.timing import photograph
+    from colorize_run.image import reader
 
     Image.MAX_IMAGE_PIXELS = None  # our own limit names the way out
     if picture is None:
         return photograph(*size), ".jpg"
     try:
-        image_file.read(Path(picture), image_file.MAX_PIXELS)
+        reader.read(Path(picture), reader.MAX_PIXELS)
         return Path(picture).read_bytes(), Path(picture).suffix
     except ImageFileError as error:
-        raise type(error)(f"{image_file.shown(picture)} {error}") from error
+        raise type(error)(f"{reader.shown(picture)} {error}") from error
 
 
 def _groups(models: tuple[str, ...], variants: bool, device: str) -> "list[list[Subject]]":
     """What is compared: each model, with the variants beside it."""
-    from colorize_run.bench import Subject
-    from colorize_run.measuring import devices
-    from colorize_run.models import DEFAULT_COLORIZE_MODEL, DEFAULT_SEGMENT_MODEL, describe, find_model
-    from colorize_run.variants import beside
+    from colorize_run.diagnostics.bench import Subject
+    from colorize_run.diagnostics.timing import devices
+    from colorize_run.model.describe import describe
+    from colorize_run.model.library import DEFAULT_COLORIZE_MODEL, DEFAULT_SEGMENT_MODEL, beside, find_model
 
     groups, seen = [], set[Path]()
     for name in models or (DEFAULT_COLORIZE_MODEL, DEFAULT_SEGMENT_MODEL):
@@ -143,8 +143,8 @@ def _groups(models: tuple[str, ...], variants: bool, device: str) -> "list[list[
 
 
 def _measure(group: "list[Subject]", plan: Plan, report: "Report") -> None:
-    from colorize_run import bench as measures
-    from colorize_run.measuring import WARM_UP, Candidate
+    from colorize_run.diagnostics import bench as measures
+    from colorize_run.diagnostics.timing import WARM_UP, Candidate
 
     candidates = [
         Candidate(subject.task, subject.path, device, threads)
@@ -161,7 +161,7 @@ def _measure(group: "list[Subject]", plan: Plan, report: "Report") -> None:
 
 def _as_dict(report: "Report", plan: Plan) -> dict[str, Any]:
     from colorize_run import __version__
-    from colorize_run.tuned import machine
+    from colorize_run.diagnostics.profile import machine
 
     return {
         "machine": {"colorize-run": __version__, **machine()}, "picture": _picture(plan.data), "rounds": plan.rounds,
@@ -197,7 +197,7 @@ def _show(report: "Report", plan: Plan) -> None:
 
 
 def _table(title: str, rows: "list[Row]", more: "Callable[[Row], list[str]]") -> None:
-    from colorize_run.tuned import count
+    from colorize_run.diagnostics.profile import count
 
     if not rows:
         return

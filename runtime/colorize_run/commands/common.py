@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from colorize_run.session import Model
+    from colorize_run.model.session import Model
 
 EXIT_CODES = """\b
 Exit codes:
@@ -42,18 +42,6 @@ device_option = click.option(
 )
 
 
-def interrupt(error: BaseException | None) -> KeyboardInterrupt | None:
-    """The Ctrl-C at the bottom of it: NumPy and others turn one that hits their import into an ImportError."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__cause__ or error.__context__
-    return error
-
-
-def is_interrupt(error: BaseException | None) -> bool:
-    """Whether Ctrl-C is at the bottom of it."""
-    return interrupt(error) is not None
-
-
 def announce(device: str, model: "Model") -> None:
     """Say what ``auto`` took."""
     if device == "auto":
@@ -62,19 +50,12 @@ def announce(device: str, model: "Model") -> None:
 
 def chosen(model: str | None, default: str, device: str) -> tuple[str, str, int | None]:
     """Model, device and threads to open: what was asked for, or in its place what `tune` chose, which is said."""
-    from colorize_run.tuned import look_up
+    from colorize_run.diagnostics.profile import look_up
 
     choice, line = look_up(model, default, device)
     if line:
         say(line)
     return choice.model, choice.device, choice.threads
-
-
-def internal(error: BaseException) -> str:
-    """What to say of an error that nobody foresaw."""
-    reason = " ".join(str(error).split())[:200]
-    ways = "`colorize-run doctor` checks the installation, COLORIZE_RUN_TRACEBACK=1 shows where"
-    return f"internal error: {type(error).__name__}: {reason} ({ways})"
 
 
 def say(text: str) -> None:

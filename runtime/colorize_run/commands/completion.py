@@ -17,7 +17,7 @@ class ModelName(click.types.StringParamType):
         """The names that begin so; files where none does."""
         from click.shell_completion import CompletionItem
 
-        from colorize_run.models import available_models
+        from colorize_run.model.library import available_models
 
         names = [CompletionItem(name) for name in available_models() if name.startswith(incomplete)]
         return names or [CompletionItem(incomplete, type="file")]

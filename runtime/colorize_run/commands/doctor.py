@@ -12,8 +12,8 @@ from typing import Any
 
 import click
 
-from colorize_run import processes
 from colorize_run.commands.common import EXIT_CODES, say
+from colorize_run.system import processes
 
 _PATIENCE = 120.0  # seconds that one check may take
 _GRACE = 5.0  # seconds for a process to end by itself
@@ -62,9 +62,9 @@ def _line(outcome: Outcome) -> str:
 
 def _outcomes(models: tuple[str, ...], device: str) -> Iterator[Outcome]:
     """Every check in turn; those whose needs have failed are skipped."""
-    from colorize_run.checks import CHECKS
+    from colorize_run.diagnostics.doctor import CHECKS
     from colorize_run.errors import ModelFileError
-    from colorize_run.models import available_models, find_model
+    from colorize_run.model.library import available_models, find_model
 
     pending = list(CHECKS)
     for name in models or available_models():
@@ -87,14 +87,14 @@ def _outcomes(models: tuple[str, ...], device: str) -> Iterator[Outcome]:
 
 
 def _outcome(name: str, status: str, detail: str, way_out: str, code: int) -> Outcome:
-    from colorize_run.checks import Check
+    from colorize_run.diagnostics.doctor import Check
 
     return asdict(Check(name, status, detail, way_out, code))
 
 
 def _without(pending: list[str], failed: set[str], device: str) -> tuple[list[str], list[Outcome]]:
     """The checks that can still be done, and outcomes of those that cannot as something that they need has failed."""
-    from colorize_run.checks import needs, shown
+    from colorize_run.diagnostics.doctor import needs, shown
 
     possible, skipped = [], []
     for name in pending:
@@ -108,10 +108,10 @@ def _without(pending: list[str], failed: set[str], device: str) -> tuple[list[st
 
 def _run(names: tuple[str, ...], device: str) -> Iterator[Outcome]:
     """Outcomes from a process of their own; the check during which that dies or falls silent has failed."""
-    from colorize_run.checks import CHECKS, REMEDIES, shown
+    from colorize_run.diagnostics.doctor import CHECKS, REMEDIES, shown
 
     request = json.dumps({"checks": names, "device": device})
-    command = processes.command("from colorize_run.checks import main; main(sys.argv[1])", request)
+    command = processes.command("from colorize_run.diagnostics.doctor import main; main(sys.argv[1])", request)
     done = 0
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # noqa: S603 (ours)
     assert process.stdout is not None

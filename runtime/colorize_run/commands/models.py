@@ -33,7 +33,7 @@ def verify(model: str | None, all_models: bool, device: str, as_json: bool) -> N
 
 
 def _verify(model: str | None, all_models: bool, device: str, as_json: bool, naming: str) -> None:
-    from colorize_run.models import DEFAULT_COLORIZE_MODEL, available_models
+    from colorize_run.model.library import DEFAULT_COLORIZE_MODEL, available_models
 
     if model and all_models:
         raise click.UsageError(f"{naming} names one model, --all takes every one: choose.")
@@ -56,8 +56,8 @@ def _verify(model: str | None, all_models: bool, device: str, as_json: bool, nam
 
 def _verify_one(model: str, device: str, *, first: bool = True) -> tuple[dict[str, Any], bool]:
     """Replay one model's golden vectors and say how it went; figures, and whether all is well."""
-    from colorize_run.session import Model
-    from colorize_run.verify import verify as replay
+    from colorize_run.model.session import Model
+    from colorize_run.model.verify import verify as replay
 
     opened = Model(model, device)
     if first:
@@ -114,7 +114,8 @@ def list_command(as_json: bool) -> None:
 
 
 def _list(as_json: bool) -> None:
-    from colorize_run.models import available_models, describe
+    from colorize_run.model.describe import describe
+    from colorize_run.model.library import available_models
 
     found, broken = [], 0
     for path in available_models().values():
@@ -142,7 +143,8 @@ def show(model: str, as_json: bool) -> None:
     colorize-run models show photo
     colorize-run models show ./my.onnx --json
     """
-    from colorize_run.models import describe, find_model
+    from colorize_run.model.describe import describe
+    from colorize_run.model.library import find_model
 
     entry = describe(find_model(model))
     if as_json:
@@ -176,6 +178,6 @@ def path(model: str) -> None:
     \b
     colorize-run watch in/ out/ -m "$(colorize-run models path photo-int8)"
     """
-    from colorize_run.models import find_model
+    from colorize_run.model.library import find_model
 
     click.echo(os.fsencode(find_model(model).resolve()))

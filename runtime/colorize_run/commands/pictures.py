@@ -11,13 +11,13 @@ import click
 from colorize_run.batch.plan import COLORIZED, STANDARD, Plan, plan, segmented
 from colorize_run.commands.common import EXIT_CODES, chosen, device_option, model_option, number, say
 from colorize_run.errors import OptionError, OutputError
-from colorize_run.files import MAX_PIXELS, identity, shown
-from colorize_run.models import DEFAULT_COLORIZE_MODEL, DEFAULT_SEGMENT_MODEL
+from colorize_run.model.library import DEFAULT_COLORIZE_MODEL, DEFAULT_SEGMENT_MODEL
+from colorize_run.system.files import MAX_PIXELS, identity, shown
 
 if TYPE_CHECKING:
+    from colorize_run.batch.messages import Order
     from colorize_run.batch.pool import Pool
     from colorize_run.batch.run import Alone, Listener
-    from colorize_run.batch.work import Order
 
 images_argument = click.argument("images", nargs=-1, required=True, type=click.Path(readable=False), metavar="IMAGE|FOLDER…")
 
@@ -123,7 +123,7 @@ def colorize(
 
     Of a FOLDER all pictures are done.
     """
-    from colorize_run.batch.work import Order
+    from colorize_run.batch.messages import Order
 
     if raw and (saturation != 1 or blend != 1 or mask or confidence):
         raise click.UsageError(
@@ -165,7 +165,7 @@ def segment(
     strip_metadata: bool, **batch: Any,
 ) -> None:  # fmt: skip
     """Find what IMAGE… show: outlines of the full size, drawn on the picture's own edges. Of a FOLDER all pictures are done."""
-    from colorize_run.batch.work import Order
+    from colorize_run.batch.messages import Order
 
     planned = plan(images, output, segmented(as_), recursive=batch["recursive"])
     if as_ in ("mask", "soft") and any(task.kind not in (None, "PNG") for task in planned.tasks):
@@ -229,8 +229,8 @@ def _pool(planned: Plan, order: "Order", jobs: int | None) -> "Pool":
 
 
 def _alone(order: "Order", confidence: Path | None) -> "Alone":
+    from colorize_run.batch.item import Workshop
     from colorize_run.batch.run import Alone
-    from colorize_run.batch.work import Workshop
 
     workshop = Workshop(order, order.threads)
     if confidence is not None and not workshop.says_confidence:

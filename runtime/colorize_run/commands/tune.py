@@ -14,8 +14,8 @@ from colorize_run.commands.common import EXIT_CODES, columns, progress, say
 from colorize_run.errors import OptionError, OutputError
 
 if TYPE_CHECKING:
-    from colorize_run.tune import Measured
-    from colorize_run.tuned import Entry
+    from colorize_run.diagnostics.profile import Entry
+    from colorize_run.diagnostics.tune import Measured
 
 
 @click.command(epilog=EXIT_CODES, short_help="Find what is fastest on this machine, and keep it.")
@@ -45,13 +45,13 @@ def tune(
     Commands that use the profile say so. It never replaces a file that -m names by another, nor a device that --device
     names; COLORIZE_RUN_PROFILE= (empty) switches it off for one run. --working-size and the like are never tuned.
     """
-    from colorize_run import tuned
+    from colorize_run.diagnostics import profile
 
     if show and forget:
         raise click.UsageError("--show and --forget exclude each other.")
-    path = tuned.profile_path()
+    path = profile.profile_path()
     if path is None:
-        raise OptionError(f"There is no place for a profile: set {tuned.VARIABLE} to a path.")
+        raise OptionError(f"There is no place for a profile: set {profile.VARIABLE} to a path.")
     if forget:
         _forget(path)
     elif show:
@@ -73,19 +73,19 @@ def _forget(path: Path) -> None:
 
 def _read(path: Path) -> "dict[str, Entry]":
     """The entries of the profile, none when there is no file. Errors: OptionError for one that cannot be read."""
-    from colorize_run import tuned
+    from colorize_run.diagnostics import profile
 
     try:
-        return tuned.read(path)
+        return profile.read(path)
     except (OSError, ValueError) as error:
         raise OptionError(f"The profile {path} cannot be read ({error}): `colorize-run tune --forget` removes it.") from error
 
 
 def _show(path: Path, as_json: bool) -> None:
-    from colorize_run import tuned
+    from colorize_run.diagnostics import profile
 
     entries = _read(path)
-    found = {name: {**asdict(entry), "misfit": tuned.misfit(entry, name)} for name, entry in entries.items()}
+    found = {name: {**asdict(entry), "misfit": profile.misfit(entry, name)} for name, entry in entries.items()}
     if as_json:
         click.echo(json.dumps({"profile": str(path), "models": found}))
         return
@@ -96,18 +96,18 @@ def _show(path: Path, as_json: bool) -> None:
 
 
 def _tune(path: Path, models: tuple[str, ...], device: str, size: tuple[int, int], rounds: int, as_json: bool) -> None:
-    from colorize_run import tuned
-    from colorize_run.measuring import photograph
-    from colorize_run.models import DEFAULT_COLORIZE_MODEL, DEFAULT_SEGMENT_MODEL
+    from colorize_run.diagnostics import profile
+    from colorize_run.diagnostics.timing import photograph
+    from colorize_run.model.library import DEFAULT_COLORIZE_MODEL, DEFAULT_SEGMENT_MODEL
 
     entries, data = _read(path), photograph(*size)
-    tuned.make_room(path)  # before a minute is spent
+    profile.make_room(path)  # before a minute is spent
     report: dict[str, Any] = {}
     for name in models or (DEFAULT_COLORIZE_MODEL, DEFAULT_SEGMENT_MODEL):
         measured, chosen = _measure(name, device, data, rounds)
-        key, entry = tuned.key(name), _entry(name, chosen)
+        key, entry = profile.key(name), _entry(name, chosen)
         entries[key] = entry
-        tuned.write(path, entries)
+        profile.write(path, entries)
         report[key] = {**asdict(entry), "measured": [
             {**each.candidate.about, **each.times.as_dict(), "ratio": each.ratio} for each in measured
         ]}  # fmt: skip
@@ -118,9 +118,10 @@ def _tune(path: Path, models: tuple[str, ...], device: str, size: tuple[int, int
 
 
 def _measure(name: str, device: str, data: bytes, rounds: int) -> "tuple[list[Measured], Measured]":
-    from colorize_run import tune as tuning
-    from colorize_run.measuring import WARM_UP, devices
-    from colorize_run.models import describe, find_model
+    from colorize_run.diagnostics import tune as tuning
+    from colorize_run.diagnostics.timing import WARM_UP, devices
+    from colorize_run.model.describe import describe
+    from colorize_run.model.library import find_model
 
     original = find_model(name).resolve()
     task = describe(original).contract.task
@@ -132,18 +133,18 @@ def _measure(name: str, device: str, data: bytes, rounds: int) -> "tuple[list[Me
 
 
 def _entry(name: str, chosen: "Measured") -> "Entry":
-    from colorize_run import tuned
-    from colorize_run.models import find_model
+    from colorize_run.diagnostics import profile
+    from colorize_run.model.library import find_model
 
     candidate = chosen.candidate
-    return tuned.Entry(
-        tuned.digest(find_model(name)), str(candidate.path), candidate.model.sha256, candidate.model.device.name,
-        candidate.threads, tuned.machine(), datetime.datetime.now(datetime.UTC).date().isoformat(),
+    return profile.Entry(
+        profile.digest(find_model(name)), str(candidate.path), candidate.model.sha256, candidate.model.device.name,
+        candidate.threads, profile.machine(), datetime.datetime.now(datetime.UTC).date().isoformat(),
     )  # fmt: skip
 
 
 def _report(key: str, entry: "Entry", measured: "list[Measured]", chosen: "Measured") -> None:
-    from colorize_run.tuned import count
+    from colorize_run.diagnostics.profile import count
 
     cells = [
         (

@@ -11,10 +11,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from colorize_run.watch import arrival, durable
-from colorize_run.watch.scan import Source
-from colorize_run.watch.settings import Settings, shortened
-from colorize_run.watch.telemetry import Telemetry
+from colorize_run.image.formats import accepted_folder
+from colorize_run.system import durable
+from colorize_run.system.files import shortened
+from colorize_run.watch.inbox import Source, generation
+from colorize_run.watch.log import Telemetry
+from colorize_run.watch.settings import Settings
 
 _ASIDE = b".cz-gone-"
 _AGAIN = 10.0  # seconds after a failure
@@ -58,7 +60,7 @@ def dispose(root: int, name: bytes, gen: str, target: str | None) -> None:
     """
     folder, _, base = name.rpartition(b"/")
     with durable.folder_beneath(root, folder) as fd:
-        if arrival.generation(os.stat(base, dir_fd=fd, follow_symlinks=False)) != gen:
+        if generation(os.stat(base, dir_fd=fd, follow_symlinks=False)) != gen:
             return
         if target is None:
             _delete(fd, base, gen)
@@ -75,7 +77,7 @@ def _aside(folder: int, base: bytes, gen: str) -> bytes | None:
     """Rename a file to a hidden name, which is returned; None after putting back what is not of ``gen``."""
     aside = _ASIDE + secrets.token_hex(8).encode() + os.path.splitext(base)[1]
     os.rename(base, aside, src_dir_fd=folder, dst_dir_fd=folder)
-    if _content(arrival.generation(os.stat(aside, dir_fd=folder, follow_symlinks=False))) == _content(gen):
+    if _content(generation(os.stat(aside, dir_fd=folder, follow_symlinks=False))) == _content(gen):
         return aside
     _put_back(folder, aside, base)
     return None
@@ -146,11 +148,11 @@ def recover(root: int, depth: int, name_of: Callable[[str], bytes | None], path:
     with os.scandir(root) as entries:
         listed = [(os.fsencode(entry.name), entry.is_dir(follow_symlinks=False)) for entry in entries]
     for name, is_folder in listed:
-        if is_folder and depth > 0 and arrival.accepted_folder(name):
+        if is_folder and depth > 0 and accepted_folder(name):
             with contextlib.suppress(OSError), durable.folder_beneath(root, name) as deeper:
                 recover(deeper, depth - 1, name_of, path + b"/" + name if path else name)
         elif name.startswith(_ASIDE):
-            known = name_of(_content(arrival.generation(os.stat(name, dir_fd=root, follow_symlinks=False))))
+            known = name_of(_content(generation(os.stat(name, dir_fd=root, follow_symlinks=False))))
             folder, _, base = (known or b"").rpartition(b"/")
             if not (known and folder == path and _put_back(root, name, base)):
                 os.rename(name, b"recovered-" + name[len(_ASIDE) :], src_dir_fd=root, dst_dir_fd=root)

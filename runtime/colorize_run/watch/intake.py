@@ -7,14 +7,15 @@ import stat
 import time
 from collections.abc import Container
 
-from colorize_run.watch import arrival, durable
+from colorize_run.system import durable
+from colorize_run.system.mounts import has_writer, leases_count
+from colorize_run.watch.inbox import Source, SourceLostError, generation
+from colorize_run.watch.jobs import Job
 from colorize_run.watch.ledger import Row, Work
+from colorize_run.watch.lifecycle import Verdicts
 from colorize_run.watch.outbox import Origin
 from colorize_run.watch.pending import Item
-from colorize_run.watch.pool import Job
-from colorize_run.watch.scan import Source, SourceLostError
-from colorize_run.watch.surroundings import BlockedError, Surroundings
-from colorize_run.watch.verdicts import Verdicts
+from colorize_run.watch.storage import BlockedError, Surroundings
 
 _MAX_INTERRUPTED = 20
 _NOT_A_FILE = (errno.ELOOP, errno.ENXIO, errno.ENOTDIR, errno.EISDIR, errno.EOPNOTSUPP)
@@ -30,7 +31,7 @@ class Intake:
         self.flying: dict[bytes, Item] = {}
         self.source_lost = ""
         self.waiting = self.unaccounted = self._room = self._scans = 0
-        self._leases = arrival.leases_count(self.settings.inbox)
+        self._leases = leases_count(self.settings.inbox)
 
     # -- seeing -------------------------------------------------------------------------------------------------
 
@@ -43,7 +44,7 @@ class Intake:
         self._room = self.settings.max_pending - active
         try:
             for name, status in self.source.scan():
-                seen += self._notice(name, arrival.generation(status))
+                seen += self._notice(name, generation(status))
         except BlockedError:
             return
         except SourceLostError as error:
@@ -64,7 +65,7 @@ class Intake:
         """Whether a lost input folder is back."""
         if not self.source.reopen():
             return False
-        self._leases = arrival.leases_count(self.settings.inbox)
+        self._leases = leases_count(self.settings.inbox)
         self.telemetry.event("source_back", why=self.source_lost)
         self.source_lost = ""
         return True
@@ -176,7 +177,7 @@ class Intake:
     def _arrived(self, item: Item, fd: int, now: float) -> bool:
         """Whether the file is quiet, whole in size, and has no writer; if not, it goes where it belongs."""
         status = os.fstat(fd)
-        gen = arrival.generation(status)
+        gen = generation(status)
         if not stat.S_ISREG(status.st_mode):
             self.pending.drop(item)
         elif gen != item.gen:
@@ -197,7 +198,7 @@ class Intake:
         return False
 
     def _writer(self, fd: int) -> bool | None:
-        writer = arrival.has_writer(fd)
+        writer = has_writer(fd)
         return None if writer is False and not self._leases else writer
 
     def _claimed(self, taken: list[tuple[Item, Job]], model_sha: str) -> list[Job]:

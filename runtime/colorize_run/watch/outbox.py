@@ -2,28 +2,17 @@
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from colorize_run.errors import LockedError, OutputError
-from colorize_run.watch import durable
+from colorize_run.errors import OutputError
+from colorize_run.system import durable
+from colorize_run.system.files import lock
 from colorize_run.watch.ledger import Work
 
 _ORIGIN = b"user.colorize-run"
-
-
-def lock(fd: int, what: str) -> None:
-    """Take a folder or file for this process alone. Errors: LockedError."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise LockedError(f"Another watch is using {what}: stop it first, or choose another folder.") from error
-    except OSError as error:
-        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EINVAL):
-            raise  # shares without locks: the lock on the state folder is left
 
 
 @dataclass(frozen=True)

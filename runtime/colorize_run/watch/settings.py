@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from colorize_run.errors import OptionError, OutputError
-from colorize_run.watch.arrival import is_local
+from colorize_run.system.files import is_within, shortened
+from colorize_run.system.mounts import is_local
 
 STATE_FOLDER = ".colorize-run"  # in the output folder, unless --state names another one
 # What a segmentation may be written as, and how its name differs from the input's
@@ -79,23 +80,3 @@ class Settings:
                 raise OptionError(f"{folder} is on another file system than {self.inbox}: files could not be moved at once.")
         if not is_local(self.state):
             raise OutputError(f"The state folder {self.state} is on a network share, where no ledger can be kept: use --state.")
-
-
-def shortened(base: bytes, suffix: bytes) -> bytes:
-    """``base + suffix`` as a file name of at most 255 bytes: a name that is too long ends in a digest of itself."""
-    if len(base) + len(suffix) <= 255:
-        return base + suffix
-    return base[:180] + b"~" + hashlib.sha256(base).hexdigest()[:8].encode() + suffix
-
-
-def is_within(folder: Path, parent: Path) -> bool:
-    """Whether ``folder`` is ``parent`` or lies in it, whatever links and mounts it is reached by."""
-    target = os.stat(parent)
-    folder = folder.resolve()
-    for each in (folder, *folder.parents):
-        try:
-            if os.path.samestat(os.stat(each), target):
-                return True
-        except OSError:
-            continue  # does not exist yet
-    return False

@@ -14,13 +14,13 @@ import time
 from types import FrameType
 
 from colorize_run.errors import ColorizeRunError
-from colorize_run.watch.crew import Crew
-from colorize_run.watch.flow import Flow
-from colorize_run.watch.notify import notify
-from colorize_run.watch.pool import Worker
+from colorize_run.watch.health import Vitals, notify
+from colorize_run.watch.jobs import Worker
+from colorize_run.watch.log import Telemetry
+from colorize_run.watch.metrics import serve
+from colorize_run.watch.pipeline import Flow
 from colorize_run.watch.settings import Settings
-from colorize_run.watch.telemetry import Telemetry, serve
-from colorize_run.watch.vitals import Vitals
+from colorize_run.watch.workers import Crew
 
 _FULL_SCAN = 1.0  # seconds between scans at least; overwriting a file in place does not move its folder's time
 _SCAN_SHARE = 33  # so that scanning takes 3 % of one core at most, however many files there are

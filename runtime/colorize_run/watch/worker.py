@@ -7,35 +7,24 @@ writes. The worker never writes a file.
 """
 
 import contextlib
-import ctypes
 import hashlib
 import io
 import json
 import os
 import resource
-import signal
 import socket
-import struct
 import sys
 import time
 import traceback
 from collections.abc import Callable
 from typing import Any
 
-FRAME = struct.Struct(">IQ")  # bytes of header, bytes of body
-_PR_SET_PDEATHSIG = 1
+from colorize_run.system.processes import _send, die_with
+
 _CHUNK = 1 << 20
 
 Answer = tuple[dict[str, Any], bytes]
 Process = Callable[[bytes], tuple[bytes, Any]]
-
-
-def die_with(parent: int) -> None:
-    """End at once when the supervisor does, even in the middle of a picture."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(0)
 
 
 def _read(fd: int, limit: int) -> bytes:
@@ -111,7 +100,7 @@ class Worker:
         """Why a picture is refused for good by its header alone: class and sentence. None for what must be decoded."""
         from PIL import Image
 
-        from colorize_run.image_file import READABLE
+        from colorize_run.image.reader import READABLE
 
         if len(data) > self._max_bytes:
             return "too_big", f"has more than {self._max_bytes} bytes; --max-bytes raises the limit."
@@ -152,14 +141,6 @@ def _load_segmenter(options: dict[str, Any]) -> tuple[Process, Any]:
         "keep_metadata": not options["strip_metadata"],
     }
     return (lambda data: door.segment_file(io.BytesIO(data), **given)), door.model
-
-
-def _send(fd: int, header: dict[str, Any], body: bytes = b"") -> None:
-    head = json.dumps(header).encode()
-    for part in (FRAME.pack(len(head), len(body)) + head, body):
-        rest = memoryview(part)
-        while rest:
-            rest = rest[os.write(fd, rest) :]
 
 
 def _start(options: dict[str, Any], answers: int) -> Worker | None:

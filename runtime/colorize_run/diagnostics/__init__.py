@@ -1,0 +1,1 @@
+"""What this machine can do: checks, measurements, and the profile that they lead to."""

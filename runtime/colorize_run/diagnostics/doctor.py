@@ -1,0 +1,348 @@
+"""The checks of ``colorize-run doctor``, run in a process of their own, which a broken library may take down.
+
+`main` does the checks that a JSON object names, and writes each outcome as a line of JSON to its standard
+output as soon as it is known. Nothing is imported before the check that needs it.
+"""
+
+import base64
+import importlib
+import importlib.metadata
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from colorize_run.system.files import shown as shown_name
+
+REINSTALL_ONNXRUNTIME = "pip uninstall onnxruntime onnxruntime-gpu, then pip install 'colorize-run[cpu]' or 'colorize-run[gpu]'"
+REMEDIES = {
+    "python": "pip install --force-reinstall 'colorize-run[cpu]'",
+    "numpy": "pip install --force-reinstall numpy",
+    "pillow": "pip install --force-reinstall pillow",
+    "opencv": "pip install --force-reinstall opencv-python-headless",
+    "onnxruntime": REINSTALL_ONNXRUNTIME, "providers": REINSTALL_ONNXRUNTIME, "cuda": REINSTALL_ONNXRUNTIME,
+}  # fmt: skip
+ONNXRUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml", "onnxruntime-rocm")
+
+
+@dataclass(frozen=True)
+class Check:
+    """Outcome of one check.
+
+    ``status``: ok; absent, for what is not there and need not be; failed; skipped, where something that it needs has failed.
+    ``way_out``: what to do, unless it is ok. ``exit_code``: that of doctor when this is the first failure.
+    """
+
+    name: str
+    status: str
+    detail: str
+    way_out: str = ""
+    exit_code: int = 0
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+def _reason(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+# -- libraries ------------------------------------------------------------------------------------------------
+
+
+def _python(request: dict[str, Any]) -> Check:
+    from colorize_run import __version__
+
+    where = Path(__file__).parent
+    text = f"colorize-run {__version__} in {where}, Python {platform.python_version()}, {platform.platform()}"
+    return Check("python", "ok", text, figures={"colorize-run": __version__, "python": platform.python_version()})
+
+
+def _library(name: str, module: str, package: str, proof: Callable[[Any], object]) -> Check:
+    """Import ``module``, and use it: a half-removed package may import as an empty one."""
+    try:
+        imported = importlib.import_module(module)
+        proof(imported)
+        version = str(imported.__version__)
+    except Exception as error:
+        return Check(name, "failed", f"{module} does not load: {_reason(error)}", REMEDIES[name], 69)
+    return Check(name, "ok", f"{package} {version}", figures={"version": version})
+
+
+def _numpy(request: dict[str, Any]) -> Check:
+    return _library("numpy", "numpy", "numpy", lambda numpy: numpy.ones((2, 2)) @ numpy.ones((2, 2)))
+
+
+def _pillow(request: dict[str, Any]) -> Check:
+    def proof(pillow: Any) -> None:
+        from PIL import Image
+
+        Image.new("L", (2, 2)).tobytes()
+
+    return _library("pillow", "PIL", "pillow", proof)
+
+
+def _opencv(request: dict[str, Any]) -> Check:
+    return _library("opencv", "cv2", "opencv-python-headless", lambda cv2: cv2.setNumThreads(cv2.getNumThreads()))
+
+
+def _onnxruntime(request: dict[str, Any]) -> Check:
+    installed = {}
+    for name in ONNXRUNTIMES:
+        try:
+            installed[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    figures: dict[str, Any] = {"installed": installed}
+    listed = " and ".join(f"{name} {version}" for name, version in installed.items())
+    try:
+        import onnxruntime
+
+        onnxruntime.SessionOptions()
+        figures["version"] = onnxruntime.__version__
+    except Exception as error:
+        cause = f"onnxruntime does not load: {_reason(error)}; installed: {listed or 'none'}"
+        return Check("onnxruntime", "failed", cause, REINSTALL_ONNXRUNTIME, 69, figures)
+    if len(installed) > 1:
+        return Check("onnxruntime", "failed", f"{listed} overwrite each other's files", REINSTALL_ONNXRUNTIME, 69, figures)
+    return Check("onnxruntime", "ok", listed or f"onnxruntime {onnxruntime.__version__}, not installed by pip", figures=figures)
+
+
+# -- machine --------------------------------------------------------------------------------------------------
+
+
+def _processor(request: dict[str, Any]) -> Check:
+    from colorize_run.system.hardware import processor
+
+    found = processor()
+    text = f"{found.name}: {', '.join(found.features) or 'none of the instructions that networks profit from is known'}"
+    return Check("processor", "ok", text, figures=asdict(found))
+
+
+def _threads(request: dict[str, Any]) -> Check:
+    from colorize_run.system.hardware import threads
+
+    found = threads()
+    quota = "no quota" if found.quota is None else f"a cgroup's quota of {found.quota:g}"
+    text = f"{found.usable} used: {found.cores} cores, {found.affinity} by affinity, {quota}"
+    return Check("threads", "ok", text, figures={**asdict(found), "usable": found.usable})
+
+
+def _providers(request: dict[str, Any]) -> Check:
+    """Open a session on each provider that onnxruntime lists: what is listed was compiled in, and may not load."""
+    import onnxruntime
+
+    from colorize_run.model.session import PROBE
+    from colorize_run.system.native import captured_output
+
+    listed, loaded = onnxruntime.get_available_providers(), []
+    for name in listed:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        with captured_output():
+            try:
+                session = onnxruntime.InferenceSession(PROBE, options, providers=[name], enable_fallback=0)
+            except Exception:  # noqa: S112 (that it does not load is the outcome)
+                continue
+        if session.get_providers()[0] == name:
+            loaded.append(name)
+    figures = {"listed": listed, "loaded": loaded}
+    text = f"loaded: {', '.join(loaded) or 'none'}; listed: {', '.join(listed)}"
+    if "CPUExecutionProvider" not in loaded:
+        return Check("providers", "failed", text, REINSTALL_ONNXRUNTIME, 69, figures)
+    return Check("providers", "ok", text, figures=figures)
+
+
+def _cuda(request: dict[str, Any]) -> Check:
+    import onnxruntime
+
+    from colorize_run.model import cuda
+    from colorize_run.model.session import no_cuda
+
+    wanted, found = cuda.wanted(), cuda.found()
+    figures = {"wanted": wanted, "found": found}
+    lacking = no_cuda()
+    if lacking is None:
+        text = f"loads; wanted: {', '.join(' '.join(item) for item in wanted.items())}; found: {cuda.shown(found)}"
+        return Check("cuda", "ok", text, figures=figures)
+    gpu_build = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    needed = request["device"] == "cuda" or (gpu_build and request["device"] == "auto")
+    way_out = lacking.way_out or "mend what onnxruntime names; --device cpu works without"
+    return Check("cuda", "failed" if needed else "absent", lacking.cause, way_out, 69 if needed else 0, figures)
+
+
+def _readers(request: dict[str, Any]) -> Check:
+    from PIL import features
+
+    figures = {"webp": features.check("webp"), "avif": features.check("avif")}
+    try:
+        import pillow_heif
+
+        figures["heic"] = True
+        heic = f"HEIC by pillow-heif {pillow_heif.__version__}"
+    except Exception as error:
+        figures["heic"] = False
+        heic = "" if isinstance(error, ModuleNotFoundError) else _reason(error)
+    have = [name for name, there in (("WebP", figures["webp"]), ("AVIF", figures["avif"])) if there]
+    text = ", ".join(["JPEG, PNG, TIFF, BMP, GIF", *have])
+    if not all(figures.values()):
+        lacking = [kind for kind, there in figures.items() if not there]
+        way_out = "pip install 'colorize-run[heif]'" if lacking == ["heic"] else "pip install --force-reinstall pillow"
+        reason = f" ({heic})" if heic and not figures["heic"] else ""
+        return Check("readers", "absent", f"{text}; not: {', '.join(lacking)}{reason}", way_out, figures=figures)
+    return Check("readers", "ok", f"{text}, {heic}", figures=figures)
+
+
+def _writable(name: str, folder: str, way_out: str) -> Check:
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"\0" * 4096)
+    except OSError as error:
+        return Check(name, "failed", f"{folder} cannot be written: {error.strerror}", way_out, 73)
+    return Check(name, "ok", f"{folder} can be written")
+
+
+def _temporary(request: dict[str, Any]) -> Check:
+    try:
+        folder = tempfile.gettempdir()
+    except OSError as error:
+        return Check("temporary folder", "failed", f"{error.strerror}", "set TMPDIR to a folder that can be written", 73)
+    found = _writable("temporary folder", folder, "set TMPDIR to a folder that can be written")
+    named = os.environ.get("TMPDIR")
+    if named and os.path.realpath(named) != os.path.realpath(folder):
+        return replace(found, detail=f"{found.detail}; TMPDIR says {shown_name(named)}, which cannot be written")
+    return found
+
+
+def _current(request: dict[str, Any]) -> Check:
+    way_out = "outputs lie beside their inputs: give -o a folder that can be written"
+    try:
+        return _writable("current folder", str(Path.cwd()), way_out)
+    except OSError as error:
+        return Check("current folder", "failed", f"there is none any more: {error.strerror}", "cd to a folder that exists", 73)
+
+
+def _profile(request: dict[str, Any]) -> Check:
+    """What `tune` chose here; that there is none, or that it does not fit any more, costs only time."""
+    from colorize_run.diagnostics import profile
+
+    path = profile.profile_path()
+    if path is None:
+        return Check("profile", "absent", "switched off", f"unset {profile.VARIABLE}")
+    try:
+        entries = profile.read(path)
+    except (OSError, ValueError) as error:
+        return Check(
+            "profile", "absent", f"{path} cannot be read ({error})", "colorize-run tune --forget, then colorize-run tune"
+        )
+    figures = {name: {"choice": entry.text, "misfit": profile.misfit(entry, name)} for name, entry in entries.items()}
+    told = [f"{name}: {each['misfit'] or each['choice']}" for name, each in figures.items()]
+    if not entries or any(each["misfit"] for each in figures.values()):
+        return Check("profile", "absent", "; ".join(told) or f"none at {path}", "colorize-run tune", figures=figures)
+    return Check("profile", "ok", "; ".join(told), figures=figures)
+
+
+# -- models ---------------------------------------------------------------------------------------------------
+
+
+def _model(request: dict[str, Any], path: Path) -> Check:
+    """Open the file, run it once at its working size, and replay its golden vectors."""
+    import numpy as np
+
+    from colorize_run.errors import ColorizeRunError
+    from colorize_run.model.contract import INPUTS
+    from colorize_run.model.session import Model
+    from colorize_run.model.verify import verify
+
+    name = shown(str(path))
+    anew = "copy the file anew"
+    try:
+        start = time.perf_counter()
+        model = Model(str(path), "auto" if request["device"] == "auto" else request["device"])
+        opened = time.perf_counter()
+        side = model.contract.working_size.pad(model.contract.working_size.short_side)
+        model.run({model.input: np.full((1, INPUTS[model.input], side, side), 0.5, np.float32)})
+        ran = time.perf_counter()
+        outcome = verify(model) if model.has_golden else None
+    except ColorizeRunError as error:
+        return Check(name, "failed", str(error).rstrip("."), anew, error.exit_code)
+    figures = {
+        "path": str(path), "sha256": model.sha256, "device": model.device.name, "golden": outcome.cases if outcome else 0,
+        "open_seconds": opened - start, "first_run_seconds": ran - opened,
+    }  # fmt: skip
+    if shipped := _shipped_digest(path):
+        figures["shipped_sha256"] = shipped
+        if shipped != model.sha256:
+            cause = f"is not the file that was installed: SHA-256 {model.sha256}, shipped {shipped}"
+            return Check(name, "failed", cause, "pip install --force-reinstall colorize-run", 65, figures)
+    if outcome is None:
+        text = f"{path} carries no golden vectors, so that nothing proves it"
+        return Check(name, "failed", text, "export it anew with `python -m export`", 65, figures)
+    if not outcome.ok:
+        cause = f"DIFFERS from its golden vectors by {outcome.error:.1e} of the range, allowed {outcome.tolerance:.0e}"
+        return Check(name, "failed", cause, f"{anew}, and see `colorize-run verify -m {path.stem}`", 65, figures)
+    text = (
+        f"{model.sha256[:12]}, {outcome.cases} golden cases kept on {model.device.name};"
+        f" opened in {1e3 * (opened - start):.0f} ms, first run {1e3 * (ran - opened):.0f} ms"
+    )
+    return Check(name, "ok", text, figures=figures)
+
+
+def _shipped_digest(path: Path) -> str:
+    """SHA-256, in hexadecimal, that the installed wheel's list has for a file; empty for files of no wheel."""
+    try:
+        files = importlib.metadata.files("colorize-run") or []
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+    for file in files:
+        if file.name == path.name and file.hash and Path(str(file.locate())).resolve() == path.resolve():
+            return base64.urlsafe_b64decode(file.hash.value + "==").hex()
+    return ""
+
+
+CHECKS: dict[str, Callable[[dict[str, Any]], Check]] = {
+    "python": _python, "temporary folder": _temporary, "current folder": _current, "numpy": _numpy, "pillow": _pillow,
+    "opencv": _opencv, "readers": _readers, "processor": _processor, "threads": _threads, "onnxruntime": _onnxruntime,
+    "providers": _providers, "cuda": _cuda, "profile": _profile,
+}  # fmt: skip
+_SESSIONS = ("numpy", "onnxruntime", "temporary folder")
+NEEDS = {
+    "opencv": ("numpy",),
+    "onnxruntime": ("numpy",),
+    "readers": ("pillow",),
+    "providers": _SESSIONS,
+    "cuda": _SESSIONS,
+    "profile": ("numpy", "onnxruntime"),
+}
+
+
+def shown(name: str) -> str:
+    """The name that a check has in the report: ``model NAME`` for the path of a model file."""
+    return name if name in CHECKS else f"model {shown_name(Path(name).stem)}"
+
+
+def needs(name: str, device: str) -> tuple[str, ...]:
+    """The checks without which the check ``name`` says nothing."""
+    own = NEEDS.get(name, ()) if name in CHECKS else (*_SESSIONS, *(["cuda"] if device == "cuda" else []))
+    return ("python", *own)
+
+
+def outcome(name: str, request: dict[str, Any]) -> Check:
+    """Do the check ``name``, a key of CHECKS or the path of a model file. Its errors are outcomes."""
+    try:
+        return CHECKS[name](request) if name in CHECKS else _model(request, Path(name))
+    except Exception as error:
+        way_out = "please report it with what `colorize-run doctor --json` prints"
+        return Check(shown(name), "failed", f"met an error that nobody foresaw: {_reason(error)}", way_out, 70)
+
+
+def main(text: str) -> None:
+    """Do what the JSON object ``text`` asks: ``checks``, names, and ``device``. What libraries print goes to stderr."""
+    request = json.loads(text)
+    with os.fdopen(os.dup(1), "w") as answers:
+        os.dup2(2, 1)
+        for name in request["checks"]:
+            print(json.dumps(asdict(outcome(name, request))), file=answers, flush=True)

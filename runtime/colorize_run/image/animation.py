@@ -1,0 +1,84 @@
+"""Moving pictures: frames, durations, loops; and colours that stay the same from frame to frame."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+FloatArray = npt.NDArray[np.floating[Any]]
+
+_SAMPLE_PIXELS = 1 << 19
+_BAYER = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]]) / 16 - 15 / 32
+
+
+def plays_of(image: Image.Image) -> int:
+    """How often a moving picture plays, 0 standing for ever; GIF counts repetitions instead, and may say nothing."""
+    loop = image.info.get("loop")
+    if image.format == "GIF":
+        return 1 if loop is None else int(loop) + 1 if loop else 0
+    return int(loop or 0)
+
+
+def encode(
+    frames: Sequence[Image.Image], kind: str, durations: Sequence[float], options: dict[str, Any], *,
+    plays: int = 1, still_first: bool = False,
+) -> bytes:  # fmt: skip
+    """Frames of mode RGB or RGBA as one file of GIF, PNG, WEBP or AVIF; ``durations`` in ms.
+
+    Errors: OSError, ValueError of Pillow's encoders.
+    """
+    options = dict(options)
+    if kind == "GIF":
+        frames, transparent = _with_palette(frames)
+        options |= {"optimize": False}
+        if transparent is not None:
+            options |= {"transparency": transparent, "disposal": 2}
+        if plays != 1:
+            options["loop"] = max(0, plays - 1)
+    elif kind in ("PNG", "WEBP"):
+        options["loop"] = plays
+        if any(frame.mode == "RGBA" for frame in frames):
+            frames = [frame.convert("RGBA") for frame in frames]
+    if kind == "PNG" and still_first:
+        options["default_image"] = True
+        durations = durations[1:]
+    if len(frames) > 1:
+        whole = [round(duration) for duration in durations]
+        options |= {"save_all": True, "append_images": list(frames[1:]), "duration": durations if kind == "PNG" else whole}
+    buffer = io.BytesIO()
+    frames[0].save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def _with_palette(frames: Sequence[Image.Image]) -> tuple[list[Image.Image], int | None]:
+    """Frames with one palette of 256 colours for all, and the index that stands for transparent, if any.
+
+    One palette, and a dither whose pattern stands still: what does not change in the picture does not change in the file.
+    """
+    transparent = any(frame.mode == "RGBA" and frame.getchannel("A").getextrema()[0] < 128 for frame in frames)  # type: ignore[operator]
+    every = max(1, round((frames[0].width * frames[0].height * len(frames) / _SAMPLE_PIXELS) ** 0.5))
+    sample = np.concatenate([np.asarray(frame.convert("RGB"))[::every, ::every].reshape(-1, 3) for frame in frames])
+    palette = Image.fromarray(sample[None]).quantize(255 if transparent else 256, Image.Quantize.MEDIANCUT, kmeans=1)
+    spread = _spacing(np.asarray(palette.getpalette(), np.float32).reshape(-1, 3))
+    result = []
+    for frame in frames:
+        pattern = np.tile(_BAYER, (-(-frame.height // 4), -(-frame.width // 4)))[: frame.height, : frame.width, None]
+        dithered = np.asarray(frame.convert("RGB")) + np.float32(spread) * pattern.astype(np.float32)
+        flat = Image.fromarray(np.rint(dithered).clip(0, 255).astype(np.uint8)).quantize(
+            palette=palette, dither=Image.Dither.NONE
+        )
+        if transparent and frame.mode == "RGBA":
+            flat.paste(255, mask=frame.getchannel("A").point(lambda value: 255 * (value < 128)))
+        result.append(flat)
+    return result, 255 if transparent else None
+
+
+def _spacing(colours: npt.NDArray[np.float32]) -> float:
+    """About how far apart neighbouring colours of a palette are, in levels: the most that a dither may add."""
+    distances = np.linalg.norm(colours[:, None] - colours[None], axis=2)
+    np.fill_diagonal(distances, np.inf)
+    nearest = distances.min(axis=1)
+    return float(min(24.0, np.median(nearest[np.isfinite(nearest)]))) if len(colours) > 1 else 0.0

@@ -1,0 +1,197 @@
+"""From a loaded file, or one frame of it, to a `Picture`: upright, alpha apart, in a colour space that is understood."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, Image, JpegImagePlugin
+
+from colorize_run import colour
+from colorize_run.colour.space import SRGB
+from colorize_run.errors import ImageFileError
+from colorize_run.image import cicp, icc, metadata, sixteen_bit
+from colorize_run.image.picture import Picture
+
+_VALUES = np.arange(65536, dtype=np.float32) / 65535
+# EXIF orientation -> what turns the picture upright, for Pillow and for arrays. Source: EXIF 2.32, tag 274.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def picture_of(image: Image.Image, again: Callable[[], Image.Image] | None = None) -> Picture:
+    """Everything that is kept of a file; ``again`` opens it a second time, for 16-bit colours.
+
+    Errors: ImageFileError for pixels whose meaning is not known; what Pillow's decoders raise for damage.
+    """
+    kind = "JPEG" if image.format == "MPO" else image.format or "PNG"
+    rounded, is_deep = sixteen_bit.rounds(image), sixteen_bit.is_deep(image)
+    coded, said = cicp.profile_of(image)
+    if is_deep:
+        colours, alpha = sixteen_bit.read(image, again)
+        picture = Picture(colours, kind, SRGB, 16, alpha)
+    else:
+        image.load()
+        picture = Picture(image, kind)
+        picture.alpha, picture.pixels = _split_alpha(image)
+    if rounded:
+        picture.notes.append("its 16 bits per channel were rounded to 8")
+    picture.notes += [said] if said else []
+    picture.profile = coded or image.info.get("icc_profile") or None
+    picture.duration = image.info.get("duration")
+    picture.save_options = _save_options(image, kind)
+    orientation = _orientation(image)
+    picture.metadata = metadata.read(image, turned=orientation >= 5)
+    picture.notes += picture.metadata.notes
+    if orientation in _UPRIGHT:
+        # Kept tables round luminance to where it already is, but only while the 8x8 blocks stay in place: on a
+        # turned picture they would cost more than 1 of L*.
+        picture.save_options.pop("qtables", None)
+        picture.pixels = _turned(picture.pixels, _UPRIGHT[orientation])
+        picture.alpha = None if picture.alpha is None else _turned(picture.alpha, _UPRIGHT[orientation])
+    _follow_profile(picture)
+    return picture
+
+
+def _orientation(image: Image.Image) -> int:
+    found = _exif_tag(image, ExifTags.Base.Orientation)
+    return found if isinstance(found, int) else 1
+
+
+def _exif_tag(image: Image.Image, tag: int) -> Any:
+    """A tag of EXIF's first directory; None also when EXIF is damaged, which `metadata.read` will say."""
+    try:
+        return image.getexif().get(tag)
+    except Exception:  # Pillow raises nearly anything
+        return None
+
+
+def _turned(pixels: Any, how: Image.Transpose) -> Any:
+    if isinstance(pixels, Image.Image):
+        return pixels.transpose(how)
+    # (H, W, ...): Pillow's own turns, as NumPy says them
+    turns = {
+        Image.Transpose.FLIP_LEFT_RIGHT: lambda a: a[:, ::-1],
+        Image.Transpose.ROTATE_180: lambda a: a[::-1, ::-1],
+        Image.Transpose.FLIP_TOP_BOTTOM: lambda a: a[::-1],
+        Image.Transpose.TRANSPOSE: lambda a: a.swapaxes(0, 1),
+        Image.Transpose.ROTATE_270: lambda a: a[::-1].swapaxes(0, 1),
+        Image.Transpose.TRANSVERSE: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+        Image.Transpose.ROTATE_90: lambda a: a[:, ::-1].swapaxes(0, 1),
+    }
+    return np.ascontiguousarray(turns[how](pixels))
+
+
+def _split_alpha(image: Image.Image) -> tuple[Image.Image | None, Image.Image]:
+    """Alpha (L or None), and colours as a mode that `Picture.pixels` knows, CMYK and LAB left for the profile."""
+    mode = image.mode
+    if mode in ("I", "F"):
+        raise ImageFileError(
+            f"has 32-bit pixels (Pillow's mode {mode}), whose white is not defined; convert it to 8 or 16 bits."
+        )
+    if mode == "PA" or (mode in ("P", "L", "RGB", "1") and "transparency" in image.info):
+        image = image.convert("LA" if mode in ("L", "1") else "RGBA")
+    elif mode in ("La", "RGBa"):
+        image = image.convert("LA" if mode == "La" else "RGBA")
+    if image.mode in ("LA", "RGBA"):
+        return image.getchannel("A"), image.convert(image.mode[:-1])
+    if image.mode == "1":
+        return None, image.convert("L")
+    if image.mode in ("L", "RGB", "CMYK", "LAB"):
+        return None, image
+    return None, image.convert("RGB")
+
+
+def _follow_profile(picture: Picture) -> None:
+    """Find the space that the pixels are encoded in; what has none that is curves and primaries is converted to sRGB."""
+    if picture.profile is None:
+        _without_profile(picture)
+        return
+    try:
+        if _is_grey(picture) and (curve := icc.grey_curve_of(picture.profile)) is not None:
+            _follow_grey_curve(picture, curve)
+        elif _must_convert(picture):
+            _convert(picture)
+        elif icc.is_srgb(picture.profile):
+            return
+        elif (space := icc.space_of(picture.profile)) is not None:
+            picture.space = space
+        else:
+            _convert(picture)
+            picture.convert_back = True
+    except icc.CMS_ERRORS as error:
+        picture.notes.append(f"its colour profile could not be used and was taken for sRGB ({error})")
+        picture.profile = None
+        _without_profile(picture)
+
+
+def _must_convert(picture: Picture) -> bool:
+    """CMYK, LAB, and grey by a table, or by a curve that leads to L*."""
+    if isinstance(picture.pixels, Image.Image) and picture.pixels.mode in ("CMYK", "LAB"):
+        return True
+    return _is_grey(picture) and picture.profile is not None and picture.profile[16:20] == b"GRAY"
+
+
+def _is_grey(picture: Picture) -> bool:
+    if isinstance(picture.pixels, Image.Image):
+        return picture.pixels.mode == "L"
+    return picture.pixels.ndim == 2
+
+
+def _without_profile(picture: Picture) -> None:
+    """CMYK and LAB as RGB by their usual meaning."""
+    if isinstance(picture.pixels, Image.Image) and picture.pixels.mode not in ("L", "RGB"):
+        lab = picture.pixels.mode == "LAB"
+        picture.pixels = icc.from_lab(picture.pixels) if lab else picture.pixels.convert("RGB")
+
+
+def _convert(picture: Picture) -> None:
+    """Convert to sRGB by way of Little CMS, in 8 bits; the file will be RGB and say that it is sRGB."""
+    assert picture.profile is not None
+    if picture.depth == 16:
+        picture.notes.append("its 16 bits per channel were rounded to 8, as its colour profile consists of tables")
+    picture.pixels = icc.to_srgb(picture.in_bytes(), picture.profile)
+    picture.alpha = picture.alpha_in_bytes()
+    picture.space, picture.depth = None, 8
+    if picture.profile[16:20] != b"RGB ":  # a grey or CMYK profile cannot describe the RGB that is written
+        picture.profile = icc.srgb()
+
+
+def _follow_grey_curve(picture: Picture, curve: npt.NDArray[np.float32]) -> None:
+    """Grey by its own tone curve as grey in sRGB; in 16 bits, as 8 would lose levels."""
+    table = np.rint(colour.linear_to_srgb(curve) * 65535).astype(np.uint16)
+    pixels = picture.pixels
+    picture.pixels = table[::257][np.asarray(pixels)] if isinstance(pixels, Image.Image) else table[pixels]
+    picture.space, picture.profile = SRGB, icc.srgb()
+
+
+def _save_options(image: Image.Image, kind: str) -> dict[str, Any]:
+    """How the file was compressed, as far as its format lets us do it the same way again."""
+    options: dict[str, Any] = {}
+    if (dpi := image.info.get("dpi")) and not _is_assumed(image):
+        options["dpi"] = dpi
+    if kind == "JPEG":
+        tables = getattr(image, "quantization", None)
+        if tables:
+            options["qtables"] = list(tables.values())
+            sampling = JpegImagePlugin.get_sampling(image)
+            options["subsampling"] = sampling if sampling >= 0 else "4:2:0"
+        options["progressive"] = bool(image.info.get("progressive"))
+    elif kind == "TIFF":
+        compression = image.info.get("compression", "raw")
+        # fax codes hold 1-bit pixels alone, and JPEG in TIFF would lose once more
+        options["compression"] = compression if compression in ("raw", "tiff_lzw", "packbits", "zstd") else "tiff_adobe_deflate"
+    return options
+
+
+def _is_assumed(image: Image.Image) -> bool:
+    """Whether a JPEG file says nothing of its resolution: Pillow then says 72 for it, if it has EXIF."""
+    said = image.info.get("jfif_unit") in (1, 2) or _exif_tag(image, ExifTags.Base.XResolution)
+    return image.format in ("JPEG", "MPO") and not said

@@ -1,0 +1,47 @@
+"""The formats that pictures come in, what each can hold, and which file names are pictures."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Format:
+    """What a file format can hold. ``metadata``: XMP, and EXIF if any; ``moving``: frames that follow one another in time."""
+
+    suffixes: tuple[str, ...]
+    alpha: bool = True
+    profile: bool = True
+    deep: bool = False
+    metadata: bool = True
+    moving: bool = False
+    pages: bool = False
+
+
+# Of Pillow's 40 formats, those that photographs come in.
+FORMATS = {
+    "JPEG": Format((".jpg", ".jpeg", ".jpe", ".jfif"), alpha=False),
+    "PNG": Format((".png", ".apng"), deep=True, moving=True),
+    "WEBP": Format((".webp",), moving=True),
+    "TIFF": Format((".tif", ".tiff"), deep=True, pages=True),
+    "BMP": Format((".bmp", ".dib"), profile=False, metadata=False),
+    "GIF": Format((".gif",), profile=False, moving=True),
+    "AVIF": Format((".avif",), moving=True),
+    "HEIF": Format((".heic", ".heif")),  # by an extra
+}
+READABLE = tuple(FORMATS)
+SUFFIXES = {suffix: kind for kind, known in FORMATS.items() for suffix in known.suffixes}
+
+
+def accepted(name: bytes) -> bool:
+    """Whether a file of this base name is a picture, and no program's temporary.
+
+    Hidden names are rsync's, Syncthing's, ProFTPD's, Pure-FTPd's and macOS's temporaries; the others (.part,
+    .crdownload, .filepart, ~syncthing~x.jpg.tmp) end in no picture's suffix.
+    """
+    return not name.startswith((b".", b"~syncthing~")) and Path(os.fsdecode(name)).suffix.lower() in SUFFIXES
+
+
+def accepted_folder(name: bytes) -> bool:
+    """Whether a sub-folder is looked into: not hidden ones, nor Synology's thumbnails."""
+    return not name.startswith(b".") and name != b"@eaDir"

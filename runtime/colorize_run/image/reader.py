@@ -1,0 +1,265 @@
+"""Reading and writing picture files: every frame, whatever their kind, within limits; atomic writes."""
+
+import contextlib
+import os
+import stat
+import struct
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image, UnidentifiedImageError
+
+from colorize_run.errors import ImageFileError, InputMissingError
+from colorize_run.image import animation
+from colorize_run.image.decode import picture_of
+from colorize_run.image.encode import Writer as Writer
+from colorize_run.image.encode import encode as encode
+from colorize_run.image.formats import FORMATS
+from colorize_run.image.formats import READABLE as READABLE
+from colorize_run.image.formats import SUFFIXES as SUFFIXES
+from colorize_run.image.picture import Picture as Picture
+from colorize_run.system.files import MAX_PIXELS as MAX_PIXELS
+from colorize_run.system.files import shown as shown
+from colorize_run.system.files import write_atomically as write_atomically
+from colorize_run.system.native import captured_output
+
+_LARGE_PIXELS = 32_000_000
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+
+
+@contextlib.contextmanager
+def opened_file(source: Path | BinaryIO) -> Iterator[BinaryIO]:
+    """An input, open for reading; a stream as it is. Errors: InputMissingError, ImageFileError for what is no filled file."""
+    if not isinstance(source, Path):
+        yield source
+        return
+    try:
+        # O_NONBLOCK: opening a pipe that nobody writes to shall not hang; regular files ignore it.
+        fd = os.open(source, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except FileNotFoundError as error:
+        raise InputMissingError("does not exist.") from error
+    except OSError as error:
+        raise ImageFileError(f"cannot be opened: {error.strerror}.") from error
+    try:
+        _check_kind(os.fstat(fd))
+        file = os.fdopen(fd, "rb")
+    except BaseException:
+        os.close(fd)
+        raise
+    with file:
+        yield file
+
+
+def _check_kind(status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise ImageFileError("is a folder; name the pictures in it.")
+    if not stat.S_ISREG(status.st_mode):
+        raise ImageFileError("is not a regular file; pipe pictures in with '-'.")
+    if status.st_size == 0:
+        raise ImageFileError("is empty (0 bytes).")
+
+
+@contextlib.contextmanager
+def opened(source: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> Iterator["PictureFile"]:
+    """Open a picture file of one of READABLE, to be decoded frame by frame.
+
+    Errors: InputMissingError, ImageFileError; their messages leave the file's name to the caller.
+    """
+    with opened_file(source) as file:
+        with _damage_told():
+            picture_file = PictureFile(file, undecoded(file), max_pixels)
+        yield picture_file
+
+
+def read(source: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Decode a picture file of one of READABLE, the first frame of several.
+
+    Errors: InputMissingError, ImageFileError; their messages leave the file's name to the caller.
+    """
+    with opened(source, max_pixels) as file:
+        return next(file.pictures(1))
+
+
+def from_image(image: Image.Image) -> Picture:
+    """A Pillow image as `read` would have decoded it. Errors: ImageFileError for modes I and F, and no pixels."""
+    if 0 in image.size:
+        raise ImageFileError("has no pixels.")
+    image.load()
+    return picture_of(image)
+
+
+class PictureFile:
+    """An open picture file. ``format``: one of READABLE; ``count`` of frames; ``plays``, ``still_first``: see `Writer`."""
+
+    def __init__(self, file: BinaryIO, image: Image.Image, max_pixels: int) -> None:
+        self._file, self._image, self._max_pixels = file, image, max_pixels
+        self.format = "JPEG" if image.format == "MPO" else str(image.format)
+        with _damage_told():
+            self._check_size()
+            several = FORMATS[self.format].moving or FORMATS[self.format].pages
+            self.count = int(getattr(image, "n_frames", 1)) if several else 1
+        self._further = image.format == "MPO" and getattr(image, "n_frames", 1) > 1
+        self._check_length()
+        self.plays = animation.plays_of(image)
+        self.still_first = bool(image.info.get("default_image"))
+        self._check_frames()
+
+    def _check_size(self) -> None:
+        width, height = self._image.size
+        if width * height > self._max_pixels:
+            raise ImageFileError(
+                f"has {width} x {height} = {width * height / 1e6:.0f} megapixels, more than the limit of"
+                f" {self._max_pixels / 1e6:.0f}; --max-pixels raises it."
+            )
+
+    def _check_length(self) -> None:
+        """libjpeg paints grey what is missing. No Huffman code is shorter than a bit, no block of 8 x 8 has less than one."""
+        width, height = self._image.size
+        length = self._file.seek(0, os.SEEK_END)
+        if self.format == "JPEG" and 512 * length < width * height:
+            raise ImageFileError(f"is damaged or incomplete: {length} bytes cannot hold {width} x {height} pixels.")
+
+    def _check_frames(self) -> None:
+        """Frames of a moving picture are kept until all are there; pages are not."""
+        width, height = self._image.size
+        if FORMATS[self.format].moving and width * height * self.count > self._max_pixels:
+            raise ImageFileError(
+                f"has {self.count} frames of {width} x {height}, together {width * height * self.count / 1e6:.0f} megapixels,"
+                f" more than the limit of {self._max_pixels / 1e6:.0f}; --max-pixels raises it."
+            )
+
+    def content(self) -> bytes:
+        """The file as it is."""
+        self._file.seek(0)
+        return self._file.read()
+
+    def several_in(self, kind: str) -> bool:
+        """Whether all frames can be written in a format: moving pictures as such or as pages, pages as pages."""
+        target = FORMATS.get(kind)
+        return self.count > 1 and target is not None and (target.pages or (target.moving and FORMATS[self.format].moving))
+
+    def writer(self, kind: str) -> Writer:
+        """What `pictures` are to be written with."""
+        return Writer(kind, pages=self.several_in(kind) and kind == "TIFF", plays=self.plays, still_first=self.still_first)
+
+    def _again(self, number: int) -> Image.Image:
+        """The file opened anew at one of its frames, while the other has been loaded."""
+        image = undecoded(self._file)
+        image.seek(number)
+        return image
+
+    def pictures(self, most: int | None = None) -> Iterator[Picture]:
+        """All pictures in turn, or the first few, which then say so. Each must be done with before the next is asked for.
+
+        Errors: ImageFileError.
+        """
+        for number in range(min(self.count, most or self.count)):
+            with _damage_told(), _heard(self.format):
+                if self.count > 1:
+                    self._image.seek(number)
+                    self._check_size()
+                _choose_blocks(self._image.size)
+                picture = picture_of(self._image, partial(self._again, number))
+                if self.count == 1:  # the pixels are the picture's alone, and go when it is done with them
+                    self._image = Image.new("L", (1, 1))
+                if self.format == "WEBP":  # Pillow does not tell how a WebP file was compressed
+                    picture.save_options["lossless"] = _is_lossless_webp(self._file)
+            if self._further:
+                picture.notes.append("the further pictures beside it (depth, gain map) were left out")
+            if most and most < self.count:
+                picture.notes.append(f"only the first of {self.count} frames was taken")
+            yield picture
+
+
+@contextlib.contextmanager
+def _heard(kind: str) -> Iterator[None]:
+    """What libtiff prints as part of the error that Pillow raises without it."""
+    if kind != "TIFF":
+        yield
+        return
+    failure = None
+    with captured_output() as lines:
+        try:
+            yield
+        except OSError as error:
+            failure = error
+    if failure is not None:
+        raise OSError(f"{failure} ({lines[-1].strip()})" if lines else str(failure)) from failure
+
+
+@contextlib.contextmanager
+def _damage_told() -> Iterator[None]:
+    """Whatever decoders raise, as one sentence."""
+    try:
+        yield
+    except ImageFileError:
+        raise
+    except Image.DecompressionBombError as error:  # the host process's own limit, which is not ours to lift
+        raise ImageFileError("has more pixels than Pillow's MAX_IMAGE_PIXELS allows in this process.") from error
+    except MemoryError as error:
+        raise ImageFileError("needs more memory than there is.") from error
+    except Exception as error:  # decoders raise nearly anything on damaged files
+        reason = " ".join((str(error) or type(error).__name__).split())
+        raise ImageFileError(f"is damaged or incomplete: {reason[:200].rstrip('.')}.") from error
+
+
+# How files of each kind begin, to say more of one that Pillow does not know.
+_MAGIC = {
+    b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"RIFF": "WEBP", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"BM": "BMP",
+    b"GIF8": "GIF", b"ftypavif": "AVIF", b"ftypavis": "AVIF", b"ftyp": "HEIC",
+}  # fmt: skip
+
+
+def undecoded(file: BinaryIO) -> Image.Image:
+    """Open, but not decode. Errors: ImageFileError for what is no picture of READABLE, and for HEIC without its extra."""
+    file.seek(0)
+    start = file.read(32)
+    file.seek(0)
+    formats = [kind for kind in READABLE if kind != "HEIF"]
+    if start[4:8] == b"ftyp" and start[8:12] in _HEIF_BRANDS and b"avif" not in start:
+        _know_heif()
+        formats = ["HEIF"]
+    try:
+        return Image.open(file, formats=formats)
+    except UnidentifiedImageError as error:
+        kind = next((kind for magic, kind in _MAGIC.items() if magic in (start[: len(magic)], start[4 : 4 + len(magic)])), None)
+        if kind == "TIFF":
+            raise ImageFileError(
+                "is a TIFF file that is damaged, or of a layout that is not known: save it as grey or RGB, 8 or 16 bits."
+            ) from error
+        if kind:
+            raise ImageFileError(f"begins as {kind} files do, but is damaged or incomplete.") from error
+        raise ImageFileError(f"is no picture in a known format ({', '.join(READABLE)}).") from error
+
+
+def _know_heif() -> None:
+    """Teach Pillow HEIF; ImageFileError names the extra that is missing."""
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise ImageFileError("is a HEIC picture, which needs an extra: pip install 'colorize-run[heif]'.") from error
+    pillow_heif.register_heif_opener()
+
+
+def _choose_blocks(size: tuple[int, int]) -> None:
+    """Have Pillow keep a large picture in pieces that the C library gives back to the system as soon as they are free.
+
+    Of a picture that is turned, the one before would else stay until the end. Smaller ones gain from memory that stays:
+    12 megapixels take 15 % longer in large pieces.
+    """
+    block = 64 << 20 if size[0] * size[1] > _LARGE_PIXELS else 16 << 20
+    Image.core.set_block_size(block)  # type: ignore[attr-defined]  # as Pillow's guide to its block allocator has it
+
+
+def _is_lossless_webp(file: BinaryIO) -> bool:
+    """Whether the first picture's chunk says so; chunks are walked, as profiles may come before it."""
+    file.seek(12)
+    while len(head := file.read(8)) == 8:
+        name, size = head[:4], struct.unpack("<I", head[4:])[0]
+        if name in (b"VP8 ", b"VP8L"):
+            return bool(name == b"VP8L")
+        # a frame of a moving picture: 16 bytes, then chunks of its own
+        file.seek(16 if name == b"ANMF" else size + size % 2, os.SEEK_CUR)
+    return False

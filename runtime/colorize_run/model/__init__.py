@@ -1,0 +1,1 @@
+"""The model file: its contract, the session that runs it, its proof, and its variants."""

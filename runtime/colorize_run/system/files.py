@@ -1,0 +1,148 @@
+"""Names and files without their pictures: what may be printed, what appears whole or not at all. Imports nothing heavy."""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import secrets
+import stat
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+from colorize_run.errors import LockedError, OutputError
+
+MAX_PIXELS = 125_000_000  # of a picture, unless told otherwise
+FULL = (errno.ENOSPC, errno.EDQUOT)  # no further file will fit either
+
+
+def shown(path: Path | str) -> str:
+    """A file name as it may be printed: control characters and undecodable bytes escaped."""
+    text = os.fspath(path)
+    return "".join(c if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp") else ascii(c)[1:-1] for c in text)
+
+
+def write_atomically(data: bytes, target: Path, *, overwrite: bool) -> None:
+    """Write a file that appears whole or not at all, and survives a power cut once this returns.
+
+    Errors: OutputError; without ``overwrite`` also when ``target`` exists, even if it came to exist just now.
+    """
+    partial = target.with_name(f".{secrets.token_hex(8)}.colorize-run.partial")
+    with told(target):
+        stage(data, partial)
+        publish(partial, target, overwrite=overwrite)
+
+
+@contextlib.contextmanager
+def told(target: Path) -> Iterator[None]:
+    """What the system raises while ``target`` is written, as an OutputError that names it."""
+    try:
+        yield
+    except FileExistsError as error:
+        raise OutputError(f"{shown(target)} exists; --overwrite replaces it.") from error
+    except OSError as error:
+        raise OutputError(f"{shown(target)} cannot be written: {error.strerror}.") from error
+
+
+def open_regular(path: Path, flags: int) -> int:
+    """A descriptor of a regular file. OutputError for a pipe, a folder and the like, which are not waited for; else OSError."""
+    fd = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OutputError(f"{shown(path)} is no regular file: give another name.")
+    return fd
+
+
+def stage(data: bytes, partial: Path) -> None:
+    """Write a new file, durably, under a temporary name. Errors: OSError, and nothing is left then."""
+    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        with open(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(fd)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def publish(partial: Path, target: Path, *, overwrite: bool) -> None:
+    """Give a staged file its name, durably; the temporary one is gone, whatever happens. Errors: OSError."""
+    try:
+        _rename(partial, target, overwrite=overwrite)
+    finally:
+        partial.unlink(missing_ok=True)
+    sync_folder(target.parent)
+
+
+def _rename(partial: Path, target: Path, *, overwrite: bool) -> None:
+    if overwrite:
+        partial.replace(target)
+        return
+    try:
+        os.link(partial, target)  # unlike a rename, fails when the name is taken
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
+            raise
+        if target.exists():  # a file system without hard links, such as FAT: a small race is left
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from error
+        partial.replace(target)
+
+
+def make_folder(folder: Path) -> None:
+    """Make an output's folder. Errors: OutputError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"The folder {shown(folder)} cannot be made: {error.strerror}.") from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable; systems that cannot open a folder do not need it."""
+    with contextlib.suppress(OSError):
+        fd = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Device and inode of a file, whatever its names; None when there is none."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
+
+
+def shortened(base: bytes, suffix: bytes) -> bytes:
+    """``base + suffix`` as a file name of at most 255 bytes: a name that is too long ends in a digest of itself."""
+    if len(base) + len(suffix) <= 255:
+        return base + suffix
+    return base[:180] + b"~" + hashlib.sha256(base).hexdigest()[:8].encode() + suffix
+
+
+def is_within(folder: Path, parent: Path) -> bool:
+    """Whether ``folder`` is ``parent`` or lies in it, whatever links and mounts it is reached by."""
+    target = os.stat(parent)
+    folder = folder.resolve()
+    for each in (folder, *folder.parents):
+        try:
+            if os.path.samestat(os.stat(each), target):
+                return True
+        except OSError:
+            continue  # does not exist yet
+    return False
+
+
+def lock(fd: int, what: str) -> None:
+    """Take a folder or file for this process alone. Errors: LockedError."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise LockedError(f"Another watch is using {what}: stop it first, or choose another folder.") from error
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EINVAL):
+            raise  # shares without locks: the lock on the state folder is left

@@ -1,0 +1,147 @@
+"""What can be seen of a watch from outside: log lines, health file, counters, an HTTP port for all of them."""
+
+import contextlib
+import json
+import os
+import select
+import stat
+import sys
+import time
+import unicodedata
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    pass
+
+_CHUNK = select.PIPE_BUF  # what a pipe takes at once if it takes anything
+
+BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # seconds
+_ON_TERMINAL = {
+    "quarantined", "blocked", "healed", "source_lost", "source_back", "worker_died", "degraded", "model_refused", "bug",
+    "ledger_rebuilt",
+}  # fmt: skip
+
+
+def shown(name: bytes) -> str:
+    """A file name as it may be printed: control characters and undecodable bytes escaped."""
+    text = os.fsdecode(name)
+    return "".join(c if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp") else ascii(c)[1:-1] for c in text)
+
+
+class Telemetry:
+    """Counters by (name, label), histograms by stage, and log lines on stderr: JSON, or a live line on a terminal."""
+
+    def __init__(self) -> None:
+        self.counters: Counter[tuple[str, str]] = Counter()
+        self.stages: dict[str, list[int]] = {}
+        self.sums: dict[str, float] = {}
+        self._terminal = sys.stderr is not None and sys.stderr.isatty()
+        self._drawn = 0.0
+        self._lines, self._told = Lines(), 0
+
+    @property
+    def dropped(self) -> int:
+        """Log lines that nobody took."""
+        return self._lines.dropped
+
+    def count(self, name: str, label: str = "", by: int = 1) -> None:
+        """Add to a counter."""
+        self.counters[name, label] += by
+
+    def observe(self, stage: str, seconds: float) -> None:
+        """Add one duration to a stage's histogram."""
+        counts = self.stages.setdefault(stage, [0] * (len(BUCKETS) + 1))
+        counts[sum(seconds > bound for bound in BUCKETS)] += 1
+        self.sums[stage] = self.sums.get(stage, 0.0) + seconds
+
+    def event(self, event: str, name: bytes | None = None, **fields: Any) -> None:
+        """One line in the log, whatever becomes of it: a log that cannot be written stops nothing."""
+        if self._terminal:
+            if event not in _ON_TERMINAL:
+                return
+            told = ", ".join(str(fields[key]) for key in ("err_class", "why", "err") if fields.get(key))
+            line = f"\r\x1b[K{event.replace('_', ' ')}: {shown(name) + ': ' if name is not None else ''}{told}"
+        else:
+            named = {} if name is None else {"name": os.fsdecode(name)}
+            line = json.dumps({"time": round(time.time(), 3), "event": event, **named, **fields})
+        self._write(line + "\n")
+
+    def live(self, line: Callable[[], str], *, last: bool = False) -> None:
+        """Draw the live line of a terminal, four times a second at most."""
+        now = time.monotonic()
+        if self._terminal and (last or now - self._drawn > 0.25):
+            self._drawn = now
+            self._write(f"\r\x1b[K{line()}" + ("\n" if last else ""))
+
+    def close(self) -> None:
+        """The last line is written."""
+        self._lines.close()
+
+    def _write(self, text: str) -> None:
+        dropped = self.dropped
+        if self._lines.write(text) and dropped > self._told and not self._terminal:
+            self._told = dropped
+            self._lines.write(json.dumps({"time": round(time.time(), 3), "event": "log_dropped", "lines": dropped}) + "\n")
+
+
+def write_health(path: Path, health: dict[str, Any]) -> None:
+    """Replace the health file at once; it need not survive a power cut. Errors: OSError."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(health, indent=1) + "\n")
+    os.replace(temporary, path)
+
+
+class Lines:
+    """Lines on stderr; ``dropped`` counts those that found no room, as in a full pipe whose reader has stopped."""
+
+    def __init__(self) -> None:
+        self.dropped = 0
+        self._rest = b""  # of a line that was cut off, which comes before any other
+        self._fd, self._owned = _stderr()
+        self._room = select.poll()
+        if self._fd is not None:
+            self._room.register(self._fd, select.POLLOUT)
+
+    def write(self, text: str) -> bool:
+        """Write one line, or drop it; whether it was written."""
+        data = text.encode(errors="backslashreplace")
+        if self._rest:
+            self._rest = self._push(self._rest)
+        left = data if self._rest else self._push(data)
+        if left == data:
+            self.dropped += 1
+            return False
+        self._rest = left
+        return True
+
+    def _push(self, data: bytes) -> bytes:
+        """What is left of ``data`` after writing as much as there is room for."""
+        with contextlib.suppress(OSError):  # another writer was faster, or nobody is there any more
+            while data and self._fd is not None and self._room.poll(0):
+                data = data[os.write(self._fd, data[:_CHUNK]) :]
+        return data
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        if self._owned and self._fd is not None:
+            os.close(self._fd)
+        self._fd = None
+
+
+def _stderr() -> tuple[int | None, bool]:
+    """A descriptor for stderr, and whether it is ours alone.
+
+    A pipe is opened once more, as waiting is a property of the opening, which others may share.
+    """
+    try:
+        fd = sys.stderr.fileno()
+        is_pipe = stat.S_ISFIFO(os.fstat(fd).st_mode)
+    except (AttributeError, OSError, ValueError):
+        return None, False
+    if is_pipe:
+        with contextlib.suppress(OSError):
+            return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC), True
+    return fd, False

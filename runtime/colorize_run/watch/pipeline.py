@@ -1,0 +1,89 @@
+"""A file's way through the watch: noticed, settled, claimed, worked on, written, done; or waiting, or given up."""
+
+import time
+from typing import Any
+
+from colorize_run.system.files import lock
+from colorize_run.watch import dispose
+from colorize_run.watch.dispose import Disposer
+from colorize_run.watch.inbox import Source
+from colorize_run.watch.intake import Intake
+from colorize_run.watch.lifecycle import Verdicts
+from colorize_run.watch.log import Telemetry, shown
+from colorize_run.watch.publish import Outcome
+from colorize_run.watch.settings import Settings
+from colorize_run.watch.storage import Surroundings
+
+
+class Flow:
+    """Folders, ledger, and the files between them. Errors: those of a start that must not go on."""
+
+    def __init__(self, settings: Settings, telemetry: Telemetry) -> None:
+        self.settings = settings
+        self.source = Source(settings.inbox, recursive=settings.recursive, max_depth=settings.max_depth)
+        if settings.inputs != "keep":
+            lock(self.source.fd, f"the input folder {settings.inbox}")
+        self.around = Surroundings(settings, telemetry, self.recover)
+        self.verdicts = Verdicts(self.around, Disposer(self.source, settings, telemetry))
+        self.intake = Intake(self.source, self.around, self.verdicts)
+        self.outcome = Outcome(self.intake)
+        self.recover()
+
+    def recover(self) -> None:
+        """Take up what an earlier run left: outputs that were published but not booked, claims, inputs half disposed of."""
+        ledger = self.around.ledger
+        for row in list(ledger.rows("claimed")):
+            if row.name in self.intake.flying:
+                continue
+            if row.out and row.out_sha and self.around.outbox.digest(row.out) == row.out_sha:
+                ledger.done([row.name])
+            else:
+                ledger.strike(row.name, row.strikes, row.interrupted + 1, "interrupted", "the watch itself was ended")
+        self.reload()
+        if self.settings.inputs != "keep" or self.settings.failed_dir:
+            dispose.recover(self.source.fd, self.settings.max_depth if self.settings.recursive else 0, ledger.name_of)
+
+    def reload(self) -> None:
+        """Read anew from the ledger what is settled: a person may have made it forget some. Errors: sqlite3.Error."""
+        self.verdicts.settled.replace((name, gen) for name, gen, _ in self.around.ledger.settled())
+
+    def close(self) -> None:
+        """Give everything back."""
+        self.around.close()
+        self.source.close()
+
+    def is_idle(self) -> bool:
+        """Whether nothing is on its way but files that cannot be read, and were tried three times."""
+        left = any(item.state != "retry" or item.retries < 3 for item in self.verdicts.pending.items.values())
+        return not (left or self.intake.waiting or self.intake.flying or self.intake.source_lost)
+
+    def pending(self) -> int:
+        """How many files are on their way, or wait in the folder for their turn."""
+        return len(self.verdicts.pending.items) + self.intake.waiting
+
+    def counts(self) -> dict[str, int]:
+        """Files on their way by state."""
+        found = dict.fromkeys(("settling", "incomplete", "retry", "ready", "claimed"), 0)
+        for item in self.verdicts.pending.items.values():
+            found[item.state] += 1
+        return {**found, "unqueued": self.intake.waiting}
+
+    def describe(self) -> dict[str, Any]:
+        """The part of the health file that is about files."""
+        oldest = min((item.first_seen for item in self.verdicts.pending.items.values()), default=None)
+        try:
+            free = self.around.outbox.free()[0]
+        except OSError:
+            free = 0
+        blocks = self.around.blocks.items()
+        return {
+            "files": self.counts(),
+            "pending": self.pending(),
+            "oldest_pending_s": 0.0 if oldest is None else max(0.0, round(time.time() - oldest, 1)),
+            "settled": len(self.verdicts.settled),
+            "unaccounted": self.intake.unaccounted,
+            "blocked": {kind: shown(block.why.encode(errors="surrogateescape")) for kind, block in blocks},
+            "source_lost": float(bool(self.intake.source_lost)),
+            "output_free_bytes": free,
+            "last_done": self.outcome.last_done,
+        }

@@ -1,0 +1,146 @@
+"""What a watch stands on, ledger and output folder, and the faults of it that hold up all work until they heal."""
+
+import contextlib
+import errno
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from colorize_run.errors import ColorizeRunError, OutputError
+from colorize_run.system import durable
+from colorize_run.system.files import lock
+from colorize_run.watch.ledger import Ledger
+from colorize_run.watch.log import Telemetry
+from colorize_run.watch.outbox import Outbox
+from colorize_run.watch.settings import Settings
+
+_PROBE_EVERY = 2.0  # seconds at most between two looks whether a fault has healed
+
+
+class BlockedError(Exception):
+    """The ledger cannot be written: all work is held up, and what was being done is done again later."""
+
+
+@dataclass
+class Block:
+    """A fault that holds up all work: since when, its reason, when it is looked at again, and the bytes that did not fit."""
+
+    since: float
+    why: str
+    due: float
+    delay: float = 0.25
+    need: int = 0
+
+
+class Surroundings:
+    """The output folder, the state folder with its ledger, and their faults. Errors: those of a start that must not go on.
+
+    ``recover`` is called when the ledger was opened anew.
+    """
+
+    def __init__(self, settings: Settings, telemetry: Telemetry, recover: Callable[[], None]) -> None:
+        self.settings, self.telemetry, self._recover = settings, telemetry, recover
+        self.outbox = Outbox(settings.outbox, settings.max_depth)
+        self.state_fd = self._locked_state()
+        self.ledger = self._open_ledger()
+        self.blocks: dict[str, Block] = {}
+
+    def close(self) -> None:
+        """Give everything back."""
+        self.ledger.close()
+        self.outbox.close()
+        os.close(self.state_fd)
+
+    def _locked_state(self) -> int:
+        fd = durable.open_folder(str(self.settings.state))
+        try:
+            lock(fd, f"the state folder {self.settings.state}")
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def _open_ledger(self) -> Ledger:
+        ledger = Ledger(self.settings.state)
+        inside = self.settings.state if self.settings.state.is_relative_to(self.settings.outbox) else self.settings.outbox
+        if ledger.is_new and not self.settings.adopt and not self.outbox.is_empty(besides=inside):
+            ledger.close()
+            for tail in ("", "-wal", "-shm"):
+                Path(f"{ledger.path}{tail}").unlink(missing_ok=True)
+            raise OutputError(
+                f"{self.settings.outbox} holds files that no ledger in {self.settings.state} knows of: choose an empty"
+                " folder, or let them be replaced where names are the same with --adopt."
+            )
+        if ledger.rebuilt:
+            self.telemetry.event("ledger_rebuilt", why=f"damaged, put aside as {ledger.rebuilt}; every input is looked at anew")
+        return ledger
+
+    def block(self, kind: str, why: str, need: int = 0) -> None:
+        """Hold up all work until a look at ``kind`` (output, space, state, model) finds it healed."""
+        now = time.monotonic()
+        known = self.blocks.get(kind)
+        if known:
+            known.why, known.need = why, max(need, known.need)
+            return
+        self.blocks[kind] = Block(now, why, now + 0.25, need=need)
+        self.telemetry.count("blocks", kind)
+        self.telemetry.event("blocked", err_class="environment", why=kind, err=why)
+
+    def probe(self, now: float) -> None:
+        """Look at the faults whose turn it is."""
+        for kind, block in list(self.blocks.items()):
+            if now < block.due:
+                continue
+            try:
+                self._heal(kind, block)
+            except (OSError, sqlite3.Error, ColorizeRunError) as error:
+                block.why = str(getattr(error, "strerror", None) or error)
+                block.delay = min(_PROBE_EVERY, block.delay * 2)
+                block.due = time.monotonic() + block.delay
+            else:
+                del self.blocks[kind]
+                self.telemetry.event("healed", why=kind, seconds=round(now - block.since, 3))
+
+    def _heal(self, kind: str, block: Block) -> None:
+        if kind == "output":
+            self.outbox.heal(block.need)
+        elif kind == "space":
+            if not self.has_space():
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        elif kind == "state":
+            self._heal_state()
+        else:
+            raise OutputError(block.why)  # a model: the worker that loads it says so
+
+    def _heal_state(self) -> None:
+        self.outbox.check()
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(self.settings.state)
+        if not os.path.samestat(os.stat(self.settings.state), os.fstat(self.state_fd)):
+            before, self.state_fd = self.state_fd, self._locked_state()
+            os.close(before)
+        fresh = self._open_ledger()
+        with contextlib.suppress(sqlite3.Error):
+            self.ledger.close()
+        self.ledger = fresh
+        self.outbox.sweep()
+        self._recover()
+
+    def has_space(self) -> bool:
+        """Whether as much is free where outputs go as shall stay free."""
+        free, size = self.outbox.free()
+        return free >= min(self.settings.min_free, size // 20)
+
+    @contextlib.contextmanager
+    def state(self) -> Iterator[Ledger]:
+        """The ledger; whatever it raises holds up all work, not one file. Errors: BlockedError."""
+        try:
+            if self.ledger.is_lost():
+                raise sqlite3.OperationalError("the ledger's file is gone")
+            yield self.ledger
+        except sqlite3.Error as error:
+            self.block("state", str(error))
+            raise BlockedError from error

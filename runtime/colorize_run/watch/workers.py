@@ -1,0 +1,205 @@
+"""The workers of a watch: started, fed, heard, replaced."""
+
+import collections
+import selectors
+import time
+from collections.abc import Iterable
+
+from colorize_run.errors import ColorizeRunError, DeviceError
+from colorize_run.system.processes import death
+from colorize_run.watch.jobs import Answer, Worker
+from colorize_run.watch.log import Telemetry
+from colorize_run.watch.pipeline import Flow
+from colorize_run.watch.settings import Settings
+
+_DEVICE_PATIENCE = 600.0
+_STARTS = 3  # attempts to load a model for the first time
+
+
+class RefusedError(ColorizeRunError):
+    """A worker cannot begin its work; the exit code is the worker's."""
+
+
+class Crew:
+    """Workers and what they load. ``device``: asked of new ones; ``actual``: what they found; ``model_sha``: their model's."""
+
+    def __init__(
+        self, settings: Settings, threads: int, telemetry: Telemetry, flow: Flow, selector: selectors.BaseSelector
+    ) -> None:
+        self.settings, self.telemetry, self._flow = settings, telemetry, flow
+        self._threads, self._selector = threads, selector
+        self.workers: list[Worker] = []
+        self.device, self.actual, self.model_sha = settings.device, "", ""
+        self.renewing = self.stopping = False
+        self._failures, self._start_due = 0, 0.0
+        self._device_failures: collections.deque[float] = collections.deque(maxlen=2)  # when
+
+    def has_room(self) -> bool:
+        """Whether some worker could take a file now."""
+        return any(worker.room for worker in self.workers)
+
+    def tend(self, now: float) -> None:
+        """Kill what hangs, replace what is missing. Errors: RefusedError."""
+        for worker in list(self.workers):
+            if worker.overdue(self.settings.timeout):
+                self.hear([worker])  # it may have answered while this process was stopped
+            if worker not in self.workers:
+                continue
+            if worker.overdue(self.settings.timeout):
+                worker.kill()
+                self._ended(worker, "timeout")
+            elif worker.retiring and not worker.jobs:
+                self._ended(worker, "recycled")
+        if self.renewing and not any(worker.retiring or not worker.ready for worker in self.workers):
+            self.renewing = False
+            self._start()  # the others retire once it is ready; if it never is, they stay
+        missing = self.settings.workers - sum(not worker.retiring for worker in self.workers)
+        if missing > 0 and now >= self._start_due and not self.stopping:
+            self._start()
+
+    def _start(self) -> None:
+        try:
+            worker = Worker.start(self.settings, self.device, self._threads)
+        except OSError as error:
+            self._failures += 1
+            self._start_due = time.monotonic() + min(30.0, 2.0**self._failures)
+            self.telemetry.event("worker_died", err_class="environment", err=error.strerror)
+            return
+        self.workers.append(worker)
+        self._selector.register(worker.answers, selectors.EVENT_READ, worker)
+        self._selector.register(worker.said, selectors.EVENT_READ, worker)
+
+    def hand_out(self) -> None:
+        """Give files to workers as long as both are there; as many as there is room for are claimed at once."""
+        while not self.stopping and (room := sum(worker.room for worker in self.workers)):
+            if not self._flow.around.blocks and not self._has_space():
+                return
+            jobs = self._flow.intake.next_jobs(room, self.model_sha)
+            if not jobs:
+                return
+            for job in jobs:
+                free = [worker for worker in self.workers if worker.room]
+                if not free:  # those that had room are dead
+                    self._flow.intake.give_back(job)
+                    continue
+                worker = min(free, key=lambda each: len(each.jobs))
+                try:
+                    worker.submit(job)
+                except OSError:
+                    self._flow.intake.give_back(job)
+                    worker.retiring = True  # it is dead; what it answered before is still to be read
+
+    def _has_space(self) -> bool:
+        around = self._flow.around
+        try:
+            if around.has_space():
+                return True
+            around.block("space", "less is free than --min-free asks for")
+        except OSError as error:
+            around.block("output", error.strerror or str(error))
+        return False
+
+    def hear(self, workers: Iterable[Worker]) -> None:
+        """Act on what workers have said; what they made is written together. Errors: RefusedError, DeviceError."""
+        told: list[tuple[Worker, Answer]] = []
+        for worker in dict.fromkeys(workers):
+            if worker not in self.workers:
+                continue
+            try:
+                answers = worker.listen()
+            except (ValueError, KeyError, IndexError):
+                worker.kill()
+                answers = None
+            if answers is None:
+                self._ended(worker, "died")
+                continue
+            told += [(worker, answer) for answer in answers if answer.job is not None]
+            for answer in answers:
+                if answer.job is None:
+                    self._welcome(worker) if answer.header["kind"] == "ready" else self._refused(worker, answer)
+        if told:
+            self._failures = 0
+            self._act(told)
+
+    def recover(self) -> None:
+        """After an error of ours: what workers said is looked at again, and files that none of them has get their turn."""
+        self._flow.intake.reclaim({job.name for worker in self.workers for job in worker.jobs})
+        self.hear(list(self.workers))
+
+    def _act(self, told: list[tuple[Worker, Answer]]) -> None:
+        """Workers whose device failed go, whatever else happens."""
+        failed = {worker: answer.header["error"] for worker, answer in told if answer.header["kind"] == "device"}
+        try:
+            self._flow.outcome.answered([answer for _, answer in told])
+        finally:
+            for worker, error in failed.items():
+                self._device_failures.append(time.monotonic())
+                self.telemetry.event("worker_died", err_class="device", err=error)
+                self._ended(worker, "device")
+                self._degrade(error)
+
+    def _degrade(self, why: str) -> None:
+        """The device failed: once may be chance. Twice within ten minutes, `auto` goes on with the CPU, `cuda` ends."""
+        failures = self._device_failures
+        if len(failures) < 2 or failures[1] - failures[0] > _DEVICE_PATIENCE:
+            return
+        if self.settings.device != "auto":
+            raise DeviceError(f"The device failed twice within ten minutes: {why}")
+        self.device = "cpu"
+        failures.clear()
+        self.telemetry.event("degraded", err_class="device", err=f"goes on with the CPU: {why}")
+
+    def _welcome(self, worker: Worker) -> None:
+        about = worker.about
+        if sum(not other.retiring for other in self.workers) > self.settings.workers:  # it was started to replace them
+            for other in self.workers:
+                other.retiring = other is not worker
+        self._failures = 0
+        self.actual, self.model_sha = about["device"], about["model_sha"]
+        self._flow.around.blocks.pop("model", None)
+        self.telemetry.event(
+            "worker_ready", pid=worker.process.pid, model=about["model"], model_sha=about["model_sha"],
+            requested=self.settings.device, actual=about["device"], why=about["reason"],
+        )  # fmt: skip
+
+    def _refused(self, worker: Worker, answer: Answer) -> None:
+        """The model cannot be loaded: at the start that ends the watch; later the others go on, or all waits for a model."""
+        why = answer.header["error"]
+        if not self.model_sha:
+            error = RefusedError(why)
+            error.exit_code = answer.header["exit"]
+            raise error
+        self.telemetry.event("model_refused", err_class="model", err=why)
+        if not any(other.ready for other in self.workers if other is not worker):
+            self._flow.around.block("model", why)
+
+    def _ended(self, worker: Worker, why: str) -> None:
+        """Take leave of a worker; the file in its hands pays for its death, those behind that do not."""
+        self._selector.unregister(worker.answers)
+        self._selector.unregister(worker.said)
+        self.workers.remove(worker)
+        how = death(worker.close(), worker.last_words)
+        jobs = list(worker.jobs)
+        worker.jobs.clear()
+        died = why in ("died", "timeout")
+        if died and not self.stopping:
+            self._failures += 1
+            self._start_due = time.monotonic() + (0.0 if self._failures < 2 else min(30.0, 2.0 ** (self._failures - 2)))
+            self.telemetry.event("worker_died", err_class="worker", err=how, why=why, pid=worker.process.pid)
+            if not self.model_sha and self._failures >= _STARTS:
+                raise RefusedError(f"No worker comes up: {how}.")
+        self.telemetry.count("worker_restarts", why)
+        if jobs and died and worker.ready:
+            limit = f"took longer than the {self.settings.timeout:g} seconds of --timeout."
+            err_class, err = ("timeout", limit) if why == "timeout" else ("crash", how)
+            self._flow.outcome.died(jobs.pop(0), err_class, err)
+        for job in jobs:
+            self._flow.intake.give_back(job)
+
+    def close(self) -> None:
+        """End all workers at once; what they had is done again later."""
+        for worker in self.workers:
+            worker.close()
+            for job in worker.jobs:
+                job.close()
+        self.workers.clear()
