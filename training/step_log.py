@@ -72,11 +72,11 @@ class StepLog(Callback):
     def _left(self, trainer: L.Trainer) -> str:
         done = trainer.global_step - self.first_step
         steps = int(trainer.num_training_batches) * int(trainer.max_epochs or 0) - trainer.global_step
-        return _duration(steps * (time.monotonic() - self.started) / max(1, done))
+        return duration(steps * (time.monotonic() - self.started) / max(1, done))
 
 
-def _duration(seconds: float) -> str:
-    """Seconds as hours and minutes, minutes, or seconds."""
+def duration(seconds: float) -> str:
+    """A number of seconds as text: hours and minutes, minutes, or seconds."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

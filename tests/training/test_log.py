@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from training.__main__ import main
 from training.recipes import models
-from training.step_log import _duration
+from training.step_log import duration
 
 ROOT = Path(__file__).resolve().parents[2]
 STEP = re.compile(r"step (\d+)/(\d+) of epoch (\d+)/(\d+)  \d+ samples/s  loss \d+(?:\.\d+)?(?:e-\d+)?  (\S.*) left")
@@ -63,7 +63,7 @@ def test_long_preparations_are_logged_too(data_dir: Path, monkeypatch: pytest.Mo
     ("seconds", "text"), [(0.4, "0 s"), (99, "99 s"), (130, "2 min"), (6000, "1 h 40 min"), (7500, "2 h 05 min")]
 )
 def test_the_time_that_is_left_is_short(seconds: float, text: str) -> None:
-    assert _duration(seconds) == text
+    assert duration(seconds) == text
 
 
 @pytest.mark.parametrize("package", ["training", "export"])
