@@ -3,16 +3,17 @@
 import base64
 import hashlib
 import io
-import json
 import os
 import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from colorize_run.batch.messages import Order, Outcome, Record, Request
+from colorize_run.convert import Converter, sha256_of
 from colorize_run.errors import ColorizeRunError, ImageFileError, OutputError
+from colorize_run.options import ConversionOptions
 from colorize_run.system.files import make_folder, shown, stage, told
 
 if TYPE_CHECKING:
@@ -42,47 +43,14 @@ class Workshop:
         warnings.simplefilter("ignore")  # Pillow warns of oddities in metadata; ours are notes
         Image.MAX_IMAGE_PIXELS = None  # --max-pixels decides instead, and its message names the way out
         self.order = order
-        self.says_confidence = False
-        self._convert, model, covers = (self._colorizer if order.task == "colorize" else self._segmenter)(threads)
+        self._convert = Converter(ConversionOptions.among(asdict(order)), threads)
+        model = self._convert.model
+        self.says_confidence = "confidence" in model.outputs
         self.about = {
             "model": model.contract.name, "sha256": model.sha256, "path": str(model.path),
             "device": model.device.name, "why": model.device.reason, "threads": model.threads,
         }  # fmt: skip
-        self.key = _key(order, model.sha256, covers)
-
-    def _colorizer(self, threads: int | None) -> "tuple[Convert, Any, str]":
-        from colorize_run.colorize import Colorizer
-        from colorize_run.control import Control, Mask
-
-        order = self.order
-        door = Colorizer(
-            order.model, order.device, threads, working_size=order.working_size, temperature=order.temperature
-        )  # fmt: skip
-        mask = Mask(Path(order.mask)) if order.mask else None
-        control = Control(order.saturation, order.blend, mask, order.keep_colour)
-        self.says_confidence = door.says_confidence
-
-        def convert(source: "Path | BinaryIO", kind: str | None, measured: "Lightness | None") -> "tuple[bytes, Result]":
-            return door.colorize_file(
-                source, kind, raw=order.raw, max_pixels=order.max_pixels, keep_metadata=not order.strip_metadata,
-                control=control, observe=measured.add if measured else None,
-            )  # fmt: skip
-
-        return convert, door.model, _digest(Path(order.mask)) if order.mask else ""
-
-    def _segmenter(self, threads: int | None) -> "tuple[Convert, Any, str]":
-        from colorize_run.segment import Segmenter
-
-        order = self.order
-        door = Segmenter(order.model, order.device, threads, working_size=order.working_size)
-
-        def convert(source: "Path | BinaryIO", kind: str | None, measured: "Lightness | None") -> "tuple[bytes, Result]":
-            del measured  # a mask has no lightness of the picture's
-            return door.segment_file(
-                source, order.view, kind, max_pixels=order.max_pixels, keep_metadata=not order.strip_metadata  # type: ignore[arg-type]
-            )  # fmt: skip
-
-        return convert, door.model, ""
+        self.key = self._convert.key
 
     def do(self, request: Request) -> "tuple[Outcome, bytes, Image.Image | None]":
         """Do a picture: what became of it, its output's bytes unless they were staged, and the model's confidence.
@@ -123,7 +91,7 @@ class Workshop:
             return outcome, b"", None
         file.seek(0)
         measured = _lightness() if self.order.measure else None
-        data, result = self._convert(file, request.kind, measured)
+        data, result = self._convert(file, request.kind, measured.add if measured else None)
         if _state(file) != before:
             raise ImageFileError("changed while it was read.")
         if found and not found.ours and not self.order.overwrite and not _is_torn(target, data, request.known):
@@ -147,7 +115,7 @@ class Workshop:
             return None
         if request.known and target.is_file():
             try:
-                there = _digest(target)
+                there = sha256_of(target)
             except OSError as error:
                 raise OutputError(f"{shown(target)} exists and cannot be read: {error.strerror}.") from error
             ours = any(record.output == there for record in request.known)
@@ -184,31 +152,10 @@ class Found:
     digest: str = ""
 
 
-def _key(order: Order, model: str, mask: str) -> str:
-    """Digest of all that decides an output's bytes beside its input. Where it is computed, and what is reported, do not."""
-    decided = {**asdict(order), "model": model, "mask": mask}
-    for name in (
-        "device",
-        "threads",
-        "max_pixels",
-        "overwrite",
-        "measure",
-        "thumbnails",
-        "view" if order.task == "colorize" else "raw",
-    ):
-        del decided[name]
-    return hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()[:16]
-
-
 def _lightness() -> "Lightness":
     from colorize_run.batch.preview import Lightness
 
     return Lightness()
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _state(file: BinaryIO) -> tuple[int, int] | None:
