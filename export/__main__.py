@@ -142,7 +142,7 @@ def variants(model: Path, data_dir: Path, output: Path, first: int | None) -> No
     from export.variants import flower_trial, make, photo_trial
     from training.datasets import flowers, photos
 
-    if Model(str(model.resolve()), "cpu").contract.task == "segment":
+    if Model(model.resolve(), "cpu").contract.task == "segment":
         learnt, held_out = flowers.load_splits(data_dir, ("train", "validation"), 0)
         trial = flower_trial(learnt, held_out[:first])
     else:

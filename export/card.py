@@ -31,7 +31,7 @@ _BACKENDS = ("onnxruntime", "onnxruntime-unoptimised", "onnx.reference")
 
 def facts(path: Path) -> str:
     """Markdown table of the contract in a model file. Errors: ModelFileError, ContractError."""
-    model = Model(str(path.resolve()), "cpu")
+    model = Model(path.resolve(), "cpu")
     contract, size = model.contract, model.contract.working_size
     figures = {name.removeprefix("validation_"): value for name, value in contract.metrics.items()}
     parity = ", ".join(f"{name} {contract.parity[name]:.1e}" for name in _BACKENDS if name in contract.parity)

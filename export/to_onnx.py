@@ -164,7 +164,7 @@ def export(
 
 def _prove_file(path: Path) -> None:
     """Replay the golden vectors of the written file in the runtime. Errors: ExportError."""
-    outcome = verify(Model(str(path), "cpu"))
+    outcome = verify(Model(path, "cpu"))
     if not outcome.ok:
         raise ExportError(
             f"The runtime does not reproduce the golden vectors: error {outcome.error:.1e}, flips {outcome.flips:.1e}."
@@ -173,7 +173,7 @@ def _prove_file(path: Path) -> None:
 
 def check(path: Path, checkpoint: Checkpoint, data_dir: Path | None = None) -> parity.ParityReport:
     """Prove that an existing file still computes what ``checkpoint`` computes. Errors: ParityError, ExportError."""
-    contract = Model(str(path.resolve()), "cpu").contract
+    contract = Model(path.resolve(), "cpu").contract
     specification = SPECIFICATIONS.get(contract.name)
     if specification is None:
         raise ExportError(f"{path} holds the unknown model {contract.name!r}; known models are {', '.join(SPECIFICATIONS)}.")

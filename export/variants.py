@@ -222,7 +222,7 @@ def make(path: Path, trial: Trial, folder: Path) -> Iterator[Outcome]:
 
     A variant has the original's golden vectors; its tolerance is 1.5 times its difference from them here.
     """
-    opened = Model(str(path), "cpu")
+    opened = Model(path, "cpu")
     if opened.contract.task == "colorize" and opened.input != "grey":
         raise ExportError(f"{path} restores colours: variants can be made only of models for grey pictures, and of segmenters.")
     original = onnx.load(path)
@@ -234,7 +234,7 @@ def make(path: Path, trial: Trial, folder: Path) -> Iterator[Outcome]:
         try:
             contract = dataclasses.replace(opened.contract, name=name)
             onnx.save(_stamped(variant, contract, original), partial)
-            candidate = Model(str(partial), "cpu")
+            candidate = Model(partial, "cpu")
             difference = _golden_difference(opened, candidate)
             size = partial.stat().st_size / path.stat().st_size
             after = trial.figures(candidate)
@@ -246,7 +246,7 @@ def make(path: Path, trial: Trial, folder: Path) -> Iterator[Outcome]:
                 parity = {**opened.contract.parity, "original": difference.error}
                 contract = dataclasses.replace(contract, tolerance=tolerance, flips=flips, metrics=metrics, parity=parity)
                 onnx.save(_stamped(variant, contract, original), partial)
-                if not verify(Model(str(partial), "cpu")).ok:
+                if not verify(Model(partial, "cpu")).ok:
                     raise ExportError(f"{name} does not stay within its own tolerance from one run to the next.")
                 partial.replace(folder / f"{name}.onnx")
             else:

@@ -78,7 +78,7 @@ def test_nothing_of_the_training_machine_stays_inside(exported: Path) -> None:
 
 
 def test_contract_tells_what_the_checkpoint_knows(exported: Path) -> None:
-    contract = Model(str(exported), "cpu").contract
+    contract = Model(exported, "cpu").contract
     assert contract.task == "colorize"
     assert contract.network == "UNet(kernel=3, num_filters=2, num_colours=6, in_channels=1)"
     assert contract.grey_weights == (1 / 3, 1 / 3, 1 / 3)
@@ -93,7 +93,7 @@ def test_the_contracts_default_grey_is_what_training_makes() -> None:
 
 
 def test_golden_vectors_replay(exported: Path) -> None:
-    outcome = verify(Model(str(exported), "cpu"))
+    outcome = verify(Model(exported, "cpu"))
     assert outcome.ok
     assert outcome.cases == 3
 
@@ -165,14 +165,14 @@ def test_committed_models_have_not_drifted_from_their_checkpoints(name: str) -> 
     checkpoint = load(ROOT / "artifacts" / "checkpoints" / f"{name}.pt")
     report = check(ROOT / "artifacts" / f"{name}.onnx", checkpoint)
     assert all(finding.error <= finding.allowed for finding in report.findings)
-    contract = Model(str(ROOT / "artifacts" / f"{name}.onnx"), "cpu").contract
+    contract = Model(ROOT / "artifacts" / f"{name}.onnx", "cpu").contract
     assert contract.metrics == checkpoint.metrics
     assert contract.working_size == SPECIFICATIONS[name].working_size
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_committed_models_prove_themselves(name: str) -> None:
-    model = Model(str(ROOT / "artifacts" / f"{name}.onnx"), "cpu")
+    model = Model(ROOT / "artifacts" / f"{name}.onnx", "cpu")
     assert verify(model).ok
     assert model.contract.name == name
     parity = model.contract.parity
@@ -202,7 +202,7 @@ def test_handout_weights_can_be_exported(shared_data: Path, tmp_path: Path) -> N
     done = CliRunner().invoke(main, ["unet", str(weights), "-o", str(tmp_path), "--data-dir", str(shared_data)])
     assert done.exit_code == 0, done.output
     assert "onnx.reference" in done.stderr
-    parity = Model(str(tmp_path / "unet.onnx"), "cpu").contract.parity
+    parity = Model(tmp_path / "unet.onnx", "cpu").contract.parity
     assert parity["onnxruntime"] <= TOLERANCE
     assert parity["cases"] == len(cases()) + 1, "the horses"
 
@@ -211,7 +211,7 @@ def test_handout_weights_can_be_exported(shared_data: Path, tmp_path: Path) -> N
 def test_model_card_tells_the_files_figures(name: str) -> None:
     cards = (ROOT / "artifacts" / "README.md").read_text().split("\n## ")
     (card,) = [card for card in cards if card.startswith(f"`{name}.onnx`")]
-    contract = Model(str(ROOT / "artifacts" / f"{name}.onnx"), "cpu").contract
+    contract = Model(ROOT / "artifacts" / f"{name}.onnx", "cpu").contract
     formats = {"validation_loss": "{:.4f}", "validation_accuracy": "{:.2%}", "validation_mse": "{:.2e}",
                "validation_error_reduction": "{:.1%}", "validation_iou": "{:.2%}"}  # fmt: skip
     told = {metric: form.format(contract.metrics[metric]) for metric, form in formats.items() if metric in contract.metrics}
@@ -314,7 +314,7 @@ def test_every_model_of_the_list_is_exported_here() -> None:
 def test_every_kind_of_segmenter_exports_and_runs(name: str, tmp_path: Path) -> None:
     path, report = export(untrained(name), SPECIFICATIONS[name], tmp_path)
     assert all(finding.error <= finding.allowed for finding in report.findings)
-    contract = Model(str(path), "cpu").contract
+    contract = Model(path, "cpu").contract
     assert (contract.task, contract.classes) == ("segment", ("background", "flower"))
     image = Image.open(ROOT / "docs" / "samples" / "chelsea.jpg").resize((151, 97))
     assert Segmenter(path, "cpu").segment(image).shape == (97, 151)
@@ -359,11 +359,11 @@ def test_what_is_no_face_turns_brown_not_blue(name: str) -> None:
 
 
 def test_figures_that_were_to_beat() -> None:
-    assert Model(str(ROOT / "artifacts" / "chroma-regressor.onnx"), "cpu").contract.metrics["validation_mse"] < 1.1e-4
+    assert Model(ROOT / "artifacts" / "chroma-regressor.onnx", "cpu").contract.metrics["validation_mse"] < 1.1e-4
     for name, accuracy in (("cnn", 0.455), ("unet", 0.57), ("dilated-unet", 0.57), ("unet-large", 0.64)):
-        assert Model(str(ROOT / "artifacts" / f"{name}.onnx"), "cpu").contract.metrics["validation_accuracy"] >= accuracy
+        assert Model(ROOT / "artifacts" / f"{name}.onnx", "cpu").contract.metrics["validation_accuracy"] >= accuracy
     for name in ("flowers", "flowers-int8"):
-        assert Model(str(ROOT / "artifacts" / f"{name}.onnx"), "cpu").contract.metrics["validation_iou"] >= 0.93
+        assert Model(ROOT / "artifacts" / f"{name}.onnx", "cpu").contract.metrics["validation_iou"] >= 0.93
 
 
 def test_convolutions_that_share_a_filter_or_have_another_rank() -> None:
@@ -403,10 +403,10 @@ def test_the_dilated_filter_becomes_one_native_convolution(tmp_path: Path) -> No
     assert dilations[0].count([2, 2]) == 1
     assert dilations[1].count([2, 2]) == 0
     assert {"Pad", "Reshape", "Slice"} & {node.op_type for node in graphs[1].node}
-    assert Model(str(rewritten), "cpu").contract.parity["rewrite"] <= 1e-6
-    assert "rewrite" not in Model(str(spread), "cpu").contract.parity
+    assert Model(rewritten, "cpu").contract.parity["rewrite"] <= 1e-6
+    assert "rewrite" not in Model(spread, "cpu").contract.parity
     grey = np.random.default_rng(0).random((1, 1, 40, 36), dtype=np.float32)
-    found = [Model(str(path), "cpu").run({"grey": grey}, ["ab"])["ab"] for path in (rewritten, spread)]
+    found = [Model(path, "cpu").run({"grey": grey}, ["ab"])["ab"] for path in (rewritten, spread)]
     np.testing.assert_allclose(*found, atol=1e-4)
 
 
