@@ -4,9 +4,10 @@ import contextlib
 import errno
 import os
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 # The matrices here are small: OpenBLAS's own threads only get in the way of ours. Read when NumPy is imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -22,9 +23,6 @@ from colorize_run.commands.tune import tune
 from colorize_run.commands.watch import watch
 from colorize_run.errors import ColorizeRunError, internal, interrupt
 
-if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
-
 
 class DefaultCommandGroup(click.Group):
     """A group whose command ``colorize`` need not be named: ``colorize-run photo.jpg``."""
@@ -36,10 +34,8 @@ class DefaultCommandGroup(click.Group):
             args = ["colorize", *args]
         return super().parse_args(ctx, args)
 
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem[Any]]":
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[Any]]:
         """Commands and options; files where none begins so, as a picture may come first."""
-        from click.shell_completion import CompletionItem
-
         return super().shell_complete(ctx, incomplete) or [CompletionItem(incomplete, type="file")]
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -20,8 +20,9 @@ from colorize_run.control import Control, has_colours
 from colorize_run.errors import ContractError, ModelFileError, OptionError
 from colorize_run.image import reader
 from colorize_run.image.formats import FORMATS
-from colorize_run.image.metadata import Metadata, Provenance
+from colorize_run.image.metadata import Metadata
 from colorize_run.image.picture import Picture
+from colorize_run.image.xmp import Provenance
 from colorize_run.model.library import DEFAULT_COLORIZE_MODEL
 from colorize_run.network import Network, Observe, Result
 

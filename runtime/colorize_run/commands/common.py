@@ -48,11 +48,19 @@ def announce(device: str, model: "Model") -> None:
         say(f"device: {model.device.name} ({model.device.reason})")
 
 
+def cuda_fault() -> str | None:
+    """Why CUDA does not work on this machine; None when it does."""
+    from colorize_run.model.session import no_cuda
+
+    fault = no_cuda()
+    return fault.cause if fault else None
+
+
 def chosen(model: str | None, default: str, device: str) -> tuple[str, str, int | None]:
     """Model, device and threads to open: what was asked for, or in its place what `tune` chose, which is said."""
     from colorize_run.diagnostics.profile import look_up
 
-    choice, line = look_up(model, default, device)
+    choice, line = look_up(model, default, device, cuda_fault)
     if line:
         say(line)
     return choice.model, choice.device, choice.threads

@@ -87,20 +87,20 @@ def _outcomes(models: tuple[str, ...], device: str) -> Iterator[Outcome]:
 
 
 def _outcome(name: str, status: str, detail: str, way_out: str, code: int) -> Outcome:
-    from colorize_run.diagnostics.doctor import Check
+    from colorize_run.diagnostics.check import Check
 
     return asdict(Check(name, status, detail, way_out, code))
 
 
 def _without(pending: list[str], failed: set[str], device: str) -> tuple[list[str], list[Outcome]]:
     """The checks that can still be done, and outcomes of those that cannot as something that they need has failed."""
-    from colorize_run.diagnostics.doctor import needs, shown
+    from colorize_run.diagnostics.doctor import check_title, needs
 
     possible, skipped = [], []
     for name in pending:
         lacking = [need for need in needs(name, device) if need in failed]
         if lacking:
-            skipped.append(_outcome(shown(name), "skipped", f"needs {lacking[0]}", f"mend {lacking[0]} first", 0))
+            skipped.append(_outcome(check_title(name), "skipped", f"needs {lacking[0]}", f"mend {lacking[0]} first", 0))
         else:
             possible.append(name)
     return possible, skipped
@@ -108,7 +108,7 @@ def _without(pending: list[str], failed: set[str], device: str) -> tuple[list[st
 
 def _run(names: tuple[str, ...], device: str) -> Iterator[Outcome]:
     """Outcomes from a process of their own; the check during which that dies or falls silent has failed."""
-    from colorize_run.diagnostics.doctor import CHECKS, REMEDIES, shown
+    from colorize_run.diagnostics.doctor import CHECKS, REMEDIES, check_title
 
     request = json.dumps({"checks": names, "device": device})
     command = processes.command("from colorize_run.diagnostics.doctor import main; main(sys.argv[1])", request)
@@ -134,7 +134,7 @@ def _run(names: tuple[str, ...], device: str) -> Iterator[Outcome]:
     if done < len(names):
         end = _death(process.returncode, b"".join(said).decode(errors="replace"))
         way_out = REMEDIES.get(names[done], "copy the file anew")
-        yield _outcome(shown(names[done]), "failed", end, way_out, 69 if names[done] in CHECKS else 65)
+        yield _outcome(check_title(names[done]), "failed", end, way_out, 69 if names[done] in CHECKS else 65)
 
 
 def _answer(process: "subprocess.Popen[bytes]") -> bytes:

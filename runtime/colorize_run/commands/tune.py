@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from colorize_run.commands.bench import size_option
-from colorize_run.commands.common import EXIT_CODES, columns, progress, say
+from colorize_run.commands.common import EXIT_CODES, columns, cuda_fault, progress, say
 from colorize_run.errors import OptionError, OutputError
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _show(path: Path, as_json: bool) -> None:
     from colorize_run.diagnostics import profile
 
     entries = _read(path)
-    found = {name: {**asdict(entry), "misfit": profile.misfit(entry, name)} for name, entry in entries.items()}
+    found = {name: {**asdict(entry), "misfit": profile.misfit(entry, name, cuda_fault)} for name, entry in entries.items()}
     if as_json:
         click.echo(json.dumps({"profile": str(path), "models": found}))
         return

@@ -4,20 +4,20 @@
 output as soon as it is known. Nothing is imported before the check that needs it.
 """
 
-import base64
 import importlib
 import importlib.metadata
 import json
 import os
 import platform
 import tempfile
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from colorize_run.system.files import shown as shown_name
+from colorize_run.diagnostics.check import Check, model_title, reason_of
+from colorize_run.diagnostics.model_check import check_model
+from colorize_run.system.files import shown
 
 REINSTALL_ONNXRUNTIME = "pip uninstall onnxruntime onnxruntime-gpu, then pip install 'colorize-run[cpu]' or 'colorize-run[gpu]'"
 REMEDIES = {
@@ -28,26 +28,6 @@ REMEDIES = {
     "onnxruntime": REINSTALL_ONNXRUNTIME, "providers": REINSTALL_ONNXRUNTIME, "cuda": REINSTALL_ONNXRUNTIME,
 }  # fmt: skip
 ONNXRUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml", "onnxruntime-rocm")
-
-
-@dataclass(frozen=True)
-class Check:
-    """Outcome of one check.
-
-    ``status``: ok; absent, for what is not there and need not be; failed; skipped, where something that it needs has failed.
-    ``way_out``: what to do, unless it is ok. ``exit_code``: that of doctor when this is the first failure.
-    """
-
-    name: str
-    status: str
-    detail: str
-    way_out: str = ""
-    exit_code: int = 0
-    figures: dict[str, Any] = field(default_factory=dict)
-
-
-def _reason(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 # -- libraries ------------------------------------------------------------------------------------------------
@@ -68,7 +48,7 @@ def _library(name: str, module: str, package: str, proof: Callable[[Any], object
         proof(imported)
         version = str(imported.__version__)
     except Exception as error:
-        return Check(name, "failed", f"{module} does not load: {_reason(error)}", REMEDIES[name], 69)
+        return Check(name, "failed", f"{module} does not load: {reason_of(error)}", REMEDIES[name], 69)
     return Check(name, "ok", f"{package} {version}", figures={"version": version})
 
 
@@ -104,7 +84,7 @@ def _onnxruntime(request: dict[str, Any]) -> Check:
         onnxruntime.SessionOptions()
         figures["version"] = onnxruntime.__version__
     except Exception as error:
-        cause = f"onnxruntime does not load: {_reason(error)}; installed: {listed or 'none'}"
+        cause = f"onnxruntime does not load: {reason_of(error)}; installed: {listed or 'none'}"
         return Check("onnxruntime", "failed", cause, REINSTALL_ONNXRUNTIME, 69, figures)
     if len(installed) > 1:
         return Check("onnxruntime", "failed", f"{listed} overwrite each other's files", REINSTALL_ONNXRUNTIME, 69, figures)
@@ -166,7 +146,7 @@ def _cuda(request: dict[str, Any]) -> Check:
     figures = {"wanted": wanted, "found": found}
     lacking = no_cuda()
     if lacking is None:
-        text = f"loads; wanted: {', '.join(' '.join(item) for item in wanted.items())}; found: {cuda.shown(found)}"
+        text = f"loads; wanted: {', '.join(' '.join(item) for item in wanted.items())}; found: {cuda.describe_versions(found)}"
         return Check("cuda", "ok", text, figures=figures)
     gpu_build = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
     needed = request["device"] == "cuda" or (gpu_build and request["device"] == "auto")
@@ -185,7 +165,7 @@ def _readers(request: dict[str, Any]) -> Check:
         heic = f"HEIC by pillow-heif {pillow_heif.__version__}"
     except Exception as error:
         figures["heic"] = False
-        heic = "" if isinstance(error, ModuleNotFoundError) else _reason(error)
+        heic = "" if isinstance(error, ModuleNotFoundError) else reason_of(error)
     have = [name for name, there in (("WebP", figures["webp"]), ("AVIF", figures["avif"])) if there]
     text = ", ".join(["JPEG, PNG, TIFF, BMP, GIF", *have])
     if not all(figures.values()):
@@ -213,7 +193,7 @@ def _temporary(request: dict[str, Any]) -> Check:
     found = _writable("temporary folder", folder, "set TMPDIR to a folder that can be written")
     named = os.environ.get("TMPDIR")
     if named and os.path.realpath(named) != os.path.realpath(folder):
-        return replace(found, detail=f"{found.detail}; TMPDIR says {shown_name(named)}, which cannot be written")
+        return replace(found, detail=f"{found.detail}; TMPDIR says {shown(named)}, which cannot be written")
     return found
 
 
@@ -228,6 +208,11 @@ def _current(request: dict[str, Any]) -> Check:
 def _profile(request: dict[str, Any]) -> Check:
     """What `tune` chose here; that there is none, or that it does not fit any more, costs only time."""
     from colorize_run.diagnostics import profile
+    from colorize_run.model.session import no_cuda
+
+    def cuda_fault() -> str | None:
+        fault = no_cuda()
+        return fault.cause if fault else None
 
     path = profile.profile_path()
     if path is None:
@@ -238,69 +223,13 @@ def _profile(request: dict[str, Any]) -> Check:
         return Check(
             "profile", "absent", f"{path} cannot be read ({error})", "colorize-run tune --forget, then colorize-run tune"
         )
-    figures = {name: {"choice": entry.text, "misfit": profile.misfit(entry, name)} for name, entry in entries.items()}
+    figures = {
+        name: {"choice": entry.text, "misfit": profile.misfit(entry, name, cuda_fault)} for name, entry in entries.items()
+    }
     told = [f"{name}: {each['misfit'] or each['choice']}" for name, each in figures.items()]
     if not entries or any(each["misfit"] for each in figures.values()):
         return Check("profile", "absent", "; ".join(told) or f"none at {path}", "colorize-run tune", figures=figures)
     return Check("profile", "ok", "; ".join(told), figures=figures)
-
-
-# -- models ---------------------------------------------------------------------------------------------------
-
-
-def _model(request: dict[str, Any], path: Path) -> Check:
-    """Open the file, run it once at its working size, and replay its golden vectors."""
-    import numpy as np
-
-    from colorize_run.errors import ColorizeRunError
-    from colorize_run.model.contract import INPUTS
-    from colorize_run.model.session import Model
-    from colorize_run.model.verify import verify
-
-    name = shown(str(path))
-    anew = "copy the file anew"
-    try:
-        start = time.perf_counter()
-        model = Model(path, "auto" if request["device"] == "auto" else request["device"])
-        opened = time.perf_counter()
-        side = model.contract.working_size.pad(model.contract.working_size.short_side)
-        model.run({model.input: np.full((1, INPUTS[model.input], side, side), 0.5, np.float32)})
-        ran = time.perf_counter()
-        outcome = verify(model) if model.has_golden else None
-    except ColorizeRunError as error:
-        return Check(name, "failed", str(error).rstrip("."), anew, error.exit_code)
-    figures = {
-        "path": str(path), "sha256": model.sha256, "device": model.device.name, "golden": outcome.cases if outcome else 0,
-        "open_seconds": opened - start, "first_run_seconds": ran - opened,
-    }  # fmt: skip
-    if shipped := _shipped_digest(path):
-        figures["shipped_sha256"] = shipped
-        if shipped != model.sha256:
-            cause = f"is not the file that was installed: SHA-256 {model.sha256}, shipped {shipped}"
-            return Check(name, "failed", cause, "pip install --force-reinstall colorize-run", 65, figures)
-    if outcome is None:
-        text = f"{path} carries no golden vectors, so that nothing proves it"
-        return Check(name, "failed", text, "export it anew with `python -m export`", 65, figures)
-    if not outcome.ok:
-        cause = f"DIFFERS from its golden vectors by {outcome.error:.1e} of the range, allowed {outcome.tolerance:.0e}"
-        return Check(name, "failed", cause, f"{anew}, and see `colorize-run verify -m {path.stem}`", 65, figures)
-    text = (
-        f"{model.sha256[:12]}, {outcome.cases} golden cases kept on {model.device.name};"
-        f" opened in {1e3 * (opened - start):.0f} ms, first run {1e3 * (ran - opened):.0f} ms"
-    )
-    return Check(name, "ok", text, figures=figures)
-
-
-def _shipped_digest(path: Path) -> str:
-    """SHA-256, in hexadecimal, that the installed wheel's list has for a file; empty for files of no wheel."""
-    try:
-        files = importlib.metadata.files("colorize-run") or []
-    except importlib.metadata.PackageNotFoundError:
-        return ""
-    for file in files:
-        if file.name == path.name and file.hash and Path(str(file.locate())).resolve() == path.resolve():
-            return base64.urlsafe_b64decode(file.hash.value + "==").hex()
-    return ""
 
 
 CHECKS: dict[str, Callable[[dict[str, Any]], Check]] = {
@@ -319,9 +248,9 @@ NEEDS = {
 }
 
 
-def shown(name: str) -> str:
-    """The name that a check has in the report: ``model NAME`` for the path of a model file."""
-    return name if name in CHECKS else f"model {shown_name(Path(name).stem)}"
+def check_title(name: str) -> str:
+    """The title of a check in the report, for a key of CHECKS or the path of a model file."""
+    return name if name in CHECKS else model_title(name)
 
 
 def needs(name: str, device: str) -> tuple[str, ...]:
@@ -333,10 +262,10 @@ def needs(name: str, device: str) -> tuple[str, ...]:
 def outcome(name: str, request: dict[str, Any]) -> Check:
     """Do the check ``name``, a key of CHECKS or the path of a model file. Its errors are outcomes."""
     try:
-        return CHECKS[name](request) if name in CHECKS else _model(request, Path(name))
+        return CHECKS[name](request) if name in CHECKS else check_model(request, Path(name))
     except Exception as error:
         way_out = "please report it with what `colorize-run doctor --json` prints"
-        return Check(shown(name), "failed", f"met an error that nobody foresaw: {_reason(error)}", way_out, 70)
+        return Check(check_title(name), "failed", f"met an error that nobody foresaw: {reason_of(error)}", way_out, 70)
 
 
 def main(text: str) -> None:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from colorize_run.system.hardware import available_threads, processor
 VARIABLE = "COLORIZE_RUN_PROFILE"  # path of the profile; empty for none
 VERSION = 1
 _MOST_THREADS = 1024
+CudaFault = Callable[[], str | None]
 _FIELDS = {"original": str, "path": str, "sha256": str, "device": str, "threads": int, "machine": dict, "tuned": str}
 
 
@@ -66,7 +68,7 @@ def profile_path() -> Path | None:
 
 def machine() -> dict[str, Any]:
     """What a choice holds for: processor and its instructions, threads, and the version of onnxruntime."""
-    import onnxruntime
+    import onnxruntime  # an extra of the package, and heavy
 
     found = processor()
     return {
@@ -120,7 +122,7 @@ def write(path: Path, entries: dict[str, Entry]) -> None:
     write_atomically((json.dumps(content, indent=1) + "\n").encode(), path, overwrite=True)
 
 
-def look_up(model: str | None, default: str, device: str) -> tuple[Choice, str | None]:
+def look_up(model: str | None, default: str, device: str, cuda_fault: CudaFault) -> tuple[Choice, str | None]:
     """What to open where ``model``, or ``default`` when None, was asked for on ``device``; and a line that says so.
 
     A file that was named is never replaced by another, nor a device by another; what does not fit any more is not used.
@@ -138,15 +140,18 @@ def look_up(model: str | None, default: str, device: str) -> tuple[Choice, str |
         return asked, None  # its opening will say so
     if entry is None or device not in ("auto", entry.device):
         return asked, None
-    if reason := misfit(entry, asked.model):
+    if reason := misfit(entry, asked.model, cuda_fault):
         return asked, f"note: the profile's {entry.text} is ignored: {reason}; `colorize-run tune` measures anew"
     if model is not None and Path(entry.path) != find_model(model).resolve():
         return asked, None
     return Choice(entry.path, entry.device, entry.threads), f"profile: {entry.text}"
 
 
-def misfit(entry: Entry, model: str) -> str | None:
-    """Why an entry does not hold here and now for ``model``, a name or path; None when it does."""
+def misfit(entry: Entry, model: str, cuda_fault: CudaFault) -> str | None:
+    """Why an entry does not hold here and now for ``model``, a name or path; None when it does.
+
+    ``cuda_fault`` tells why CUDA does not work; it loads onnxruntime, which most entries do not need.
+    """
     now = machine()
     for name in (*entry.machine, *now):
         if now.get(name) != entry.machine.get(name):
@@ -161,11 +166,8 @@ def misfit(entry: Entry, model: str) -> str | None:
         return f"{entry.path} is no variant of {model}"
     if digest(Path(entry.path)) != entry.sha256:
         return f"{entry.path} is another file since, or gone"
-    if entry.device == "cuda":
-        from colorize_run.model.session import no_cuda
-
-        lacking = no_cuda()
-        return f"CUDA does not work any more: {lacking.cause}" if lacking else None
+    if entry.device == "cuda" and (fault := cuda_fault()):
+        return f"CUDA does not work any more: {fault}"
     return None
 
 

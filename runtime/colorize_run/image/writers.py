@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, TiffImagePlugin, TiffTags
 
 from colorize_run.errors import ImageFileError
-from colorize_run.image import metadata
+from colorize_run.image.exif import TIFF_DESCRIPTION, as_written
 
 Samples = npt.NDArray[Any]
 _STRIP_BYTES = 1 << 20
@@ -159,8 +159,8 @@ def exif_tags(exif: bytes | None) -> dict[int, Any]:
     """The tags of an EXIF block that a TIFF page may carry as its own, with EXIF's and GPS's directories."""
     found = Image.Exif()
     found.load(exif or b"")
-    tags = {tag: metadata.as_written(value) for tag, value in found.items() if tag in metadata.TIFF_DESCRIPTION}
+    tags = {tag: as_written(value) for tag, value in found.items() if tag in TIFF_DESCRIPTION}
     for directory in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
         if values := found.get_ifd(directory):
-            tags[directory] = {tag: metadata.as_written(value) for tag, value in values.items()}
+            tags[directory] = {tag: as_written(value) for tag, value in values.items()}
     return tags

@@ -7,14 +7,14 @@ import re
 import shutil
 import subprocess
 
+import onnxruntime
+
 
 def wanted() -> dict[str, str]:
     """Major versions that this onnxruntime was built for: ``CUDA`` and ``cuDNN``; empty for the CPU build.
 
     ImportError when onnxruntime does not load.
     """
-    import onnxruntime
-
     majors = {}
     if version := getattr(onnxruntime, "cuda_version", ""):
         majors["CUDA"] = str(version).partition(".")[0]
@@ -61,7 +61,7 @@ def _driver() -> str:
     return str(version.value // 1000)
 
 
-def shown(majors: dict[str, list[str]]) -> str:
+def describe_versions(majors: dict[str, list[str]]) -> str:
     """What `found` found, as part of a sentence."""
     libraries = [f"{kind} {' and '.join(majors[kind])}" for kind in ("CUDA", "cuDNN") if kind in majors]
     driver = f"a driver for CUDA {majors['driver'][0]}" if "driver" in majors else "no NVIDIA driver"

@@ -51,7 +51,7 @@ def _no_cuda(lines: list[str]) -> NoCuda:
     if match := re.search(r"([\w.+-]+\.so[\w.]*): cannot open shared object file", text):
         library = match[1]
         wanted = ", ".join(f"{name} {major}" for name, major in cuda.wanted().items())
-        cause = f"{library} is missing (wanted: {wanted}; found: {cuda.shown(cuda.found())})"
+        cause = f"{library} is missing (wanted: {wanted}; found: {cuda.describe_versions(cuda.found())})"
         if library.startswith("libcuda.so"):
             return NoCuda(cause, "install the NVIDIA driver")
         return NoCuda(cause, "pip install 'colorize-run[gpu]' brings the CUDA 13 and cuDNN 9 libraries")

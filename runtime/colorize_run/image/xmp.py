@@ -1,0 +1,119 @@
+"""XMP packets: set upright, and signed with where the colours come from."""
+
+import xml.dom.minidom as minidom
+from dataclasses import dataclass
+from xml.parsers.expat import ExpatError
+
+_MAX_XMP = 16 << 20
+_RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+_TIFF = "http://ns.adobe.com/tiff/1.0/"
+_XMP = "http://ns.adobe.com/xap/1.0/"
+_IPTC_EXTENSION = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
+_OWN = "http://colorize-run.invalid/ns/1.0/"  # a name, not an address: .invalid can never lead anywhere (RFC 2606)
+# "Composite with trained algorithmic media": a photograph to which a model has added. https://cv.iptc.org/newscodes/digitalsourcetype/
+_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
+_EMPTY_XMP = (
+    '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    f'<rdf:RDF xmlns:rdf="{_RDF}"/></x:xmpmeta><?xpacket end="w"?>'
+)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where colours come from: the model's name and the SHA-256 of its file, and the version of this program."""
+
+    model: str
+    sha256: str
+    version: str
+
+
+def upright_xmp(packet: bytes, notes: list[str]) -> bytes | None:
+    """The packet with orientation 1 and without thumbnails; unchanged to the byte where it has neither."""
+    try:
+        document = _parsed(packet)
+    except (ExpatError, ValueError):
+        notes.append("its XMP is damaged and was left out")
+        return None
+    changed = False
+    for namespace, name, value in ((_TIFF, "Orientation", "1"), (_XMP, "Thumbnails", None)):
+        for element in list(document.getElementsByTagNameNS(namespace, name)):
+            _set_or_drop(element, value)
+            changed = True
+        for description in document.getElementsByTagNameNS(_RDF, "Description"):
+            attribute = description.getAttributeNodeNS(namespace, name)
+            if attribute is not None:
+                changed = True
+                if value is None:
+                    description.removeAttributeNode(attribute)
+                else:
+                    attribute.value = value
+    return _serialised(document) if changed else packet
+
+
+def _set_or_drop(element: minidom.Element, value: str | None) -> None:
+    if value is None:
+        element.parentNode.removeChild(element)  # type: ignore[union-attr]
+        return
+    for child in list(element.childNodes):
+        element.removeChild(child)
+    element.appendChild(element.ownerDocument.createTextNode(value))  # type: ignore[union-attr]
+
+
+def _parsed(packet: bytes) -> minidom.Document:
+    """Errors: ExpatError; ValueError for documents that are too large, declare entities, or hold no RDF."""
+    text = packet.strip(b"\0 \r\n\t")
+    if len(text) > _MAX_XMP or b"<!" in text.replace(b"<!--", b"").replace(b"<![CDATA[", b""):
+        raise ValueError("declarations")
+    document = minidom.parseString(text)  # noqa: S318 - see the import
+    if not document.getElementsByTagNameNS(_RDF, "RDF"):
+        raise ValueError("no RDF")
+    return document
+
+
+def _serialised(document: minidom.Document) -> bytes:
+    return "".join(node.toxml() for node in document.childNodes).encode("utf-8", "replace")
+
+
+def sign_xmp(packet: bytes | None, provenance: Provenance) -> bytes:
+    """Add a description of its own to the packet's RDF, and drop what an earlier one said of the same."""
+    document = _parsed(packet or _EMPTY_XMP.encode())
+    root = document.getElementsByTagNameNS(_RDF, "RDF")[0]
+    properties = {
+        ("Iptc4xmpExt", _IPTC_EXTENSION): {
+            "DigitalSourceType": _SOURCE_TYPE,
+            "AISystemUsed": f"colorize-run, model {provenance.model}",
+            "AISystemVersionUsed": f"{provenance.version}, sha256 {provenance.sha256}",
+        },
+        ("colorize_run", _OWN): {
+            "Statement": "AI-colourised",
+            "Model": provenance.model,
+            "Version": provenance.version,
+            "ModelSHA256": provenance.sha256,
+        },
+    }
+    prefix = root.prefix or "rdf"
+    added = document.createElementNS(_RDF, f"{prefix}:Description")
+    added.setAttributeNS(_RDF, f"{prefix}:about", _subject(root))
+    for (short, namespace), values in properties.items():
+        added.setAttribute(f"xmlns:{short}", namespace)
+        for name, value in values.items():
+            for element in list(document.getElementsByTagNameNS(namespace, name)):
+                _set_or_drop(element, None)
+            for description in document.getElementsByTagNameNS(_RDF, "Description"):
+                if description.hasAttributeNS(namespace, name):
+                    description.removeAttributeNS(namespace, name)
+            element = document.createElementNS(namespace, f"{short}:{name}")
+            element.appendChild(document.createTextNode(value))
+            added.appendChild(element)
+    if not root.prefix:
+        added.setAttribute("xmlns:rdf", _RDF)
+    root.appendChild(added)
+    return _serialised(document)
+
+
+def _subject(root: minidom.Element) -> str:
+    """What the packet's other descriptions are about: all must name the same."""
+    for description in root.getElementsByTagNameNS(_RDF, "Description"):
+        if description.hasAttributeNS(_RDF, "about"):
+            return str(description.getAttributeNS(_RDF, "about"))
+    return ""
