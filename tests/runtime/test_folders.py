@@ -13,12 +13,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import click
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from colorize_run.batch.plan import COLORIZED, is_output, plan, segmented
+from colorize_run.batch.plan import COLORIZE_NAMES, is_output, plan, segment_names
 from colorize_run.cli import main
+from colorize_run.errors import OptionError
 from colorize_run.system.hardware import available_threads
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -231,7 +231,7 @@ def test_no_two_inputs_share_an_output(
             path.touch()
         except OSError:  # a file is where a folder would be
             continue
-    naming = COLORIZED if form == "colorize" else segmented(form)
+    naming = COLORIZE_NAMES if form == "colorize" else segment_names(form)
     planned = plan([str(folder)], None if beside else str(tmp_path / "out"), naming, recursive=True)
     sources, targets = [task.source for task in planned.tasks], [task.target for task in planned.tasks]
     assert len(set(sources)) == len(sources)
@@ -652,8 +652,8 @@ def test_index_says_what_made_an_output(done: Path) -> None:
 
 
 def test_two_names_for_one_output_are_noticed(tmp_path: Path) -> None:
-    with pytest.raises(click.UsageError, match="would both be written"):
-        plan([str(picture(tmp_path / "a.png")), str(tmp_path / "b/../a.png")], str(tmp_path / "out") + "/", COLORIZED)
+    with pytest.raises(OptionError, match="would both be written"):
+        plan([str(picture(tmp_path / "a.png")), str(tmp_path / "b/../a.png")], str(tmp_path / "out") + "/", COLORIZE_NAMES)
 
 
 def test_a_terminal_gets_a_bar(run: Run, tmp_path: Path, on_terminal: OnTerminal) -> None:
@@ -762,7 +762,7 @@ def test_there_are_no_more_processes_than_pictures(run: Run, tmp_path: Path) -> 
     assert run("in/a.png", "in/b.png", "-o", "alone/").exit_code == 0
     result = run("in", "-o", "out", "--jobs", "256")
     assert result.exit_code == 0
-    assert result.stderr.startswith("2 pictures, 2 processes of ")
+    assert result.stderr.startswith("2 pictures, 2 processes with ")
     assert digests(tmp_path / "out") == digests(tmp_path / "alone")
 
 
@@ -779,4 +779,4 @@ def test_threads_of_the_profile_hold_for_folders(run: Run, tmp_path: Path, monke
         words = "1 thread" if threads == 1 else f"{threads} threads"
         said = run("in", "-o", f"out{threads}", "--jobs", "1").stderr.splitlines()
         assert f"profile: tiny on cpu, {words} (" in said[0]
-        assert said[1] == f"1 picture, 1 process of {words}"
+        assert said[1] == f"1 picture, 1 process with {words}"

@@ -10,7 +10,7 @@ Status = Literal["done", "copied", "skipped", "failed"]
 
 
 @dataclass(frozen=True)
-class Order:
+class Options:
     """What is wanted of every picture of a run; it can be written as JSON.
 
     ``view``: a form of `segment`; ``measure``: whether the change of lightness is measured, ``thumbnails``: their longer side
@@ -37,6 +37,32 @@ class Order:
 
 
 @dataclass(frozen=True)
+class Engine:
+    """What converts the pictures of a run: a model that is open on a device.
+
+    ``model``: its name; ``sha256`` and ``path``: of its file; ``why``: the reason for the ``device``; ``jobs``: how many
+    pictures at a time: processes with ``threads`` each, or threads beside a CUDA device; ``key``: digest of all that decides
+    an output's bytes besides its input.
+    """
+
+    model: str
+    sha256: str
+    path: str
+    device: str
+    why: str
+    threads: int
+    key: str
+    jobs: int = 1
+
+    def describe_jobs(self) -> str:
+        """How many pictures are done at a time, and by what, in words."""
+        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
+        if self.device == "cuda":
+            return f"{self.jobs} at a time on CUDA"
+        return f"1 process with {threads}" if self.jobs == 1 else f"{self.jobs} processes with {threads} each"
+
+
+@dataclass(frozen=True)
 class Record:
     """An output: SHA-256 of input and output, and the key of model and options. ``size`` of the output in bytes."""
 
@@ -50,8 +76,8 @@ class Record:
 class Request:
     """A picture to be done. ``known``: what was written under the target's name before; ``staged``: where to write its output.
 
-    Without ``staged`` the output's bytes are handed back. An empty name stands for stdin or stdout. ``kept``: why what lies at
-    the target may not be replaced, though it may be whole; a sentence, empty if it may.
+    Without ``staged`` the output's bytes are handed back. An empty name stands for stdin or stdout. ``refusal``: why the file
+    at the target must stay (see `RunFiles`), a sentence; empty if it may be replaced.
     """
 
     number: int
@@ -60,7 +86,7 @@ class Request:
     kind: str | None = None
     staged: str | None = None
     known: tuple[Record, ...] = ()
-    kept: str = ""
+    refusal: str = ""
 
 
 @dataclass
@@ -69,7 +95,8 @@ class Outcome:
 
     ``reason``: the sentence of a failure, with its exit ``code``; ``full``: that no further output will fit. ``lightness``:
     mean and largest difference of L* between input and output before encoding; ``clipped``: share of the pixels whose chroma
-    had to give way to ``gamut``. ``thumbnails``: WebP in base64, before and after. ``replaces``: whether it may replace a file.
+    had to give way to ``gamut``. ``thumbnails``: WebP in base64, before and after;
+    ``thumbnail_size``: width and height of the second. ``replaces``: whether the output may replace a file.
     """
 
     status: Status = "failed"
@@ -87,11 +114,12 @@ class Outcome:
     gamut: str = "sRGB"
     notes: list[str] = field(default_factory=list)
     thumbnails: list[str] = field(default_factory=list)
+    thumbnail_size: tuple[int, int] = (0, 0)
     replaces: bool = False
 
     @classmethod
     def of_error(cls, error: ColorizeRunError, name: str) -> "Outcome":
         """A picture that failed; errors of inputs leave their name to this."""
-        told = f"{name} {error}" if isinstance(error, ImageFileError) else str(error)
+        reason = f"{name} {error}" if isinstance(error, ImageFileError) else str(error)
         full = isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL
-        return cls("failed", told, error.exit_code, full=full)
+        return cls("failed", reason, error.exit_code, full=full)

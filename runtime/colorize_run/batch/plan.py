@@ -2,13 +2,11 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import click
-
-from colorize_run.errors import InputMissingError
+from colorize_run.errors import InputMissingError, OptionError
 from colorize_run.image.formats import SUFFIXES, accepted, accepted_folder
 from colorize_run.system.files import identity, is_within, shown
 
@@ -22,26 +20,34 @@ _PNG_MARKS = (b".mask.png", b".soft.png", b".cutout.png")
 
 @dataclass(frozen=True)
 class Naming:
-    """How outputs are called: ``beside`` an input, ``in_folder`` of -o, and ``found`` for what a folder was searched for.
+    """How outputs are named: ``beside`` an input, ``in_folder`` of -o, and ``mirrored`` for what a folder was searched for.
 
-    Each maps a name of a file to another. ``found`` gives different names for different names; it takes the input's name and
-    whether the output lies beside it.
+    Each maps the name of a file to another one. ``mirrored`` gives different names for different names; its second argument
+    says whether the output lies beside its input.
     """
 
     beside: Callable[[Path], str]
     in_folder: Callable[[Path], str]
-    found: Callable[[Path, bool], str]
+    mirrored: Callable[[Path, bool], str]
 
 
-def colorized_beside(source: Path) -> str:
+def colorized_name(source: Path) -> str:
     """``photo.jpg`` -> ``photo.colorized.jpg``; different names give different ones."""
     return f"{source.stem}.colorized{source.suffix}"
 
 
-COLORIZED = Naming(colorized_beside, lambda s: s.name, lambda s, beside: colorized_beside(s) if beside else s.name)
+def _same_name(source: Path) -> str:
+    return source.name
 
 
-def segmented(form: str) -> Naming:
+def _mirrored_name(source: Path, beside: bool) -> str:
+    return colorized_name(source) if beside else source.name
+
+
+COLORIZE_NAMES = Naming(colorized_name, _same_name, _mirrored_name)
+
+
+def segment_names(form: str) -> Naming:
     """Names of masks and the like; in folders ``a.jpg`` -> ``a.jpg.mask.png``, as ``a.png`` may lie beside it."""
 
     def suffix(source: Path) -> str:
@@ -50,7 +56,10 @@ def segmented(form: str) -> Naming:
     def short(source: Path) -> str:
         return f"{source.stem}.{form}{suffix(source)}"
 
-    return Naming(short, short, lambda source, _: f"{source.name}.{form}{suffix(source)}")
+    def mirrored(source: Path, _beside: bool) -> str:
+        return f"{source.name}.{form}{suffix(source)}"
+
+    return Naming(short, short, mirrored)
 
 
 def is_output(name: bytes) -> bool:
@@ -78,74 +87,85 @@ class Failure:
 
 
 @dataclass
-class Found:
-    """What the search of folders saw: pictures by relative name, failures, and what was left out, counted by its kind."""
+class FolderContents:
+    """What the search of a folder gave: pictures by relative name, failures, and what was ignored, counted by its kind."""
 
-    names: list[str] = field(default_factory=list)
+    pictures: list[str] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
-    left: Counter[str] = field(default_factory=Counter)
+    ignored: Counter[str] = field(default_factory=Counter)
 
 
-def in_words(left: Counter[str]) -> str:
-    """What was left out, such as "not pictures 3, linked folders 1"; empty for nothing."""
+def describe_ignored(ignored: Counter[str]) -> str:
+    """What was ignored, such as "not pictures 3, linked folders 1"; empty for nothing."""
     hint = {_DEEPER: " (--recursive looks into them)"}
-    return ", ".join(f"{what} {count}{hint.get(what, '')}" for what, count in left.items())
+    return ", ".join(f"{kind} {count}{hint.get(kind, '')}" for kind, count in ignored.items())
 
 
 @dataclass
 class Plan:
-    """Tasks, what failed already, and what the search left out; ``folders``: whether any was given."""
+    """Tasks, what failed already, and what the search ignored; ``folders``: whether any was given.
+
+    ``folder``: absolute path of the deepest folder that holds all inputs; empty if there is none, as for stdin.
+    """
 
     tasks: list[Task]
     failures: list[Failure]
-    left: Counter[str]
+    ignored: Counter[str]
     folders: bool
+    folder: str
 
 
 def plan(names: Sequence[str], output: str | None, naming: Naming, *, recursive: bool = False) -> Plan:
-    """What goes where. UsageError if two outputs would be one, or folders would feed on each other.
+    """What goes where. OptionError if two outputs would be one, or folders would feed on each other.
 
     InputMissingError for what may be a misspelt folder. No picture has been opened then, and nothing was written.
     """
     folders = [name for name in names if name != "-" and os.path.isdir(name)]
     _check_arguments(names, folders, output, recursive=recursive)
     failures: list[Failure] = []
-    left: Counter[str] = Counter()
+    ignored: Counter[str] = Counter()
     avoid = None if output in (None, "-") else identity(Path(output or ""))
     tasks: list[Task] = []
     for name in names:
         if name in folders:
-            found = search(Path(name), recursive=recursive, avoid=avoid)
-            failures += found.failures
-            left += found.left
-            if not found.names and not found.failures:
-                failures.append(_empty(name, found.left))
-            tasks += _of_folder(Path(name), found.names, output, naming, alone=len(folders) == 1)
+            contents = search(Path(name), recursive=recursive, avoid=avoid)
+            failures += contents.failures
+            ignored += contents.ignored
+            if not contents.pictures and not contents.failures:
+                failures.append(_empty(name, contents.ignored))
+            tasks += _of_folder(Path(name), contents.pictures, output, naming, alone=len(folders) == 1)
         else:
             tasks.append(_of_file(name, output, naming, alone=len(names) == 1, indexed=bool(folders)))
     _check_unique(tasks)
-    return Plan(tasks, failures, left, bool(folders))
+    inputs = (Path(name) if name in folders else Path(name).parent for name in names if name != "-")
+    return Plan(tasks, failures, ignored, bool(folders), common_folder(inputs))
+
+
+def common_folder(folders: Iterable[Path]) -> str:
+    """The deepest folder that holds all of ``folders``, as an absolute path; empty for none."""
+    paths = {os.path.abspath(folder) for folder in folders}
+    return os.path.commonpath(paths) if paths else ""
 
 
 def _check_arguments(names: Sequence[str], folders: list[str], output: str | None, *, recursive: bool) -> None:
     if output == "":
-        raise click.UsageError("-o is empty: name a file or a folder.")
+        raise OptionError("-o is empty: name a file or a folder.")
     if recursive and not folders:
-        _check_there(names)
-        raise click.UsageError("--recursive looks into sub-folders: give a folder.")
+        _check_exists(names)
+        raise OptionError("--recursive looks into sub-folders: give a folder.")
     if not folders and len(names) == 1:
         return
     what = f"{shown(folders[0])} is a folder" if folders else f"there are {len(names)} pictures"
     if folders and ("-" in names or output == "-"):
-        raise click.UsageError(f"{what}, and neither stdin nor stdout can go with it.")
+        raise OptionError(f"{what}, and neither stdin nor stdout can go with it.")
     if output and _names_a_picture(output):
-        raise click.UsageError(f"{shown(output)} is one file, but {what}: give -o a folder.")
+        raise OptionError(f"{shown(output)} is one file, but {what}: give -o a folder.")
     _check_different(folders)
     for folder in folders if output else ():
         _check_apart(Path(folder), Path(output or ""), recursive=recursive)
 
 
-def _check_there(names: Sequence[str]) -> None:
+def _check_exists(names: Sequence[str]) -> None:
     """Before it is said what is wrong with options: a misspelt folder is none, which is no reason to speak of suffixes."""
     for name in names:
         if name != "-" and not os.path.lexists(name):
@@ -153,11 +173,11 @@ def _check_there(names: Sequence[str]) -> None:
 
 
 def _check_different(folders: list[str]) -> None:
-    seen: dict[tuple[int, int] | None, str] = {}
+    known: dict[tuple[int, int] | None, str] = {}
     for folder in folders:
-        first = seen.setdefault(identity(Path(folder)), folder)
+        first = known.setdefault(identity(Path(folder)), folder)
         if first is not folder:
-            raise click.UsageError(f"{shown(first)} and {shown(folder)} are the same folder: give it once.")
+            raise OptionError(f"{shown(first)} and {shown(folder)} are the same folder: give it once.")
 
 
 def _names_a_picture(output: str) -> bool:
@@ -168,13 +188,13 @@ def _names_a_picture(output: str) -> bool:
 def _check_apart(folder: Path, output: Path, *, recursive: bool) -> None:
     """A folder must not be written into itself, nor from below the output folder into inputs."""
     if output.exists() and not output.is_dir():
-        raise click.UsageError(f"{shown(output)} is a file, but {shown(folder)} is a folder: give -o a folder.")
+        raise OptionError(f"{shown(output)} is a file, but {shown(folder)} is a folder: give -o a folder.")
     if identity(folder) == identity(output):
-        raise click.UsageError(
+        raise OptionError(
             f"{shown(output)} is the input folder itself: leave -o away to write beside the inputs, or give another folder."
         )
     if recursive and output.exists() and is_within(folder, output):
-        raise click.UsageError(f"With --recursive, {shown(folder)} must not lie in the output folder {shown(output)}.")
+        raise OptionError(f"With --recursive, {shown(folder)} must not lie in the output folder {shown(output)}.")
 
 
 def _of_file(name: str, output: str | None, naming: Naming, *, alone: bool, indexed: bool) -> Task:
@@ -187,18 +207,18 @@ def _of_file(name: str, output: str | None, naming: Naming, *, alone: bool, inde
     target = Path(output)
     if os.path.isdir(target) or not alone or output.endswith(("/", os.sep)):
         if source is STANDARD:
-            raise click.UsageError("A picture from stdin has no name: give -o a file, not a folder.")
+            raise OptionError("A picture from stdin has no name: give -o a file, not a folder.")
         return Task(source, target / naming.in_folder(source), root=target if indexed else None)
     kind = SUFFIXES.get(target.suffix.lower())
     if kind is None:
-        _check_there([name])
-        raise click.UsageError(f"{shown(target)}: the format is taken from the suffix; known: {', '.join(SUFFIXES)}.")
+        _check_exists([name])
+        raise OptionError(f"{shown(target)}: the format is taken from the suffix; known: {', '.join(SUFFIXES)}.")
     return Task(source, target, kind)
 
 
-def _empty(name: str, left: Counter[str]) -> Failure:
-    seen = f"; left out: {in_words(left)}" if left else ""
-    return Failure(shown(name), f"{shown(name)} holds no pictures{seen}.", 66)
+def _empty(name: str, ignored: Counter[str]) -> Failure:
+    what = f"; left out: {describe_ignored(ignored)}" if ignored else ""
+    return Failure(shown(name), f"{shown(name)} holds no pictures{what}.", 66)
 
 
 def _of_folder(folder: Path, names: list[str], output: str | None, naming: Naming, *, alone: bool) -> Iterator[Task]:
@@ -206,15 +226,15 @@ def _of_folder(folder: Path, names: list[str], output: str | None, naming: Namin
     root = folder if output is None else Path(output)
     into = root if alone or output is None else root / Path(os.path.abspath(folder)).name
     for relative in map(Path, names):
-        yield Task(folder / relative, into / relative.parent / naming.found(relative, output is None), root=root)
+        yield Task(folder / relative, into / relative.parent / naming.mirrored(relative, output is None), root=root)
 
 
-def search(folder: Path, *, recursive: bool, avoid: tuple[int, int] | None = None) -> Found:
+def search(folder: Path, *, recursive: bool, avoid: tuple[int, int] | None = None) -> FolderContents:
     """The pictures in a folder, in order; ``avoid``: identity of a sub-folder not to be looked into.
 
     Links to pictures count as pictures, links to folders are not followed: so no loop, and nothing twice.
     """
-    found = Found()
+    contents = FolderContents()
     stack = [""]
     while stack:
         relative = stack.pop()
@@ -223,17 +243,17 @@ def search(folder: Path, *, recursive: bool, avoid: tuple[int, int] | None = Non
                 listed = sorted(entries, key=lambda entry: os.fsencode(entry.name))
         except OSError as error:
             name = shown(os.path.join(folder, relative))
-            found.failures.append(Failure(name, f"The folder {name} cannot be read: {error.strerror}.", 1))
+            contents.failures.append(Failure(name, f"The folder {name} cannot be read: {error.strerror}.", 1))
             continue
         deeper = []
         for entry in listed:
             path = os.path.join(relative, entry.name)
             if not _is_folder(entry):
-                _sort_file(os.fsencode(entry.name), path, found)
-            elif _enters(entry, found, avoid, recursive=recursive):
+                _add_file(os.fsencode(entry.name), path, contents)
+            elif _is_entered(entry, contents, avoid, recursive=recursive):
                 deeper.append(path)
         stack += reversed(deeper)
-    return found
+    return contents
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -243,29 +263,29 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _sort_file(base: bytes, path: str, found: Found) -> None:
+def _add_file(base: bytes, path: str, contents: FolderContents) -> None:
     if is_output(base):
-        found.left["named as outputs"] += 1
+        contents.ignored["named as outputs"] += 1
     elif accepted(base):
-        found.names.append(path)
+        contents.pictures.append(path)
     elif base == os.fsencode(INDEX_NAME):
         pass
     elif base.startswith((b".", b"~")) or base.endswith(_TEMPORARY):
-        found.left["hidden or temporary"] += 1
+        contents.ignored["hidden or temporary"] += 1
     else:
-        found.left["not pictures"] += 1
+        contents.ignored["not pictures"] += 1
 
 
-def _enters(entry: os.DirEntry[str], found: Found, avoid: tuple[int, int] | None, *, recursive: bool) -> bool:
+def _is_entered(entry: os.DirEntry[str], contents: FolderContents, avoid: tuple[int, int] | None, *, recursive: bool) -> bool:
     """Whether a sub-folder is looked into; if not, it is counted."""
     if avoid is not None and identity(Path(entry.path)) == avoid:
-        found.left["the output folder"] += 1
+        contents.ignored["the output folder"] += 1
     elif entry.is_symlink():
-        found.left["linked folders"] += 1
+        contents.ignored["linked folders"] += 1
     elif not accepted_folder(os.fsencode(entry.name)):
-        found.left["hidden folders"] += 1
+        contents.ignored["hidden folders"] += 1
     elif not recursive:
-        found.left[_DEEPER] += 1
+        contents.ignored[_DEEPER] += 1
     else:
         return True
     return False
@@ -276,7 +296,5 @@ def _check_unique(tasks: list[Task]) -> None:
     for task in tasks:
         key = os.path.abspath(task.target)
         if key in taken:
-            raise click.UsageError(
-                f"{shown(taken[key])} and {shown(task.source)} would both be written to {shown(task.target)}."
-            )
+            raise OptionError(f"{shown(taken[key])} and {shown(task.source)} would both be written to {shown(task.target)}.")
         taken[key] = task.source

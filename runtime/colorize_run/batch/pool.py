@@ -13,7 +13,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from colorize_run.batch.messages import Order, Outcome, Request
+from colorize_run.batch.messages import Engine, Outcome, Request
+from colorize_run.batch.messages import Options as Order
 from colorize_run.errors import (
     ColorizeRunError,
     DeviceError,
@@ -190,6 +191,11 @@ class Pool:
         while self._suspects:
             request = self._suspects.popleft()
             yield from self._run(iter([request]), 1, 1, last=True)
+
+    @property
+    def engine(self) -> Engine:
+        """What the workers work with."""
+        return Engine(**self.about)
 
     def _run(self, requests: Iterator[Request], most: int, room: int, *, last: bool = False) -> Iterator[list[Answer]]:
         waiting: deque[Request] = deque()

@@ -62,8 +62,11 @@ def _lightness(strip: npt.NDArray[Any], space: Space | None) -> npt.NDArray[np.f
     return np.asarray(cv2.LUT(steps, _LIGHTNESS), np.float32)
 
 
-def thumbnail(source: Path | BinaryIO, side: int) -> bytes:
-    """A picture file's first frame as a WebP in sRGB of at most ``side`` pixels; transparency stays."""
+def thumbnail(source: Path | BinaryIO, side: int) -> tuple[bytes, tuple[int, int]]:
+    """A picture file's first frame as a WebP in sRGB of at most ``side`` pixels, and its width and height.
+
+    Transparency stays. Errors: those of `reader` and Pillow.
+    """
     with reader.opened_file(source) as file, reader.undecoded(file) as image:
         profile = image.info.get("icc_profile")
         image.draft("RGB", (side, side))  # JPEG alone: decodes an eighth or a quarter
@@ -73,7 +76,7 @@ def thumbnail(source: Path | BinaryIO, side: int) -> bytes:
                 small = icc.to_srgb(small, profile)
         buffer = io.BytesIO()
         small.save(buffer, "WEBP", quality=60, method=2)
-        return buffer.getvalue()
+        return buffer.getvalue(), small.size
 
 
 def _shrunk(image: Image.Image, side: int) -> Image.Image:

@@ -16,8 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
-from colorize_run.batch.item import Workshop
-from colorize_run.batch.messages import Order, Record, Request
+from colorize_run.batch.item import ItemConverter as Workshop
+from colorize_run.batch.messages import Options as Order
+from colorize_run.batch.messages import Record, Request
 from colorize_run.errors import ColorizeRunError, DeviceError
 from colorize_run.system.processes import die_with
 
