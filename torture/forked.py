@@ -16,7 +16,9 @@ from typing import Any, NoReturn
 
 import cv2
 from colorize_run import cli
-from colorize_run.watch import supervisor, worker
+from colorize_run.system import worker_process
+from colorize_run.watch import supervisor
+from colorize_run.watch import worker as _loaded_before_the_fork  # noqa: F401
 
 from torture.rig import Broken, Watch
 
@@ -88,8 +90,8 @@ def _worker(command: list[str], *, stdout: int, stderr: int, pass_fds: Collectio
     """In place of `subprocess.Popen` where the supervisor starts a worker."""
 
     def serve() -> None:
-        sys.argv = ["worker", command[-1]]
-        worker.main()
+        sys.argv = ["worker", *command[-2:]]
+        worker_process.main()
 
     return Fork(serve, pass_fds, stdout, stderr)
 

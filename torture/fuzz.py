@@ -25,7 +25,7 @@ from colorize_run.watch.ledger import _COLUMNS, Ledger
 from colorize_run.watch.log import Telemetry
 from colorize_run.watch.pipeline import Flow
 from colorize_run.watch.settings import Settings
-from colorize_run.watch.worker import Worker
+from colorize_run.watch.worker import FileConverter
 
 from torture.rig import FORMATS, Broken, picture, stub_model
 from torture.zoo import good
@@ -43,9 +43,9 @@ def _place() -> Path:
 
 
 @functools.cache
-def _worker() -> Worker:
+def _worker() -> FileConverter:
     model = stub_model(_place() / "stub.onnx")
-    return Worker(
+    return FileConverter(
         {"task": "colorize", "view": "mask", "model": str(model), "device": "cpu", "threads": 1, "max_bytes": 1 << 22,
          "keep_colour": False, "strip_metadata": False, "max_pixels": MAX_PIXELS, "max_side": 16_384}
     )  # fmt: skip

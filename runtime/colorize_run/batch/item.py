@@ -3,30 +3,25 @@
 import base64
 import hashlib
 import io
-import json
 import os
 import sys
 import time
 import warnings
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from PIL import Image
 
 from colorize_run.batch.claim import Claim, Foreign, Free, Ours, Whole, check_replaceable, claim
 from colorize_run.batch.messages import Engine, Options, Outcome, Request
 from colorize_run.batch.preview import Lightness, thumbnail
-from colorize_run.colorize import Colorizer
-from colorize_run.control import Control, Mask
+from colorize_run.convert import Converter
 from colorize_run.errors import ColorizeRunError, ImageFileError, OutputError, internal, is_interrupt
 from colorize_run.image.reader import opened_file
 from colorize_run.network import Result
-from colorize_run.segment import Segmenter
+from colorize_run.options import ConversionOptions
 from colorize_run.system.files import make_folder, shown, stage, told
-
-Convert = Callable[[Path | BinaryIO, str | None, Lightness | None], tuple[bytes, Result]]
 
 _MAX_STANDARD_INPUT = 1 << 30  # bytes
 
@@ -42,9 +37,9 @@ class ItemConverter:
         warnings.simplefilter("ignore")  # Pillow warns of oddities in metadata; ours are notes
         Image.MAX_IMAGE_PIXELS = None  # --max-pixels decides instead, and its message names the fix
         self.options = options
-        self.says_confidence = False
-        self._convert, model, covers = (self._colorizer if options.task == "colorize" else self._segmenter)(threads)
-        self.key = _key(options, model.sha256, covers)
+        self._convert = Converter(ConversionOptions.among(asdict(options)), threads)
+        model = self._convert.model
+        self.says_confidence = "confidence" in model.outputs
         self.engine = Engine(
             model=model.contract.name,
             sha256=model.sha256,
@@ -52,42 +47,8 @@ class ItemConverter:
             device=model.device.name,
             why=model.device.reason,
             threads=model.threads,
-            key=self.key,
+            key=self._convert.key,
         )
-
-    @property
-    def about(self) -> dict[str, Any]:
-        """The engine as plain values, which can be sent to another process."""
-        return asdict(self.engine)
-
-    def _colorizer(self, threads: int | None) -> tuple[Convert, Any, str]:
-        options = self.options
-        door = Colorizer(
-            options.model, options.device, threads, working_size=options.working_size, temperature=options.temperature
-        )  # fmt: skip
-        mask = Mask(Path(options.mask)) if options.mask else None
-        control = Control(options.saturation, options.blend, mask, options.keep_colour)
-        self.says_confidence = door.says_confidence
-
-        def convert(source: Path | BinaryIO, kind: str | None, measured: Lightness | None) -> tuple[bytes, Result]:
-            return door.colorize_file(
-                source, kind, raw=options.raw, max_pixels=options.max_pixels, keep_metadata=not options.strip_metadata,
-                control=control, observe=measured.add if measured else None,
-            )  # fmt: skip
-
-        return convert, door.model, _digest(Path(options.mask)) if options.mask else ""
-
-    def _segmenter(self, threads: int | None) -> tuple[Convert, Any, str]:
-        options = self.options
-        door = Segmenter(options.model, options.device, threads, working_size=options.working_size)
-
-        def convert(source: Path | BinaryIO, kind: str | None, measured: Lightness | None) -> tuple[bytes, Result]:
-            del measured  # a mask has no lightness of the picture's
-            return door.segment_file(
-                source, options.view, kind, max_pixels=options.max_pixels, keep_metadata=not options.strip_metadata  # type: ignore[arg-type]
-            )  # fmt: skip
-
-        return convert, door.model, ""
 
     def do(self, request: Request) -> tuple[Outcome, bytes, Image.Image | None]:
         """Convert a picture: its outcome, the bytes of its output unless they were staged, and the model's confidence.
@@ -120,7 +81,7 @@ class ItemConverter:
             return outcome, b"", None
         file.seek(0)
         lightness = Lightness() if self.options.measure else None
-        data, result = self._convert(file, request.kind, lightness)
+        data, result = self._convert(file, request.kind, lightness.add if lightness else None)
         if _state(file) != state:
             raise ImageFileError("changed while it was read.")
         check_replaceable(Path(request.target), there, overwrite=self.options.overwrite, data=data)
@@ -169,33 +130,6 @@ def _outcome(result: Result, data: bytes, lightness: Lightness | None) -> Outcom
         lightness=lightness.figures() if lightness and not result.left else None,
         milliseconds={name: round(1e3 * seconds, 2) for name, seconds in result.seconds.items()},
     )
-
-
-def _key(order: Options, model: str, mask: str) -> str:
-    """Digest of all that decides an output's bytes beside its input. Where it is computed, and what is reported, do not."""
-    decided = {**asdict(order), "model": model, "mask": mask}
-    for name in (
-        "device",
-        "threads",
-        "max_pixels",
-        "overwrite",
-        "measure",
-        "thumbnails",
-        "view" if order.task == "colorize" else "raw",
-    ):
-        del decided[name]
-    return hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _lightness() -> "Lightness":
-    from colorize_run.batch.preview import Lightness
-
-    return Lightness()
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _digest_and_size(file: BinaryIO) -> tuple[str, int]:

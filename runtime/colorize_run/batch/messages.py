@@ -4,32 +4,21 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from colorize_run.errors import ColorizeRunError, ImageFileError
-from colorize_run.system.files import FULL, MAX_PIXELS
+from colorize_run.options import ConversionOptions
+from colorize_run.system.files import FULL
 
 Status = Literal["done", "copied", "skipped", "failed"]
 
 
 @dataclass(frozen=True)
-class Options:
-    """What is wanted of every picture of a run; it can be written as JSON.
+class Options(ConversionOptions):
+    """Options that hold for every picture of a run; plain values, so that they can be sent to another process as JSON.
 
-    ``view``: a form of `segment`; ``measure``: whether the change of lightness is measured, ``thumbnails``: their longer side
-    in pixels, 0 for none; ``threads`` of a process that works alone.
+    ``overwrite``: whether files may be replaced that are not this program's own outputs; ``measure``: whether the change of
+    lightness is measured; ``thumbnails``: their longer side in pixels, 0 for none; ``threads``: of a process that works alone,
+    all when None.
     """
 
-    task: Literal["colorize", "segment"]
-    model: str
-    device: str = "auto"
-    working_size: int | None = None
-    temperature: float | None = None
-    raw: bool = False
-    saturation: float = 1.0
-    blend: float = 1.0
-    mask: str | None = None
-    keep_colour: bool = True
-    view: str = "mask"
-    strip_metadata: bool = False
-    max_pixels: int = MAX_PIXELS
     overwrite: bool = False
     measure: bool = False
     thumbnails: int = 0

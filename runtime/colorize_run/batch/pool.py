@@ -1,11 +1,8 @@
 """The run's side of its workers: starting them, handing them pictures, and noticing how they end."""
 
 import contextlib
-import json
 import os
 import selectors
-import subprocess
-import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -13,8 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from colorize_run.batch.messages import Engine, Outcome, Request
-from colorize_run.batch.messages import Options as Order
+from colorize_run.batch.messages import Engine, Options, Outcome, Request
 from colorize_run.errors import (
     ColorizeRunError,
     DeviceError,
@@ -23,10 +19,9 @@ from colorize_run.errors import (
     ModelFileError,
     OptionError,
 )
-from colorize_run.system import processes
 from colorize_run.system.files import shown
 from colorize_run.system.hardware import available_threads
-from colorize_run.system.processes import death
+from colorize_run.system.worker_process import WorkerProcess
 
 _ERRORS = {kind.exit_code: kind for kind in (ColorizeRunError, ModelFileError, DeviceError, OptionError)}
 _ERRORS |= {kind.exit_code: kind for kind in (ImageFileError, InputMissingError)}  # of the mask
@@ -54,84 +49,34 @@ def automatic_jobs(pictures: int) -> int:
 class Worker:
     """One process and the pictures it has: the first ones are being worked on, as many as it has slots."""
 
-    process: "subprocess.Popen[bytes]"
-    answers: int
-    said: Any
+    process: WorkerProcess
     hand: dict[int, Request] = field(default_factory=dict)
-    about: dict[str, Any] = field(default_factory=dict)
-    buffer: bytearray = field(default_factory=bytearray)
-
-    @classmethod
-    def start(cls, options: dict[str, Any]) -> "Worker":
-        """A fresh process that loads the model; it says ``ready`` or ``stop`` when it has. Errors: OSError."""
-        answers, answers_end = os.pipe2(os.O_CLOEXEC)
-        said = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
-        given = json.dumps({**options, "answers": answers_end, "parent": os.getpid()})
-        try:
-            process = subprocess.Popen(  # noqa: S603 - ourselves
-                processes.command_module("colorize_run.batch.worker", given),
-                stdin=subprocess.PIPE, stdout=said, stderr=said, pass_fds=(answers_end,), start_new_session=True,
-            )  # fmt: skip
-        except BaseException:
-            os.close(answers)
-            said.close()
-            raise
-        finally:
-            os.close(answers_end)
-        os.set_blocking(answers, False)
-        return cls(process, answers, said)
+    engine: Engine | None = None
 
     def submit(self, request: Request) -> None:
-        """Hand a picture over; a worker that is gone will be heard of by `listen`."""
+        """Hand a picture over; that a worker is gone is noticed by its `WorkerProcess.receive`."""
         self.hand[request.number] = request
         request = replace(request, known=tuple(islice(dict.fromkeys(reversed(request.known)), _KNOWN)))
-        assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(json.dumps(asdict(request)).encode() + b"\n")
-            self.process.stdin.flush()
-
-    def listen(self) -> list[dict[str, Any]] | None:
-        """What has come in whole, without waiting; None once the worker is gone, and nothing is left to hear."""
-        gone = False
-        with contextlib.suppress(BlockingIOError):
-            while not gone:
-                part = os.read(self.answers, 1 << 20)
-                self.buffer += part
-                gone = not part
-        *lines, rest = bytes(self.buffer).split(b"\n")
-        self.buffer = bytearray(rest)
-        return [json.loads(line) for line in lines] if lines or not gone else None
-
-    def close(self) -> str:
-        """End the process at once; how it ended, in words."""
-        self.process.kill()
-        code = self.process.wait()
-        with contextlib.suppress(BrokenPipeError):
-            assert self.process.stdin is not None
-            self.process.stdin.close()
-        os.close(self.answers)
-        self.said.seek(max(0, self.said.seek(0, os.SEEK_END) - 2000))
-        words = self.said.read()
-        self.said.close()
-        return death(code, words)
+        with contextlib.suppress(OSError):
+            self.process.send(asdict(request))
 
 
 class Pool:
     """Worker processes of one run: on the CPU ``jobs`` with a share of the cores each; on CUDA one, which holds the model once.
 
-    ``jobs``: how many at a time, 0 or None for `automatic_jobs`; never more than there are ``pictures``. Where the order names
+    ``jobs``: how many at a time, 0 or None for `automatic_jobs`; never more than there are ``pictures``. Where the options name
     threads, one process has these, and several never have more.
-    ``about``: what the first worker says of model and device, and the ``key`` of outputs. Errors: those of the model.
+    ``engine``: what the first worker reports of model and device. Errors: those of the model.
     """
 
     staging = True
 
-    def __init__(self, order: Order, jobs: int | None, pictures: int) -> None:
+    def __init__(self, options: Options, jobs: int | None, pictures: int) -> None:
         jobs = max(1, min(jobs or automatic_jobs(pictures), pictures))
         share = max(1, available_threads() // jobs)
         self._options: dict[str, Any] = {
-            "order": asdict(order),
-            "threads": min(share, order.threads or share),
+            "options": asdict(options),
+            "threads": min(share, options.threads or share),
             "slots": max(1, min(jobs, _CUDA_SLOTS)),
         }
         self._selector = selectors.DefaultSelector()
@@ -140,46 +85,48 @@ class Pool:
         self._false_starts = 0
         try:
             self._start()
-            self.about = self._first_words()
+            engine = self._first_engine()
         except BaseException:
             self.close()
             raise
-        self._on_cuda = self.about["device"] == "cuda"
+        self._on_cuda = engine.device == "cuda"
         self._room = self._options["slots"] + 1 if self._on_cuda else 2  # one waits, so that no worker does
         self._most = 1 if self._on_cuda else jobs
-        self.about["jobs"] = self._options["slots"] if self._on_cuda else jobs
+        self.engine = replace(engine, jobs=self._options["slots"] if self._on_cuda else jobs)
 
     def _start(self) -> None:
-        worker = Worker.start(self._options)
+        worker = Worker(WorkerProcess.start("colorize_run.batch.worker", self._options))
         self._workers.append(worker)
-        self._selector.register(worker.answers, selectors.EVENT_READ, worker)
+        for fd in worker.process.readable:
+            self._selector.register(fd, selectors.EVENT_READ, worker)
 
-    def _first_words(self) -> dict[str, Any]:
+    def _first_engine(self) -> Engine:
         worker = self._workers[0]
-        while not worker.about:
+        while worker.engine is None:
             self._selector.select()
             if self._hear(worker) is None:
                 self._workers.remove(worker)
-                raise ColorizeRunError(f"No worker could be started: {worker.close()}.")
-        return worker.about
+                raise ColorizeRunError(f"No worker could be started: {worker.process.close()}.")
+        return worker.engine
 
     def _hear(self, worker: Worker) -> list[Answer] | None:
         """Answers of a worker; None when it is gone. Errors: of the model or device, which end the run."""
-        heard = worker.listen()
-        if heard is None:
-            self._selector.unregister(worker.answers)
+        frames = worker.process.receive()
+        if frames is None:
+            for fd in worker.process.readable:
+                self._selector.unregister(fd)
             return None
-        found = []
-        for said in heard:
-            if "stop" in said:
-                raise _ERRORS.get(said["code"], ColorizeRunError)(said["stop"])
-            if "ready" in said:
-                worker.about = {**said["ready"], "key": said["key"]}
+        answers = []
+        for header, _ in frames:
+            if header["kind"] == "refused":
+                raise _ERRORS.get(header["exit"], ColorizeRunError)(header["error"])
+            if header["kind"] == "ready":
+                worker.engine = Engine(**header["engine"])
             else:
-                outcome = Outcome(**said["outcome"])
+                outcome = Outcome(**header["outcome"])
                 outcome.size = (outcome.size[0], outcome.size[1])
-                found.append((worker.hand.pop(said["number"]), outcome))
-        return found
+                answers.append((worker.hand.pop(header["number"]), outcome))
+        return answers
 
     def run(self, requests: Iterable[Request]) -> Iterator[list[Answer]]:
         """Do all pictures; answers as they come, several at a time if several have come.
@@ -192,11 +139,6 @@ class Pool:
             request = self._suspects.popleft()
             yield from self._run(iter([request]), 1, 1, last=True)
 
-    @property
-    def engine(self) -> Engine:
-        """What the workers work with."""
-        return Engine(**self.about)
-
     def _run(self, requests: Iterator[Request], most: int, room: int, *, last: bool = False) -> Iterator[list[Answer]]:
         waiting: deque[Request] = deque()
         while True:
@@ -204,9 +146,9 @@ class Pool:
             if not any(worker.hand for worker in self._workers):
                 return
             found: list[Answer] = []
-            for key, _ in self._selector.select():
-                heard = self._hear(key.data)
-                found += self._bury(key.data, waiting, last=last) if heard is None else heard
+            for worker in dict.fromkeys(key.data for key, _ in self._selector.select()):
+                answers = self._hear(worker)
+                found += self._bury(worker, waiting, last=last) if answers is None else answers
             if found:
                 yield found
 
@@ -228,12 +170,12 @@ class Pool:
     def _bury(self, worker: Worker, waiting: deque[Request], *, last: bool) -> list[Answer]:
         """A worker died: the pictures it worked on are suspects or have failed, those that only waited go on."""
         self._workers.remove(worker)
-        how = worker.close()
+        how = worker.process.close()
         slots = self._options["slots"] if self._on_cuda else 1
         hand = list(worker.hand.values())
         suspects, innocent = hand[:slots], hand[slots:]
-        waiting.extendleft(reversed(innocent if worker.about else hand))
-        if not worker.about:  # it died while loading: no picture's fault
+        waiting.extendleft(reversed(innocent if worker.engine else hand))
+        if worker.engine is None:  # it died while loading: no picture's fault
             self._false_starts += 1
             if self._false_starts > _FALSE_STARTS:
                 raise ColorizeRunError(f"Workers do not start any more: {how}. What is done is whole.")
@@ -253,7 +195,7 @@ class Pool:
         """End all workers at once, and remove what they were writing."""
         for worker in self._workers:
             hand = list(worker.hand.values())
-            worker.close()
+            worker.process.close()
             for request in hand:
                 if request.staged:
                     with contextlib.suppress(OSError):

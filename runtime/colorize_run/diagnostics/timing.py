@@ -13,9 +13,11 @@ import numpy as np
 from PIL import Image, ImageSequence
 from PIL.JpegImagePlugin import JpegImageFile
 
+from colorize_run.convert import Converter
 from colorize_run.errors import DeviceError
 from colorize_run.model.contract import INPUTS, Arrays
 from colorize_run.model.session import DEVICES, Model
+from colorize_run.options import ConversionOptions
 
 WARM_UP = 2  # rounds before those that count
 Action = Callable[[], object]
@@ -80,27 +82,17 @@ def photograph(width: int, height: int) -> bytes:
 
 
 class Candidate:
-    """A model file on a device with so many threads, opened as the commands open it.
-
-    ``convert`` turns the bytes of a picture file into those of the file that the command writes: coloured, or its mask.
-    """
-
-    convert: Callable[[bytes], bytes]
+    """A model file on a device with so many threads, opened as the commands open it."""
 
     def __init__(self, task: str, path: Path, device: str, threads: int) -> None:
         self.path, self.threads = path, threads
-        if task == "segment":
-            from colorize_run.segment import Segmenter
+        options = {"task": task, "model": str(path), "device": device, "keep_colour": False}
+        self._converter = Converter(ConversionOptions.among(options), threads)
+        self.model = self._converter.model
 
-            segmenter = Segmenter(path, device, threads)
-            self.model = segmenter.model
-            self.convert = lambda data: segmenter.segment_file(io.BytesIO(data))[0]
-        else:
-            from colorize_run.colorize import Colorizer
-
-            colorizer = Colorizer(path, device, threads)
-            self.model = colorizer.model
-            self.convert = lambda data: colorizer.colorize_file(io.BytesIO(data))[0]
+    def convert(self, data: bytes) -> bytes:
+        """The bytes of the output file for those of a picture file."""
+        return self._converter(io.BytesIO(data))[0]
 
     @property
     def about(self) -> dict[str, Any]:

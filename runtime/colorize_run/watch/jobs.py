@@ -1,26 +1,18 @@
-"""The supervisor's side of its workers: starting them, handing them files, and noticing how they end."""
+"""A worker of the watch and the files in its hands: started, given files, and measured."""
 
 import collections
 import contextlib
-import fcntl
-import json
 import os
-import signal
-import socket
-import subprocess
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from colorize_run.system import processes
-from colorize_run.system.processes import FRAME
+from colorize_run.system.worker_process import WorkerProcess
 from colorize_run.watch.ledger import Work
 from colorize_run.watch.settings import Settings
 
 _QUEUED = 8  # files in a worker's hands at most
 _AHEAD = 0.3  # seconds of work that wait in them, so that a worker need not wait for fsync, nor for its turn on a busy machine
-_PIPE = 1 << 20  # bytes, so that most answers come whole
-_MAX_HEADER, _MAX_BODY = 1 << 20, 1 << 31
 _RECYCLE_AFTER = 1_000  # files; native libraries leak a little
 _RECYCLE_GROWTH = 512 << 20  # bytes above half again what the worker took after loading
 
@@ -58,51 +50,26 @@ class Answer:
 class Worker:
     """One worker process and the files that it has. Times are those of the monotonic clock; ``pace`` is seconds a file."""
 
-    process: subprocess.Popen[bytes]
-    requests: socket.socket
-    answers: int
-    said: int
+    process: WorkerProcess
     started: float
     jobs: collections.deque[Job] = field(default_factory=collections.deque)
     about: dict[str, Any] = field(default_factory=dict)
     retiring: bool = False
     served: int = 0
     pace: float = _AHEAD
-    last_words: bytes = b""
-    _buffer: bytearray = field(default_factory=bytearray)
 
     @classmethod
     def start(cls, settings: Settings, device: str, threads: int) -> "Worker":
-        """A fresh process that loads the model; it says ``ready`` or ``refused`` when it has. Errors: OSError."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        answers, answers_end = os.pipe2(os.O_CLOEXEC)
-        said, said_end = os.pipe2(os.O_CLOEXEC)
+        """A fresh process that loads the model; its first answer is ``ready`` or ``refused``. Errors: OSError."""
         options = {
-            "requests": theirs.fileno(), "answers": answers_end, "parent": os.getpid(), "task": settings.task,
-            "view": settings.view, "model": settings.model, "device": device, "threads": threads, "memory": settings.memory,
-            "max_bytes": settings.max_bytes, "keep_colour": settings.keep_colour, "strip_metadata": settings.strip_metadata,
-            "max_pixels": settings.max_pixels, "max_side": settings.max_side,
-        }  # fmt: skip
-        command = processes.command_module("colorize_run.watch.worker", json.dumps(options))
-        try:
-            process = subprocess.Popen(  # noqa: S603 - ourselves
-                command, stdin=subprocess.DEVNULL, stdout=said_end, stderr=said_end,
-                pass_fds=(theirs.fileno(), answers_end), start_new_session=True,  # Ctrl-C is the supervisor's
-            )  # fmt: skip
-        except BaseException:
-            ours.close()
-            os.close(answers)
-            os.close(said)
-            raise
-        finally:
-            theirs.close()
-            os.close(answers_end)
-            os.close(said_end)
-        with contextlib.suppress(OSError):
-            fcntl.fcntl(answers, fcntl.F_SETPIPE_SZ, _PIPE)
-        os.set_blocking(answers, False)
-        os.set_blocking(said, False)
-        return cls(process, ours, answers, said, time.monotonic())
+            **asdict(settings.conversion),
+            "device": device,
+            "threads": threads,
+            "memory": settings.memory,
+            "max_bytes": settings.max_bytes,
+            "max_side": settings.max_side,
+        }
+        return cls(WorkerProcess.start("colorize_run.watch.worker", options), time.monotonic())
 
     @property
     def ready(self) -> bool:
@@ -118,38 +85,15 @@ class Worker:
 
     def submit(self, job: Job) -> None:
         """Hand a file over. Errors: OSError when the worker is gone."""
-        request = json.dumps({"known": job.before and job.before.sha}).encode()
-        socket.send_fds(self.requests, [request], [job.fd])
+        self.process.send({"known": job.before and job.before.sha}, job.fd)
         if not self.jobs:
             job.begun = time.monotonic()
         self.jobs.append(job)
 
-    def listen(self) -> list[Answer] | None:
-        """Answers that have come in whole, without waiting; None once the worker has hung up."""
-        with contextlib.suppress(BlockingIOError):
-            while words := os.read(self.said, 1 << 16):
-                self.last_words = (self.last_words + words)[-2000:]
-        try:
-            while part := os.read(self.answers, 1 << 20):
-                self._buffer += part
-        except BlockingIOError:
-            return self._parsed()
-        found = self._parsed()
-        return found or None
-
-    def _parsed(self) -> list[Answer]:
-        found = []
-        while len(self._buffer) >= FRAME.size:
-            head, body = FRAME.unpack_from(self._buffer)
-            if head > _MAX_HEADER or body > _MAX_BODY:
-                raise ValueError("a worker answers what no worker would")
-            if len(self._buffer) < FRAME.size + head + body:
-                break
-            header = json.loads(self._buffer[FRAME.size : FRAME.size + head])
-            data = bytes(memoryview(self._buffer)[FRAME.size + head : FRAME.size + head + body])
-            del self._buffer[: FRAME.size + head + body]
-            found.append(self._answer(header, data))
-        return found
+    def receive(self) -> list[Answer] | None:
+        """Answers that have come in whole, without waiting; None once the worker has hung up. Errors: ValueError."""
+        frames = self.process.receive()
+        return None if frames is None else [self._answer(header, body) for header, body in frames]
 
     def _answer(self, header: dict[str, Any], body: bytes) -> Answer:
         if header["kind"] in ("ready", "refused"):
@@ -173,17 +117,3 @@ class Worker:
         if not self.ready:
             return now - self.started > max(limit, 120)
         return bool(self.jobs) and now - self.jobs[0].begun > limit
-
-    def kill(self) -> None:
-        """End the process at once."""
-        with contextlib.suppress(ProcessLookupError):
-            self.process.send_signal(signal.SIGKILL)
-
-    def close(self) -> int:
-        """Take leave of a process that has ended or is to end now; its exit code, negative for a signal."""
-        self.requests.close()
-        self.kill()
-        code = self.process.wait()
-        os.close(self.answers)
-        os.close(self.said)
-        return code

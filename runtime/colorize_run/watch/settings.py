@@ -1,11 +1,11 @@
 """What one watch is told: folders, task, limits. Seconds, bytes and pixels throughout."""
 
-import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from colorize_run.errors import OptionError, OutputError
+from colorize_run.options import ConversionOptions
 from colorize_run.system.files import is_within, shortened
 from colorize_run.system.mounts import is_local
 
@@ -54,10 +54,14 @@ class Settings:
     port: int | None = None
 
     @property
+    def conversion(self) -> ConversionOptions:
+        """What is asked of every picture."""
+        return ConversionOptions.among(asdict(self))
+
+    @property
     def options_key(self) -> str:
         """Digest of what, besides input and model, decides an output's bytes."""
-        decided = f"{self.task}:{self.view}:{self.keep_colour}:{self.strip_metadata}"
-        return hashlib.sha256(decided.encode()).hexdigest()[:16]
+        return self.conversion.watch_key()
 
     def output_name(self, name: bytes) -> bytes:
         """Relative name of the output of an input's relative name; different inputs never share one."""

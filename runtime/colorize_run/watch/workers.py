@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterable
 
 from colorize_run.errors import ColorizeRunError, DeviceError
-from colorize_run.system.processes import death
 from colorize_run.watch.jobs import Answer, Worker
 from colorize_run.watch.log import Telemetry
 from colorize_run.watch.pipeline import Flow
@@ -41,12 +40,12 @@ class Crew:
     def tend(self, now: float) -> None:
         """Kill what hangs, replace what is missing. Errors: RefusedError."""
         for worker in list(self.workers):
-            if worker.overdue(self.settings.timeout):
+            if worker.process.interrupted or worker.overdue(self.settings.timeout):
                 self.hear([worker])  # it may have answered while this process was stopped
             if worker not in self.workers:
                 continue
             if worker.overdue(self.settings.timeout):
-                worker.kill()
+                worker.process.kill()
                 self._ended(worker, "timeout")
             elif worker.retiring and not worker.jobs:
                 self._ended(worker, "recycled")
@@ -66,8 +65,8 @@ class Crew:
             self.telemetry.event("worker_died", err_class="environment", err=error.strerror)
             return
         self.workers.append(worker)
-        self._selector.register(worker.answers, selectors.EVENT_READ, worker)
-        self._selector.register(worker.said, selectors.EVENT_READ, worker)
+        for fd in worker.process.readable:
+            self._selector.register(fd, selectors.EVENT_READ, worker)
 
     def hand_out(self) -> None:
         """Give files to workers as long as both are there; as many as there is room for are claimed at once."""
@@ -106,9 +105,9 @@ class Crew:
             if worker not in self.workers:
                 continue
             try:
-                answers = worker.listen()
+                answers = worker.receive()
             except (ValueError, KeyError, IndexError):
-                worker.kill()
+                worker.process.kill()
                 answers = None
             if answers is None:
                 self._ended(worker, "died")
@@ -175,10 +174,10 @@ class Crew:
 
     def _ended(self, worker: Worker, why: str) -> None:
         """Take leave of a worker; the file in its hands pays for its death, those behind that do not."""
-        self._selector.unregister(worker.answers)
-        self._selector.unregister(worker.said)
+        for fd in worker.process.readable:
+            self._selector.unregister(fd)
         self.workers.remove(worker)
-        how = death(worker.close(), worker.last_words)
+        how = worker.process.close()
         jobs = list(worker.jobs)
         worker.jobs.clear()
         died = why in ("died", "timeout")
@@ -199,7 +198,7 @@ class Crew:
     def close(self) -> None:
         """End all workers at once; what they had is done again later."""
         for worker in self.workers:
-            worker.close()
+            worker.process.close()
             for job in worker.jobs:
                 job.close()
         self.workers.clear()

@@ -1,0 +1,87 @@
+"""Options in, one function from picture file to picture file out: for folders, the watch, and measurements."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from colorize_run.colorize import Colorizer
+from colorize_run.control import Control, Mask
+from colorize_run.network import Observe, Result
+from colorize_run.options import ConversionOptions
+from colorize_run.segment import Segmenter
+
+_Convert = Callable[[Path | BinaryIO, str | None, Observe | None], tuple[bytes, Result]]
+
+
+class Converter:
+    """Opens the model that ``options`` name and converts picture files with it; may be used by several threads.
+
+    ``threads``: of the network and the join; all when None. ``key``: `ConversionOptions.key` of the opened files.
+    Errors: those of `Colorizer`, `Segmenter`, `Mask` and `Control`.
+    """
+
+    def __init__(self, options: ConversionOptions, threads: int | None = None) -> None:
+        self.options = options
+        self._network: Colorizer | Segmenter
+        if options.task == "colorize":
+            colorizer = Colorizer(
+                options.model,
+                options.device,
+                threads,
+                working_size=options.working_size,
+                temperature=options.temperature,
+            )
+            self._network, self._convert = colorizer, _colorizing(colorizer, options)
+        else:
+            segmenter = Segmenter(options.model, options.device, threads, working_size=options.working_size)
+            self._network, self._convert = segmenter, _segmenting(segmenter, options)
+        self.model = self._network.model
+        self.key = options.key(self.model.sha256, sha256_of(Path(options.mask)) if options.mask else "")
+
+    def __call__(
+        self, source: Path | BinaryIO, kind: str | None = None, observe: Observe | None = None
+    ) -> tuple[bytes, Result]:
+        """Convert one file, a path or an open stream; returns the new file's bytes and what is known of them.
+
+        ``kind``: the format to write, the source's own when None (PNG for masks and cut-outs). ``observe``: see
+        `Colorizer.colorize_file`. Errors: ImageFileError, ModelFileError, DeviceError.
+        """
+        return self._convert(source, kind, observe)
+
+
+def _colorizing(colorizer: Colorizer, options: ConversionOptions) -> _Convert:
+    mask = Mask(Path(options.mask)) if options.mask else None
+    control = Control(options.saturation, options.blend, mask, options.keep_colour)
+
+    def convert(source: Path | BinaryIO, kind: str | None, observe: Observe | None) -> tuple[bytes, Result]:
+        return colorizer.colorize_file(
+            source,
+            kind,
+            raw=options.raw,
+            max_pixels=options.max_pixels,
+            keep_metadata=not options.strip_metadata,
+            control=control,
+            observe=observe,
+        )
+
+    return convert
+
+
+def _segmenting(segmenter: Segmenter, options: ConversionOptions) -> _Convert:
+    def convert(source: Path | BinaryIO, kind: str | None, _observe: Observe | None) -> tuple[bytes, Result]:
+        return segmenter.segment_file(
+            source,
+            options.view,  # type: ignore[arg-type]  # a str in JSON; segment_file refuses what it does not know
+            kind,
+            max_pixels=options.max_pixels,
+            keep_metadata=not options.strip_metadata,
+        )
+
+    return convert
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's content, hex. Errors: OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,70 @@
+"""What a caller asks of every picture: options of a conversion, and digests of those that decide an output's bytes."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
+
+from colorize_run.system.files import MAX_PIXELS
+
+Form = Literal["mask", "soft", "overlay", "cutout"]
+FORMS: tuple[Form, ...] = get_args(Form)
+Task = Literal["colorize", "segment"]
+
+# Fields that say where and how fast an output is made, not what it holds.
+_WITHOUT_EFFECT = ("device", "max_pixels")
+
+
+@dataclass(frozen=True)
+class ConversionOptions:
+    """Options that hold for every picture. Plain values, so that they can be sent to another process as JSON.
+
+    ``view``: the form that a segmentation is written as. ``max_pixels``: the largest picture that is decoded. ``mask``: path
+    of a picture that says where to colour. The others are arguments of `Colorizer`, `Segmenter` and `Control`.
+    """
+
+    task: Task
+    model: str
+    device: str = "auto"
+    working_size: int | None = None
+    temperature: float | None = None
+    raw: bool = False
+    saturation: float = 1.0
+    blend: float = 1.0
+    mask: str | None = None
+    keep_colour: bool = True
+    view: str = "mask"
+    strip_metadata: bool = False
+    max_pixels: int = MAX_PIXELS
+
+    @classmethod
+    def among(cls, values: dict[str, Any]) -> "ConversionOptions":
+        """The options among ``values``, which may hold others."""
+        names = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in values.items() if name in names})
+
+    def key(self, model: str, mask: str) -> str:
+        """Digest, 16 hex digits, of all that decides an output's bytes besides its input; kept in folders' indices.
+
+        ``model`` and ``mask``: SHA-256 of their files, empty without a mask.
+        """
+        decisive = {**asdict(self), "model": model, "mask": mask}
+        for name in (*_WITHOUT_EFFECT, "view" if self.task == "colorize" else "raw"):
+            del decisive[name]
+        return _digest(json.dumps(decisive, sort_keys=True))
+
+    def watch_key(self) -> str:
+        """Digest, 16 hex digits, of the options that decide an output's bytes; kept in ledgers, beside the model's SHA-256.
+
+        Options that were added later take part only where they differ from their defaults: older ledgers stay valid.
+        """
+        parts = [self.task, self.view, str(self.keep_colour), str(self.strip_metadata)]
+        for name in ("working_size", "temperature", "saturation"):
+            value = getattr(self, name)
+            if value != getattr(ConversionOptions, name):
+                parts.append(f"{name}={value}")
+        return _digest(":".join(parts))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
