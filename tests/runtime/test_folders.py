@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from colorize_run.batch.plan import COLORIZE_NAMES, is_output, plan, segment_names
+from colorize_run.batch.naming import COLORIZE_NAMES, is_output, segment_names
+from colorize_run.batch.plan import plan
 from colorize_run.cli import main
 from colorize_run.errors import OptionError
 from colorize_run.system.hardware import available_threads

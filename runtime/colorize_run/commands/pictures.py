@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from colorize_run.batch.plan import COLORIZE_NAMES, STANDARD, Naming, Plan, plan, segment_names
+from colorize_run.batch.naming import COLORIZE_NAMES, Naming, segment_names
+from colorize_run.batch.plan import STANDARD, Plan, plan
 from colorize_run.commands.common import EXIT_CODES, chosen, device_option, model_option, number, say
 from colorize_run.errors import OptionError, OutputError
 from colorize_run.model.library import DEFAULT_COLORIZE_MODEL, DEFAULT_SEGMENT_MODEL
