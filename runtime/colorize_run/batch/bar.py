@@ -58,7 +58,7 @@ class Bar(Lines):
                 self._bar.console.print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
     def end(self, summary: Summary) -> None:
-        """Remove the bar, and sum up."""
+        """Remove the bar and print a summary."""
         if self._bar is not None:
             with ignore_closed_stderr():
                 self._bar.stop()

@@ -1,4 +1,4 @@
-"""May an output's name be used? One answer for what lies there already, and for what a run itself reads and writes."""
+"""May this file be replaced? `claim` looks at what has an output's name already, `RunFiles` at the files of the run itself."""
 
 import hashlib
 import os
@@ -18,19 +18,19 @@ class Free:
 
 @dataclass(frozen=True)
 class Whole:
-    """The very output that is wanted lies there already; ``sha256``: its digest."""
+    """The requested output exists already and is complete; ``sha256``: its digest."""
 
     sha256: str
 
 
 @dataclass(frozen=True)
 class Ours:
-    """An earlier output of this program lies there: it may be replaced."""
+    """An earlier output of this program has this name: it may be replaced."""
 
 
 @dataclass(frozen=True)
 class Foreign:
-    """Another file lies there: it may be replaced with --overwrite only, or if it is a torn output.
+    """Another file has this name: it may be replaced only with --overwrite, or if it is a torn output.
 
     ``shorter``: it is shorter than an output that once had this name. So it may be the beginning of that output, as a power
     cut or a full disk leaves it; `is_torn` decides once the output is known.
@@ -43,7 +43,7 @@ Claim = Free | Ours | Foreign | Whole
 
 
 def claim(target: Path, known: tuple[Record, ...] = (), source_sha256: str = "", key: str = "") -> Claim:
-    """What lies under the name of an output.
+    """What has the name of an output already.
 
     ``known``: records of outputs that had this name; ``source_sha256`` and ``key``: of the input and of model and options.
     OutputError for a file that cannot be read.
@@ -70,7 +70,7 @@ def is_torn(target: Path, data: bytes) -> bool:
 
 
 def check_replaceable(target: Path, there: Claim, *, overwrite: bool, data: bytes | None = None) -> None:
-    """OutputError where a file must stay. Without ``data`` a file that may prove to be a torn output passes."""
+    """OutputError if the file must stay. Without ``data``, the new output, a file that may be a torn output passes."""
     if overwrite or not isinstance(there, Foreign):
         return
     if not there.shorter or (data is not None and not is_torn(target, data)):
@@ -88,11 +88,11 @@ class RunFiles:
         self._outputs: set[tuple[int, int] | None] = set()
 
     def refusal(self, target: Path) -> str:
-        """The sentence why what lies at ``target`` must stay; empty if it may be replaced."""
+        """Why the file at ``target`` must stay, as a sentence; empty if it may be replaced."""
         if identity(target) in self._inputs:
             return f"{shown(target)} is an input of this run; inputs are never replaced."
         if _entry(target) in self._outputs:
-            return f"{shown(target)} is the output of another picture: the file system takes both names for one."
+            return f"{shown(target)} is the output of another picture: both names are the same file on this file system."
         return ""
 
     def add_output(self, target: Path) -> None:
@@ -101,7 +101,7 @@ class RunFiles:
 
 
 def _entry(path: Path) -> tuple[int, int] | None:
-    """Device and inode of what has a name; of a link itself, as replacing it leaves alone what it leads to."""
+    """Device and inode of a name; for a link those of the link itself, as replacing it does not change its target."""
     try:
         status = path.lstat()
     except (OSError, ValueError):

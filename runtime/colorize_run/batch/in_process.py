@@ -27,7 +27,7 @@ class InProcess:
         self._converter, self._options, self._confidence = ItemConverter(options, options.threads), options, confidence
         self.engine = replace(self._converter.engine, jobs=1)
         if confidence is not None and not self._converter.says_confidence:
-            raise OptionError(f"{self.engine.path} does not say how sure it is: leave --confidence away.")
+            raise OptionError(f"{self.engine.path} has no confidence output: omit --confidence.")
 
     def run(self, requests: Iterable[Request]) -> Iterator[list[tuple[Request, Outcome]]]:
         """Convert and write all pictures."""
@@ -55,7 +55,7 @@ class InProcess:
         write_atomically(data, target, overwrite=self._options.overwrite)
 
     def close(self) -> None:
-        """Do nothing: no process and no file is left open."""
+        """Do nothing: there is no process to end."""
 
 
 def _write_standard_output(data: bytes) -> None:

@@ -95,7 +95,7 @@ class ItemConverter:
         return outcome, data, result.confidence
 
     def _claim(self, request: Request, sha256: str) -> Claim:
-        """What has the output's name. OutputError at once where it is certain that it must stay."""
+        """What has the output's name already. OutputError if that is known to stay before the conversion."""
         if not request.target:
             return Free()
         target = Path(request.target)
@@ -163,5 +163,5 @@ def _standard_input() -> BinaryIO:
     if not data:
         raise ImageFileError("is empty (0 bytes).")
     if len(data) > _MAX_STANDARD_INPUT:
-        raise ImageFileError("is larger than 1 GiB; write it to a file first.")
+        raise ImageFileError("is larger than 1 GiB; save it to a file first.")
     return io.BytesIO(data)

@@ -25,7 +25,7 @@ class JsonLines:
 
     def __init__(self, path: Path, options: Options) -> None:
         self._path, self._fd = path, -1
-        self._real = Path(os.path.realpath(path))  # a link that is laid later leads nowhere
+        self._real = Path(os.path.realpath(path))  # a link that is made later is not followed
         self._overwrite, self._existed = options.overwrite, self._real.exists()
         if self._existed:
             with told(path):
@@ -43,7 +43,7 @@ class JsonLines:
         return ours
 
     def begin(self, plan: Plan, engine: Engine) -> None:
-        """Open the file; a line that a power cut tore is ended."""
+        """Open the file; if a power cut tore its last line, that line is ended."""
         del plan
         self._run, self._engine = utc_now(), engine
         make_folder(self._real.parent)

@@ -53,7 +53,7 @@ class Engine:
 
 @dataclass(frozen=True)
 class Record:
-    """An output: SHA-256 of input and output, and the key of model and options. ``size`` of the output in bytes."""
+    """An output as an index remembers it: SHA-256 of input and output, key of model and options, size in bytes."""
 
     input: str
     key: str
@@ -63,9 +63,9 @@ class Record:
 
 @dataclass(frozen=True)
 class Request:
-    """A picture to be done. ``known``: what was written under the target's name before; ``staged``: where to write its output.
+    """A picture to convert. ``known``: records of outputs that had the target's name; ``staged``: where to write the output.
 
-    Without ``staged`` the output's bytes are handed back. An empty name stands for stdin or stdout. ``refusal``: why the file
+    Without ``staged`` the output's bytes are returned. An empty name stands for stdin or stdout. ``refusal``: why the file
     at the target must stay (see `RunFiles`), a sentence; empty if it may be replaced.
     """
 
@@ -108,7 +108,7 @@ class Outcome:
 
     @classmethod
     def of_error(cls, error: ColorizeRunError, name: str) -> "Outcome":
-        """A picture that failed; errors of inputs leave their name to this."""
+        """The outcome of a failure; ``name`` is put before errors of inputs, which do not name their file."""
         reason = f"{name} {error}" if isinstance(error, ImageFileError) else str(error)
         full = isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL
         return cls("failed", reason, error.exit_code, full=full)

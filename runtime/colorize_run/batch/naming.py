@@ -38,7 +38,7 @@ COLORIZE_NAMES = Naming(colorized_name, _same_name, _mirrored_name)
 
 
 def segment_names(form: str) -> Naming:
-    """Names of masks and the like; in folders ``a.jpg`` -> ``a.jpg.mask.png``, as ``a.png`` may lie beside it."""
+    """Names of segmentations. In folders ``a.jpg`` -> ``a.jpg.mask.png``, as there may be an ``a.png`` too."""
 
     def suffix(source: Path) -> str:
         return source.suffix if form == "overlay" else ".png"
@@ -53,5 +53,5 @@ def segment_names(form: str) -> Naming:
 
 
 def is_output(name: bytes) -> bool:
-    """Whether a file is called as outputs are that lie beside their inputs: a folder's search leaves these out."""
+    """Whether a file is named like an output that lies beside its input: the search of a folder ignores these."""
     return name.lower().rpartition(b".")[0].endswith(_MARKS) or name.lower().endswith(_PNG_MARKS)

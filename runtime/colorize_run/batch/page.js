@@ -3,7 +3,7 @@ const rows = JSON.parse(document.getElementById("rows").textContent);
 const list = document.getElementById("cards");
 const template = document.getElementById("card");
 const count = document.getElementById("count");
-const words = { all: "all", done: "done", copied: "copied", skipped: "done before", failed: "failed" };
+const words = { all: "all", done: "done", copied: "copied", skipped: "already done", failed: "failed" };
 
 function figures(row) {
   const parts = [];
@@ -67,7 +67,7 @@ function compare(item, row, number) {
   });
 }
 
-// Pictures are decoded while they are near the window, and let go when they are far.
+// Pictures are decoded only while they are near the window.
 const nearby = new IntersectionObserver((entries) => {
   for (const { target, isIntersecting } of entries) {
     const images = target.querySelectorAll("img");

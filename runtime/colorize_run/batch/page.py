@@ -116,7 +116,7 @@ class Page:
         facts = {
             "Input folder": self._plan.folder,
             "Output folder": self._output,
-            "Left out": describe_ignored(self._plan.ignored) or "nothing",
+            "Ignored": describe_ignored(self._plan.ignored) or "nothing",
             "Options": describe_options(self._options) or "defaults",
             "Model": f"{engine.model} ({engine.path})",
             "Model's SHA-256": engine.sha256,
@@ -145,7 +145,7 @@ class Page:
 
 def _title(options: Options, summary: Summary) -> str:
     done = "coloured" if options.task == "colorize" else "segmented"
-    names = {"done": done, "skipped": "done before", "copied": "copied", "failed": "failed"}
+    names = {"done": done, "skipped": "already done", "copied": "copied", "failed": "failed"}
     counts = ", ".join(f"{summary.counts[status]} {name}" for status, name in names.items() if summary.counts[status])
     total = summary.counts.total()
     return f"{total} {'picture' if total == 1 else 'pictures'}: {counts or 'nothing done'}"
@@ -166,9 +166,9 @@ def describe_options(options: Options) -> str:
         "saturation": f"saturation {options.saturation:g}",
         "blend": f"{options.blend:.0%} of the new colours",
         "mask": f"coloured only where {options.mask} is white",
-        "keep_colour": "pictures that already have colours are coloured, too",
+        "keep_colour": "pictures that already have colours are coloured too",
         "view": f"written as {options.view}",
-        "strip_metadata": "metadata left out",
+        "strip_metadata": "metadata removed",
         "max_pixels": f"pictures of more than {options.max_pixels:,} pixels refused",
         "overwrite": "existing files replaced",
     }

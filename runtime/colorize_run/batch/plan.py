@@ -1,4 +1,4 @@
-"""Which picture goes where: arguments become tasks, folders are searched, and no two inputs ever share an output."""
+"""From arguments and folders to tasks: which picture is written where. No two inputs ever share an output."""
 
 import os
 from collections import Counter
@@ -14,12 +14,16 @@ from colorize_run.system.files import identity, is_within, shown
 STANDARD = Path("-")
 INDEX_NAME = ".colorize-run.jsonl"
 _TEMPORARY = (b"~", b".part", b".tmp", b".crdownload", b".filepart")
-_DEEPER = "sub-folders"
+_SUB_FOLDERS = "sub-folders"
 
 
 @dataclass(frozen=True)
 class Task:
-    """One picture: where it is, where it goes, in which format if -o says so, and whose folder's index remembers it."""
+    """One picture to convert.
+
+    ``target``: where its output goes; ``kind``: the format to write, None for the input's own; ``root``: the folder whose
+    index remembers the output, if any.
+    """
 
     source: Path
     target: Path
@@ -29,7 +33,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Failure:
-    """Something that cannot be done, known before the work: its name, the whole sentence, and its exit code."""
+    """Something that is known to fail before the work begins: its name, the whole sentence, and its exit code."""
 
     name: str
     reason: str
@@ -46,9 +50,9 @@ class FolderContents:
 
 
 def describe_ignored(ignored: Counter[str]) -> str:
-    """What was ignored, such as "not pictures 3, linked folders 1"; empty for nothing."""
-    hint = {_DEEPER: " (--recursive looks into them)"}
-    return ", ".join(f"{kind} {count}{hint.get(kind, '')}" for kind, count in ignored.items())
+    """What was ignored, such as "not pictures: 3, linked folders: 1"; empty for nothing."""
+    hint = {_SUB_FOLDERS: " (use --recursive to include them)"}
+    return ", ".join(f"{kind}: {count}{hint.get(kind, '')}" for kind, count in ignored.items())
 
 
 @dataclass
@@ -66,9 +70,10 @@ class Plan:
 
 
 def plan(names: Sequence[str], output: str | None, naming: Naming, *, recursive: bool = False) -> Plan:
-    """What goes where. OptionError if two outputs would be one, or folders would feed on each other.
+    """Which input is written where. No picture is opened and nothing is written.
 
-    InputMissingError for what may be a misspelt folder. No picture has been opened then, and nothing was written.
+    Errors: OptionError if two outputs would have one name, or outputs would become inputs; InputMissingError for an input
+    that does not exist where only a folder makes sense, as its name may be misspelt.
     """
     folders = [name for name in names if name != "-" and os.path.isdir(name)]
     _check_arguments(names, folders, output, recursive=recursive)
@@ -102,12 +107,12 @@ def _check_arguments(names: Sequence[str], folders: list[str], output: str | Non
         raise OptionError("-o is empty: name a file or a folder.")
     if recursive and not folders:
         _check_exists(names)
-        raise OptionError("--recursive looks into sub-folders: give a folder.")
+        raise OptionError("--recursive is for folders: give a folder.")
     if not folders and len(names) == 1:
         return
     what = f"{shown(folders[0])} is a folder" if folders else f"there are {len(names)} pictures"
     if folders and ("-" in names or output == "-"):
-        raise OptionError(f"{what}, and neither stdin nor stdout can go with it.")
+        raise OptionError(f"{what}: stdin and stdout cannot be combined with folders.")
     if output and _names_a_picture(output):
         raise OptionError(f"{shown(output)} is one file, but {what}: give -o a folder.")
     _check_different(folders)
@@ -116,7 +121,7 @@ def _check_arguments(names: Sequence[str], folders: list[str], output: str | Non
 
 
 def _check_exists(names: Sequence[str]) -> None:
-    """Before it is said what is wrong with options: a misspelt folder is none, which is no reason to speak of suffixes."""
+    """Before any other complaint: the real mistake may be a misspelt folder."""
     for name in names:
         if name != "-" and not os.path.lexists(name):
             raise InputMissingError(f"{shown(name)} does not exist.")
@@ -136,15 +141,15 @@ def _names_a_picture(output: str) -> bool:
 
 
 def _check_apart(folder: Path, output: Path, *, recursive: bool) -> None:
-    """A folder must not be written into itself, nor from below the output folder into inputs."""
+    """Outputs of a folder must not go into the folder itself, nor into one that contains it."""
     if output.exists() and not output.is_dir():
         raise OptionError(f"{shown(output)} is a file, but {shown(folder)} is a folder: give -o a folder.")
     if identity(folder) == identity(output):
         raise OptionError(
-            f"{shown(output)} is the input folder itself: leave -o away to write beside the inputs, or give another folder."
+            f"{shown(output)} is the input folder itself: omit -o to write beside the inputs, or choose another folder."
         )
     if recursive and output.exists() and is_within(folder, output):
-        raise OptionError(f"With --recursive, {shown(folder)} must not lie in the output folder {shown(output)}.")
+        raise OptionError(f"With --recursive, {shown(folder)} must not be inside the output folder {shown(output)}.")
 
 
 def _of_file(name: str, output: str | None, naming: Naming, *, alone: bool, indexed: bool) -> Task:
@@ -162,17 +167,17 @@ def _of_file(name: str, output: str | None, naming: Naming, *, alone: bool, inde
     kind = SUFFIXES.get(target.suffix.lower())
     if kind is None:
         _check_exists([name])
-        raise OptionError(f"{shown(target)}: the format is taken from the suffix; known: {', '.join(SUFFIXES)}.")
+        raise OptionError(f"{shown(target)}: the suffix decides the format; known suffixes: {', '.join(SUFFIXES)}.")
     return Task(source, target, kind)
 
 
 def _empty(name: str, ignored: Counter[str]) -> Failure:
-    what = f"; left out: {describe_ignored(ignored)}" if ignored else ""
-    return Failure(shown(name), f"{shown(name)} holds no pictures{what}.", 66)
+    what = f"; ignored: {describe_ignored(ignored)}" if ignored else ""
+    return Failure(shown(name), f"{shown(name)} contains no pictures{what}.", 66)
 
 
 def _of_folder(folder: Path, names: list[str], output: str | None, naming: Naming, *, alone: bool) -> Iterator[Task]:
-    """A folder's pictures, mirrored: straight into -o, or below the folder's own name where several folders are given."""
+    """Tasks for the pictures of a folder. They go straight into -o, or below the folder's own name if several are given."""
     root = folder if output is None else Path(output)
     into = root if alone or output is None else root / Path(os.path.abspath(folder)).name
     for relative in map(Path, names):
@@ -182,7 +187,7 @@ def _of_folder(folder: Path, names: list[str], output: str | None, naming: Namin
 def search(folder: Path, *, recursive: bool, avoid: tuple[int, int] | None = None) -> FolderContents:
     """The pictures in a folder, in order; ``avoid``: identity of a sub-folder not to be looked into.
 
-    Links to pictures count as pictures, links to folders are not followed: so no loop, and nothing twice.
+    Links to pictures count as pictures; links to folders are not followed, so there is no loop and no picture twice.
     """
     contents = FolderContents()
     stack = [""]
@@ -215,7 +220,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def _add_file(base: bytes, path: str, contents: FolderContents) -> None:
     if is_output(base):
-        contents.ignored["named as outputs"] += 1
+        contents.ignored["earlier outputs"] += 1
     elif accepted(base):
         contents.pictures.append(path)
     elif base == os.fsencode(INDEX_NAME):
@@ -227,7 +232,7 @@ def _add_file(base: bytes, path: str, contents: FolderContents) -> None:
 
 
 def _is_entered(entry: os.DirEntry[str], contents: FolderContents, avoid: tuple[int, int] | None, *, recursive: bool) -> bool:
-    """Whether a sub-folder is looked into; if not, it is counted."""
+    """Whether a sub-folder is searched; if not, it is counted."""
     if avoid is not None and identity(Path(entry.path)) == avoid:
         contents.ignored["the output folder"] += 1
     elif entry.is_symlink():
@@ -235,7 +240,7 @@ def _is_entered(entry: os.DirEntry[str], contents: FolderContents, avoid: tuple[
     elif not accepted_folder(os.fsencode(entry.name)):
         contents.ignored["hidden folders"] += 1
     elif not recursive:
-        contents.ignored[_DEEPER] += 1
+        contents.ignored[_SUB_FOLDERS] += 1
     else:
         return True
     return False

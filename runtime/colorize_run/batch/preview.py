@@ -1,4 +1,4 @@
-"""What a report shows of a picture: how much its lightness changed, and how it looks, small."""
+"""What a report shows of a picture: the change of its lightness, and thumbnails."""
 
 import contextlib
 import io
@@ -22,7 +22,7 @@ _LIGHTNESS = (116 * colour.perceived_of_linear(np.arange(_LEVELS + 1, dtype=np.f
 
 
 class Lightness:
-    """Differences of CIELAB L* between pictures as they were read and as they are coloured, before encoding; to 0.02."""
+    """Differences of CIELAB L* between the pixels read and the coloured pixels before encoding, exact to 0.02."""
 
     def __init__(self) -> None:
         self._sum, self._count, self._largest = 0.0, 0, 0.0
@@ -71,7 +71,7 @@ def thumbnail(source: Path | BinaryIO, side: int) -> tuple[bytes, tuple[int, int
         profile = image.info.get("icc_profile")
         image.draft("RGB", (side, side))  # JPEG alone: decodes an eighth or a quarter
         small = ImageOps.exif_transpose(_shrunk(image, side))
-        with contextlib.suppress(*icc.CMS_ERRORS):  # damaged ones are said elsewhere
+        with contextlib.suppress(*icc.CMS_ERRORS):  # a damaged profile is noted when the picture is converted
             if profile and small.mode == "RGB" and not icc.is_srgb(profile):
                 small = icc.to_srgb(small, profile)
         buffer = io.BytesIO()

@@ -13,13 +13,13 @@ from colorize_run.system.files import shown
 
 @contextlib.contextmanager
 def ignore_closed_stderr() -> Iterator[None]:
-    """A log that nobody reads any more, or a terminal that is gone, ends no run; what follows goes to /dev/null."""
+    """A run continues when its log is no longer read or its terminal is closed; further lines go to /dev/null."""
     try:
         yield
     except OSError:
         with contextlib.suppress(OSError, ValueError, AttributeError):
             null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, sys.stderr.fileno())  # what is buffered would fail again when the process ends
+            os.dup2(null, sys.stderr.fileno())  # else buffered text would fail again when the process ends
             os.close(null)
 
 
@@ -31,15 +31,15 @@ class Lines:
         self._folders = False
 
     def begin(self, plan: Plan, engine: Engine) -> None:
-        """Say what the run is about, if it is about folders."""
+        """Print what will be done, if folders were given."""
         self._folders = plan.folders
         if plan.folders:
             pictures = f"{len(plan.tasks)} {'picture' if len(plan.tasks) == 1 else 'pictures'}"
-            ignored = f"; left out: {describe_ignored(plan.ignored)}" if plan.ignored else ""
+            ignored = f"; ignored: {describe_ignored(plan.ignored)}" if plan.ignored else ""
             self.say(f"{pictures}, {engine.describe_jobs()}{ignored}")
 
     def finished(self, task: Task, outcome: Outcome) -> None:
-        """Say what became of a picture; one that was done before is only counted."""
+        """Print the result of a picture; one that was already done is only counted."""
         name = "stdin" if task.source is STANDARD else shown(task.source)
         if outcome.status == "failed":
             self.say(f"error: {outcome.reason}")
@@ -53,11 +53,11 @@ class Lines:
             self.done(f"{name} -> {shown(task.target)}{reduced}")
 
     def done(self, line: str) -> None:
-        """Say that a picture is done."""
+        """Print that a picture is done."""
         self.say(line)
 
     def note(self, name: str, note: str) -> None:
-        """Say a note of a picture."""
+        """Print a note on a picture."""
         self.say(f"note: {name}: {note}")
 
     def say(self, line: str) -> None:
@@ -66,7 +66,7 @@ class Lines:
             self._write(line)
 
     def end(self, summary: Summary) -> None:
-        """Sum up."""
+        """Print a summary."""
         failed, total = summary.counts["failed"], summary.counts.total()
         if self._folders:
             self.say(in_figures(summary))
@@ -75,14 +75,14 @@ class Lines:
 
 
 def in_figures(summary: Summary) -> str:
-    """The run in one line: counts, speed, and how to go on."""
+    """The run in one line: counts, speed, and how to continue."""
     names = {
         "done": "done",
-        "skipped": "done before",
-        "copied": "copied as they have colours (--force colours them, too)",
+        "skipped": "already done",
+        "copied": "copied because they already have colours (--force colours them too)",
         "failed": "failed",
     }
     counts = ", ".join(f"{summary.counts[status]} {name}" for status, name in names.items() if summary.counts[status])
     speed = f"; {summary.pictures_per_second:.1f} images/s" if summary.pictures_per_second else ""
-    resume = "; the same command goes on from here" if summary.interrupted or summary.stopped else ""
+    resume = "; run the same command again to continue" if summary.interrupted or summary.stopped else ""
     return f"{counts or 'nothing done'}{speed}{resume}"

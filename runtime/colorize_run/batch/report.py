@@ -22,7 +22,7 @@ def reports_to(names: tuple[str, ...], plan: Plan, options: Options, confidence:
         if path.suffix.lower() not in (".jsonl", ".html"):
             raise OptionError(f"--report {shown(path)}: the suffix decides what is written, .jsonl or .html.")
         if INDEX_NAME in (path.name, Path(os.path.realpath(path)).name):
-            raise OptionError(f"--report {shown(path)}: that is the name of a folder's index; give another.")
+            raise OptionError(f"--report {shown(path)}: this is the name of a folder's index; choose another.")
         for key in _keys(path):
             if key in taken:
                 raise OutputError(f"{shown(path)} is {taken[key]}; a report cannot replace it.")
@@ -45,7 +45,7 @@ def _run_files(plan: Plan, options: Options, confidence: Path | None) -> dict[ob
     if options.mask:
         files.append((Path(options.mask), "the mask of this run"))
     if confidence is not None:
-        files.append((confidence, "where the confidence goes"))
+        files.append((confidence, "the confidence file of this run"))
     with contextlib.suppress(ColorizeRunError):  # opening the model will raise it
         files.append((find_model(options.model), "the model of this run"))
     return {key: what for path, what in files if path is not STANDARD for key in _keys(path)}

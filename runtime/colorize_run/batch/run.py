@@ -81,7 +81,7 @@ class Executor(Protocol):
 
 
 class FullError(OutputError):
-    """No room is left: no further picture can be written."""
+    """The disk is full: no further picture can be written."""
 
 
 class Run:
@@ -186,8 +186,8 @@ class Run:
         for request, outcome in answers:
             self._finish(self._plan.tasks[request.number], self._publish(request, outcome))
         if any(outcome.full for _, outcome in answers) and len(self._plan.tasks) > 1:
-            again = "run the same command again, which goes on from here" if self._plan.folders else "give the others again"
-            raise FullError(f"No space is left. What is done is whole: make room, and {again}.")
+            again = "run the same command again to continue" if self._plan.folders else "run it again for the other pictures"
+            raise FullError(f"No space is left. Finished outputs are complete: make room, and {again}.")
 
     def _publish(self, request: Request, outcome: Outcome) -> Outcome:
         """Give a staged output its name; the outcome, which may be a failure then."""
@@ -207,7 +207,7 @@ class Run:
                 return Outcome.of_error(error, "")
             seconds = time.perf_counter() - start
             outcome.milliseconds["write"] = round(outcome.milliseconds.get("write", 0) + 1e3 * seconds, 2)
-        if self._options.overwrite:  # else it is not replaced anyway
+        if self._options.overwrite:  # else no output replaces it anyway
             self._files.add_output(target)
         return outcome
 

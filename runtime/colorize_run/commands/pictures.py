@@ -128,7 +128,7 @@ def colorize(
 
     if raw and (saturation != 1 or blend != 1 or mask or confidence):
         raise click.UsageError(
-            "--raw shows the network's own picture: --saturation, --blend, --mask and --confidence mean nothing."
+            "--raw writes the network's own picture: --saturation, --blend, --mask and --confidence do not apply."
         )
     planned = _plan(images, output, COLORIZE_NAMES, recursive=batch["recursive"])
     if confidence and (len(images) > 1 or planned.folders):
@@ -181,7 +181,7 @@ def segment(
 
 @contextlib.contextmanager
 def _as_usage_errors() -> Iterator[None]:
-    """What is wrong with options is shown as click shows it: with the command's usage."""
+    """Show an OptionError as click shows wrong options: with the command's usage."""
     try:
         yield
     except OptionError as error:
@@ -226,7 +226,7 @@ def _progress(planned: Plan) -> "Listener":
 
 
 def _say_nothing_to_do(planned: Plan) -> NoReturn:
-    """Why there is not one picture."""
+    """Print why there is no picture to convert, and exit."""
     for failure in planned.failures:
         say(f"error: {failure.reason}")
     codes = {failure.code for failure in planned.failures}
@@ -237,7 +237,7 @@ def _executor(planned: Plan, options: "Options", jobs: int | None, confidence: P
     """What starts the conversion: workers for folders and where several pictures at a time are wanted, else this process."""
     with_workers = planned.folders or jobs is not None
     if with_workers and any(task.source is STANDARD or task.target is STANDARD for task in planned.tasks):
-        raise click.UsageError("--jobs is for files: neither stdin nor stdout can go with it.")
+        raise click.UsageError("--jobs cannot be combined with stdin or stdout.")
     if confidence is not None:
         _check_confidence(confidence, planned, options)
 
