@@ -4,16 +4,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 SAMPLE := docs/samples/chelsea.jpg
 
-.PHONY: demo test check lint types wheel-proof bench conformance torture models clean
+.PHONY: demo test test-runtime constraints check lint types wheel-proof bench conformance torture models clean
 .DEFAULT_GOAL := help
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-$(VENV)/.installed: pyproject.toml
+# The versions with which the tests were last green. Tests and CI use them; `make CONSTRAINTS= test` takes the newest.
+CONSTRAINTS := constraints.txt
+PINNED = $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
+
+$(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/pip install --quiet --editable '.[cpu]' --group dev
+	$(BIN)/pip install --quiet $(PINNED) --editable '.[cpu]' --group dev
 	touch $@
 
 demo:  ## Colourize a sample photograph in a fresh environment without PyTorch
@@ -26,6 +30,19 @@ demo:  ## Colourize a sample photograph in a fresh environment without PyTorch
 
 test: $(VENV)/.installed  ## Run all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+
+.runtime-venv/.installed: pyproject.toml $(CONSTRAINTS)
+	$(PYTHON) -m venv .runtime-venv
+	.runtime-venv/bin/pip install --quiet --upgrade 'pip>=25.1'
+	.runtime-venv/bin/pip install --quiet $(PINNED) --editable '.[cpu]' --group test-runtime
+	touch $@
+
+test-runtime: .runtime-venv/.installed  ## Run the tests of the runtime alone, in an environment without PyTorch
+	OMP_NUM_THREADS=1 .runtime-venv/bin/python -m pytest tests/runtime tests/conformance \
+		--numprocesses auto --maxprocesses 4 --dist worksteal
+
+constraints: $(VENV)/.installed  ## Write the versions in .venv to constraints.txt (first make sure that the tests pass)
+	$(BIN)/pip freeze --exclude-editable | grep -E '^[A-Za-z0-9._-]+==' | grep -vE '^(nvidia-|triton)' | sed 's/+cpu$$//' > constraints.txt
 
 lint: $(VENV)/.installed  ## Lint and check the formatting
 	$(BIN)/ruff check .
@@ -78,4 +95,4 @@ model-%: $(VENV)/.installed
 	$(if $(filter photo flowers,$*),$(BIN)/python -m export variants artifacts/$*.onnx --data-dir $(DATA))
 
 clean:  ## Remove everything that the other targets made
-	rm -rf $(VENV) .demo-venv .wheel-venv demo dist build runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .runtime-venv .demo-venv .wheel-venv demo dist build runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

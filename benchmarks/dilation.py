@@ -14,17 +14,17 @@ import onnxruntime as ort
 import torch
 from torch import Tensor
 
-from export.rewrite import unspread
-from export.signatures import Colorizer
+from export.rewrite import to_native_dilation
+from export.signatures import ColorizeSignature, wrap
 from export.specifications import SPECIFICATIONS
-from export.to_onnx import ROOT, to_model_proto, wrap
+from export.to_onnx import ROOT, to_model_proto
 from training.checkpoint import load
-from training.describe import layers, macs_without_holes
+from training.inspection.describe import layers, macs_without_inserted_zeros
 
 CHECKPOINT = ROOT / "artifacts" / "checkpoints" / "dilated-unet.pt"
 
 
-class Alone(Colorizer):
+class Alone(ColorizeSignature):
     """The network without anything around it."""
 
     outputs = ("logits",)
@@ -65,11 +65,11 @@ def main(rounds: int) -> None:
     modules = {"network alone": Alone(network, 4).eval(), "whole model": wrap(checkpoint, SPECIFICATIONS["dilated-unet"])}
     for side in (256, 1024):
         inputs = torch.zeros(1, 1, side, side)
-        before, after = sum(layer.macs for layer in layers(network, inputs)), macs_without_holes(network, inputs)
+        before, after = sum(layer.macs for layer in layers(network, inputs)), macs_without_inserted_zeros(network, inputs)
         click.echo(f"{side} x {side}: {before / 1e6:.0f} -> {after / 1e6:.0f} million MACs (x{after / before:.2f})")
         for name, module in modules.items():
             spread = to_model_proto(module, "dilated-unet")
-            times = latency([_session(spread), _session(unspread(spread))], side, rounds)
+            times = latency([_session(spread), _session(to_native_dilation(spread))], side, rounds)
             ratios = [new / old for old, new in zip(*times, strict=True)]
             old, new = (1e3 * statistics.median(column) for column in times)
             spread_of = f"from {min(ratios):.2f} to {max(ratios):.2f}"

@@ -33,11 +33,11 @@ def torch_eager(checkpoint: Path, weights: Path | None, threads: int) -> Engine:
     """The network that the file was made of."""
     import torch
 
-    from export.signatures import Segmenter
+    from export.signatures import SegmentSignature
     from training.checkpoint import load
 
     torch.set_num_threads(threads)
-    module = Segmenter(load(checkpoint, weights=weights).build()).eval()
+    module = SegmentSignature(load(checkpoint, weights=weights).build()).eval()
 
     def run(image: FloatArray) -> FloatArray:
         with torch.inference_mode():

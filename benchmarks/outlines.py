@@ -16,7 +16,7 @@ from colorize_run.segment import Segmenter
 from PIL import Image
 
 from training.datasets.flowers import fitted, load_split
-from training.mask_judge import boundary_f, picture_iou
+from training.evaluation.masks import boundary_f, picture_iou
 
 ByteArray = npt.NDArray[np.uint8]
 

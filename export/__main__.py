@@ -22,25 +22,26 @@ class ModelCommands(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
             known = ", ".join(self.list_commands(ctx))
-            raise click.UsageError(f"There is no model or command {args[0]}; known are {known}.", ctx)
+            raise click.UsageError(f"There is no model or command {args[0]}; choose from {known}.", ctx)
         return super().resolve_command(ctx, args)
 
 
 @click.group(cls=ModelCommands, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Freeze a trained network into one ONNX file, with proof that it computes the same thing."""
+    """Export a trained network to one ONNX file, with proof that it computes the same thing."""
 
 
 data_dir_option = click.option(
     "--data-dir",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="Prove on real data from here too, of the kind that CHECKPOINT learnt from: CIFAR-10 horses, face_images,"
+    help="Also prove on real data in this folder, of the kind that CHECKPOINT learnt from: CIFAR-10 horses, face_images,"
     " photographs or flowers.",
 )
 weights_option = click.option(
-    "--weights", type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="File of pretrained weights that CHECKPOINT, a last layer, was trained upon.  [default: the library's download]",
-)  # fmt: skip
+    "--weights",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="File of the pretrained weights on which CHECKPOINT, a last layer, was trained.  [default: the library's download]",
+)
 palette_option = click.option("--palette", type=click.Path(path_type=Path), help="Palette of a hand-out checkpoint.")
 
 
@@ -52,16 +53,18 @@ def _report(report: object) -> None:
 
     assert isinstance(report, ParityReport)
     table = Table(
-        title=f"Parity with PyTorch: share of the output's range, allowed {TOLERANCE:.0e}, or twice what float32 itself is off;"
-        f" flips, allowed {FLIPS:.0e} of all pixels"
+        title=f"Parity with PyTorch: error as a fraction of the output's range, allowed {TOLERANCE:.0e}, or twice"
+        f" float32's own error; flips, allowed {FLIPS:.0e} of all pixels"
     )
     for heading in ("backend", "output", "cases", "largest error", "worst case", "flips"):
         table.add_column(heading)
     groups = dict.fromkeys((f.backend, f.output) for f in report.findings)
     for backend, output in groups:
-        found = [f for f in report.findings if (f.backend, f.output) == (backend, output)]
-        worst = max(found, key=lambda f: max(f.error, f.flips))
-        table.add_row(backend, output, str(len(found)), f"{worst.error:.1e}", worst.case, f"{max(f.flips for f in found):.1e}")
+        findings = [f for f in report.findings if (f.backend, f.output) == (backend, output)]
+        worst = max(findings, key=lambda f: max(f.error, f.flips))
+        table.add_row(
+            backend, output, str(len(findings)), f"{worst.error:.1e}", worst.case, f"{max(f.flips for f in findings):.1e}"
+        )
     Console(stderr=True, width=None if sys.stderr.isatty() else 120).print(table)
 
 
@@ -74,14 +77,19 @@ def _model_command(name: str) -> click.Command:
     @data_dir_option
     @palette_option
     @weights_option
-    @click.option("--rewrite/--no-rewrite", default=True, show_default=True,
-                  help="Give filters that were spread by hand native dilation.")  # fmt: skip
-    @click.option("--damage-weight", is_flag=True,
-                  help="Change one weight of the graph by 1 % first: the export must then refuse.")  # fmt: skip
+    @click.option("--rewrite/--no-rewrite", default=True, show_default=True, help="Give zero-inserted filters native dilation.")
+    @click.option(
+        "--damage-weight", is_flag=True, help="Change one weight of the graph by 1 % first: the export must then fail."
+    )
     def command(
-        checkpoint: Path, output: Path, data_dir: Path | None, palette: Path | None, weights: Path | None, rewrite: bool,
+        checkpoint: Path,
+        output: Path,
+        data_dir: Path | None,
+        palette: Path | None,
+        weights: Path | None,
+        rewrite: bool,
         damage_weight: bool,
-    ) -> None:  # fmt: skip
+    ) -> None:
         from export.to_onnx import export
         from training.checkpoint import load
 
@@ -101,7 +109,7 @@ def _model_command(name: str) -> click.Command:
 @palette_option
 @weights_option
 def check(model: Path, checkpoint: Path, data_dir: Path | None, palette: Path | None, weights: Path | None) -> None:
-    """Prove that the ONNX file MODEL still computes what CHECKPOINT computes; exit 1 when it does not."""
+    """Prove that the ONNX file MODEL still computes what CHECKPOINT computes; exit code 1 when it does not."""
     from export.to_onnx import check as run_check
     from training.checkpoint import load
 
@@ -116,20 +124,25 @@ def check(model: Path, checkpoint: Path, data_dir: Path | None, palette: Path | 
     required=True,
     help="Photographs, as for `fit photo`, or flowers.",
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False, exists=True), default=Path("artifacts"),
-              show_default=True)  # fmt: skip
-@click.option("--first", type=click.IntRange(1), help="Judge on the first so many validation pictures only.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    default=Path("artifacts"),
+    show_default=True,
+)
+@click.option("--first", type=click.IntRange(1), help="Evaluate on only this many validation pictures.")
 def variants(model: Path, data_dir: Path, output: Path, first: int | None) -> None:
     """Make half-precision and 8-bit variants of MODEL, and keep those that are worth it.
 
-    Kept is what is faster here or at most half as large, and loses no more than half a point on validation pictures.
+    A variant is kept if it is faster here or at most half as large, and loses at most half a point on validation pictures.
     """
     from colorize_run.model.session import Model
 
     from export.variants import flower_trial, make, photo_trial
     from training.datasets import flowers, photos
 
-    if Model(str(model.resolve()), "cpu").contract.task == "segment":
+    if Model(model.resolve(), "cpu").contract.task == "segment":
         learnt, held_out = flowers.load_splits(data_dir, ("train", "validation"), 0)
         trial = flower_trial(learnt, held_out[:first])
     else:
@@ -141,7 +154,7 @@ def variants(model: Path, data_dir: Path, output: Path, first: int | None) -> No
         )
         click.echo(
             f"{outcome.name}: size x{outcome.size:.2f}, time x{outcome.time:.2f}, {figures},"
-            f" golden vectors off by {outcome.error:.1e}: {'kept' if outcome.kept else 'not kept'}",
+            f" error on golden vectors {outcome.error:.1e}: {'kept' if outcome.kept else 'not kept'}",
             err=True,
         )
 
@@ -157,7 +170,7 @@ def card(models: tuple[Path, ...]) -> None:
 
 
 def run() -> None:
-    """Entry point: an error that a person can mend becomes one sentence and exit code 1."""
+    """Entry point: an error that a user can fix becomes one sentence and exit code 1."""
     from colorize_run.errors import ColorizeRunError
 
     try:

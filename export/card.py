@@ -1,31 +1,42 @@
-"""The facts of a model card, out of the model file itself."""
+"""The facts of a model card, read from the model file itself."""
 
 from pathlib import Path
 
 from colorize_run.model.session import Model
 
 _FORMATS = {
-    "loss": "loss {:.4f}", "mse": "MSE {:.2e}", "accuracy": "pixel accuracy {:.2%}",
-    "balanced_accuracy": "balanced accuracy {:.2%}", "ab_error": "mean distance in a*b* {:.2f}", "psnr": "PSNR {:.2f} dB",
-    "expected_psnr": "PSNR of the mean colour {:.2f} dB", "colourfulness": "colourfulness {:.1f}",
-    "true_colourfulness": "of the truth {:.1f}", "ssim": "SSIM {:.3f}",
-    "error_reduction": "error {:.1%} below that of grey pictures", "colourfulness_ratio": "{:.2f} of the truth's colourfulness",
-    "saturated_error_reduction": "on the most saturated quarter {:.1%}", "saturated_colourfulness_ratio": "and {:.2f}",
+    "loss": "loss {:.4f}",
+    "mse": "MSE {:.2e}",
+    "accuracy": "pixel accuracy {:.2%}",
+    "balanced_accuracy": "balanced accuracy {:.2%}",
+    "ab_error": "mean distance in a*b* {:.2f}",
+    "psnr": "PSNR {:.2f} dB",
+    "expected_psnr": "PSNR of the mean colour {:.2f} dB",
+    "colourfulness": "colourfulness {:.1f}",
+    "true_colourfulness": "of the truth {:.1f}",
+    "ssim": "SSIM {:.3f}",
+    "error_reduction": "error {:.1%} below that of grey pictures",
+    "colourfulness_ratio": "{:.2f} of the truth's colourfulness",
+    "saturated_error_reduction": "on the most saturated quarter {:.1%}",
+    "saturated_colourfulness_ratio": "and {:.2f}",
     "near_grey": "near-grey results {:.1%}",
-    "iou": "IoU of the flowers {:.2%}", "mean_iou": "of both classes {:.2%}", "picture_iou": "mean of the pictures' {:.2%}",
-    "thresholded_iou": "thresholded {:.3f}", "boundary_f": "F-score of outlines {:.3f}",
-}  # fmt: skip
+    "iou": "IoU of the flowers {:.2%}",
+    "mean_iou": "of both classes {:.2%}",
+    "picture_iou": "mean of the pictures' {:.2%}",
+    "thresholded_iou": "thresholded {:.3f}",
+    "boundary_f": "F-score of outlines {:.3f}",
+}
 _BACKENDS = ("onnxruntime", "onnxruntime-unoptimised", "onnx.reference")
 
 
 def facts(path: Path) -> str:
-    """Markdown table of what a model file says of itself. Errors: ModelFileError, ContractError."""
-    model = Model(str(path.resolve()), "cpu")
+    """Markdown table of the contract in a model file. Errors: ModelFileError, ContractError."""
+    model = Model(path.resolve(), "cpu")
     contract, size = model.contract, model.contract.working_size
     figures = {name.removeprefix("validation_"): value for name, value in contract.metrics.items()}
     parity = ", ".join(f"{name} {contract.parity[name]:.1e}" for name in _BACKENDS if name in contract.parity)
     if "rewrite" in contract.parity:
-        parity += f"; native dilation against the spread filter {contract.parity['rewrite']:.1e}"
+        parity += f"; native dilation against the zero-inserted filter {contract.parity['rewrite']:.1e}"
     if "flowers_flips" in contract.parity:
         flips, iou = contract.parity["flowers_flips"], contract.parity["flowers_iou"]
         parity += f"; on validation flowers {flips:.1e} of the pixels flip, IoU {iou:.1e} off"

@@ -2,7 +2,7 @@
 
 
 class ExportError(Exception):
-    """What went wrong, where, and the way out, in one sentence; the command line prints it and exits 1."""
+    """What went wrong, where, and how to fix it, in one sentence; the command line prints it and exits 1."""
 
 
 class ParityError(ExportError):

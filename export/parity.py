@@ -14,22 +14,25 @@ from colorize_run import colour
 from colorize_run.model.verify import CHOSEN_OUTPUTS, DISCRETE_OUTPUTS, compare, spans
 from onnx.reference import ReferenceEvaluator
 from PIL import Image
+from torchmetrics.classification import BinaryJaccardIndex
 
 from export.errors import ParityError
 from export.signatures import Signature
-from training.datasets.flowers import UNLABELLED, Flowers, seen
+from training.conventions import MEAN_OF_CHANNELS
+from training.datasets.flowers import UNLABELLED, Flowers
+from training.evaluation.masks import at_working_size
 
 FloatArray = npt.NDArray[np.float32]
 
-TOLERANCE = 5e-6  # largest difference, as a share of the output's range
-# Where PyTorch in float32 is itself further than that from float64 in any case, no engine can be asked for more: twice its
-# own error, and never more than CEILING.
+TOLERANCE = 5e-6  # largest difference, as a fraction of the output's range
+# Where PyTorch in float32 is itself further than that from float64, no engine can do better: then twice PyTorch's own error
+# is allowed, and never more than CEILING.
 ROUNDING, CEILING = 2.0, 2e-5
-FLIPS = 1e-4  # share of pixels whose most probable colour or class may differ
+FLIPS = 1e-4  # fraction of pixels whose most probable colour or class may differ
 IOU_DIFFERENCE = 5e-4  # of masks on real pictures
-# onnx.reference is plain NumPy: larger cases would take minutes. Pixels of a case for a network of so many weights.
+# onnx.reference is plain NumPy: larger cases would take minutes. Pixels of a case, for a network of this many weights:
 _REFERENCE_PIXELS, _REFERENCE_WEIGHTS = 5000, 3e6
-# It also fills the holes of dilated filters with zeros: DeepLabV3's of 73 x 73 took more than 20 GB. It is left out then.
+# It also fills the gaps of dilated filters with zeros: DeepLabV3's of 73 x 73 took more than 20 GB. It is not used above:
 _REFERENCE_FILTER = 25
 
 SAMPLES = Path(__file__).resolve().parents[1] / "docs" / "samples"
@@ -50,9 +53,9 @@ class Case:
 
 @dataclass(frozen=True)
 class Finding:
-    """How far one backend was from PyTorch in one output of one case.
+    """The difference between one backend and PyTorch in one output of one case.
 
-    ``rounding``: how far PyTorch itself is from float64 in that output, in the worst of all cases.
+    ``rounding``: the difference between PyTorch itself and float64 in that output, in the worst case.
     """
 
     backend: str
@@ -75,7 +78,7 @@ class ParityReport:
     findings: list[Finding]
 
     def figures(self) -> dict[str, float]:
-        """Largest error for each backend as a share of the output's range, PyTorch's own against ``float64``, and flips."""
+        """Largest error of each backend as a fraction of the output's range, PyTorch's own against ``float64``, and flips."""
         backends = dict.fromkeys(finding.backend for finding in self.findings)
         errors = {name: max(f.error for f in self.findings if f.backend == name) for name in backends}
         flips = max(f.flips for f in self.findings)
@@ -94,7 +97,7 @@ def _photographs() -> list[Image.Image]:
 def _planes(photograph: Image.Image, channels: int, width: int, height: int) -> FloatArray:
     small = np.asarray(colour.resize(photograph, (width, height)))
     if channels == 1:
-        return colour.to_grey(small, (1 / 3, 1 / 3, 1 / 3))[None, None]
+        return colour.to_grey(small, MEAN_OF_CHANNELS)[None, None]
     return small.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255)
 
 
@@ -109,16 +112,16 @@ def golden_inputs(channels: int = 1) -> list[FloatArray]:
 def cases(channels: int = 1, working_side: int = 32) -> list[Case]:
     """Noise, flat pictures and photographs, even and odd sizes, batches of 1 to 3.
 
-    The photographs also at ``working_side``, the short side at which the model sees them.
+    The photographs also at ``working_side``, the short side to which the runtime reduces a picture for the model.
     """
     rng = np.random.default_rng(0)
     sizes = ((1, 32, 32), (3, 32, 32), (1, 33, 35), (2, 61, 50), (3, 7, 9), (1, 1, 1), (1, 96, 128))
-    found = [Case(f"noise {n}x{channels}x{h}x{w}", _noise(rng, n, channels, h, w)) for n, h, w in sizes]
-    found += [Case(f"flat {value}", np.full((1, channels, 20, 24), value, np.float32)) for value in (0.0, 0.5, 1.0)]
+    cases = [Case(f"noise {n}x{channels}x{h}x{w}", _noise(rng, n, channels, h, w)) for n, h, w in sizes]
+    cases += [Case(f"flat {value}", np.full((1, channels, 20, 24), value, np.float32)) for value in (0.0, 0.5, 1.0)]
     for i, photograph in enumerate(_photographs()):
         sides = (86, 64), (43, 31), (191, 127), (working_side * 3 // 2, working_side)
-        found += [Case(f"photograph {i} {w}x{h}", _planes(photograph, channels, w, h)) for w, h in sides]
-    return found
+        cases += [Case(f"photograph {i} {w}x{h}", _planes(photograph, channels, w, h)) for w, h in sides]
+    return cases
 
 
 def _backends(model: onnx.ModelProto) -> dict[str, object]:
@@ -130,7 +133,7 @@ def _backends(model: onnx.ModelProto) -> dict[str, object]:
     ):
         options = ort.SessionOptions()
         options.graph_optimization_level = level
-        options.log_severity_level = 3  # a temperature that can be set is no constant: it warns of that
+        options.log_severity_level = 3  # it warns that a temperature which can be set is not a constant
         sessions[name] = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     if _widest_filter(model) <= _REFERENCE_FILTER:
         sessions["onnx.reference"] = ReferenceEvaluator(model)
@@ -138,7 +141,7 @@ def _backends(model: onnx.ModelProto) -> dict[str, object]:
 
 
 def _widest_filter(model: onnx.ModelProto) -> int:
-    """Pixels along one side of the widest filter, its holes included."""
+    """Pixels along one side of the widest filter, its gaps included."""
     sides = {tensor.name: tensor.dims[-1] for tensor in model.graph.initializer if len(tensor.dims) == 4}
     widest = 1
     for node in model.graph.node:
@@ -150,8 +153,8 @@ def _widest_filter(model: onnx.ModelProto) -> int:
 
 def _reference(module: Signature, inputs: list[Case], dtype: torch.dtype = torch.float32) -> list[dict[str, FloatArray]]:
     with torch.no_grad():
-        found = [module(torch.from_numpy(case.planes).to(dtype)) for case in inputs]
-    return [{name: out.numpy() for name, out in zip(module.outputs, outs, strict=True)} for outs in found]
+        outputs = [module(torch.from_numpy(case.planes).to(dtype)) for case in inputs]
+    return [{name: out.numpy() for name, out in zip(module.outputs, outs, strict=True)} for outs in outputs]
 
 
 def prove(module: Signature, model: onnx.ModelProto, inputs: list[Case]) -> ParityReport:
@@ -175,20 +178,20 @@ def prove(module: Signature, model: onnx.ModelProto, inputs: list[Case]) -> Pari
             for name, value in zip(outputs, values, strict=True):
                 difference = compare(name, value, reference[name], span[name])
                 findings.append(Finding(backend, case.name, name, difference.error, difference.flips, rounding[name]))
-    _judge(findings, {case.name: case.pixels for case in inputs})
+    _refuse_differences(findings, {case.name: case.pixels for case in inputs})
     return ParityReport(findings)
 
 
 def _reference_pixels(model: onnx.ModelProto, inputs: list[Case]) -> float:
-    """The largest case that onnx.reference shall take; the smallest one always."""
+    """Pixels of the largest case for onnx.reference; the smallest case is always included."""
     weights: int = sum(math.prod(tensor.dims) for tensor in model.graph.initializer)
     return max(_REFERENCE_PIXELS * min(1.0, _REFERENCE_WEIGHTS / weights), min(case.pixels for case in inputs))
 
 
 def between(model: onnx.ModelProto, rewritten: onnx.ModelProto, inputs: list[Case]) -> dict[str, float]:
-    """How far a rewritten graph is from the one it was made of, under onnxruntime: ``{"rewrite": share of the range}``.
+    """The difference between a rewritten graph and the original in onnxruntime: ``{"rewrite": fraction of the range}``.
 
-    Errors: ParityError when that is more than the tolerance.
+    Errors: ParityError when it is above the tolerance.
     """
     source, outputs = model.graph.input[0].name, [output.name for output in model.graph.output]
     before, after = (_backends(graph)["onnxruntime"] for graph in (model, rewritten))
@@ -204,35 +207,33 @@ def between(model: onnx.ModelProto, rewritten: onnx.ModelProto, inputs: list[Cas
 
 
 def on_flowers(module: Signature, model: onnx.ModelProto, flowers: Flowers) -> dict[str, float]:
-    """How far the masks of a graph are from PyTorch's on real flowers, under onnxruntime.
+    """The difference between the masks of a graph in onnxruntime and PyTorch's, on real flowers.
 
-    ``flowers_flips``: share of all pixels whose class differs; ``flowers_iou``: difference of the intersection over union.
-    Errors: ParityError when either is more than is allowed.
+    ``flowers_flips``: fraction of pixels whose class differs; ``flowers_iou``: difference of the intersection over union.
+    Errors: ParityError when either is more than allowed.
     """
-    from torchmetrics.classification import BinaryJaccardIndex  # takes seconds, and is needed only here
-
     session, source = _backends(model)["onnxruntime"], model.graph.input[0].name
     ious = [BinaryJaccardIndex(ignore_index=UNLABELLED) for _ in range(2)]
     flipped = pixels = 0
     for image, mask in zip(flowers.images, flowers.masks, strict=True):
-        picture, labels = seen(image, mask)
+        picture, labels = at_working_size(image, mask)
         planes = np.ascontiguousarray(picture.transpose(2, 0, 1))[None]
         with torch.no_grad():
-            wanted = module(torch.from_numpy(planes))[0].argmax(dim=1)
-        found = torch.from_numpy(session.run(["probabilities"], {source: planes})[0]).argmax(dim=1)  # type: ignore[attr-defined]
-        for iou, classes in zip(ious, (wanted, found), strict=True):
+            expected = module(torch.from_numpy(planes))[0].argmax(dim=1)
+        masks = torch.from_numpy(session.run(["probabilities"], {source: planes})[0]).argmax(dim=1)  # type: ignore[attr-defined]
+        for iou, classes in zip(ious, (expected, masks), strict=True):
             iou.update(classes, torch.from_numpy(labels)[None].long())
-        flipped, pixels = flipped + int((wanted != found).sum()), pixels + wanted.numel()
-    flips, off = flipped / pixels, abs(float(ious[0].compute() - ious[1].compute()))
-    if flips > FLIPS or off > IOU_DIFFERENCE:
+        flipped, pixels = flipped + int((expected != masks).sum()), pixels + expected.numel()
+    flips, difference = flipped / pixels, abs(float(ious[0].compute() - ious[1].compute()))
+    if flips > FLIPS or difference > IOU_DIFFERENCE:
         raise ParityError(
             f"On {len(flowers)} flowers onnxruntime chooses another class than PyTorch in {flips:.1e} of the pixels (allowed"
-            f" {FLIPS:.0e}), and its IoU is {off:.1e} off (allowed {IOU_DIFFERENCE:.0e})."
+            f" {FLIPS:.0e}), and its IoU differs by {difference:.1e} (allowed {IOU_DIFFERENCE:.0e})."
         )
-    return {"flowers_flips": flips, "flowers_iou": off}
+    return {"flowers_flips": flips, "flowers_iou": difference}
 
 
-def _judge(findings: list[Finding], pixels: dict[str, int]) -> None:
+def _refuse_differences(findings: list[Finding], pixels: dict[str, int]) -> None:
     worst = max(findings, key=lambda finding: finding.error / finding.allowed)
     if not worst.error <= worst.allowed:
         raise ParityError(
@@ -246,6 +247,6 @@ def _judge(findings: list[Finding], pixels: dict[str, int]) -> None:
         if total and flipped / total > FLIPS:
             worst = max(discrete, key=lambda finding: finding.flips)
             raise ParityError(
-                f"{backend} chooses otherwise than PyTorch in {flipped / total:.1e} of all pixels (allowed {FLIPS:.0e}),"
-                f" most in case {worst.case!r}."
+                f"{backend} chooses another colour or class than PyTorch in {flipped / total:.1e} of all pixels (allowed"
+                f" {FLIPS:.0e}), mostly in case {worst.case!r}."
             )

@@ -1,5 +1,8 @@
 """Wrapper modules that give every network one of the signatures of the model contract."""
 
+from collections.abc import Callable
+from typing import cast
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -7,9 +10,12 @@ import torch.nn.functional as F
 from colorize_run.colour import TO_XYZ
 from torch import Tensor, nn
 
-from training.datasets.pictures import FROM_256THS, TO_256THS
-from training.networks.lab import to_ab
-from training.networks.photo import PhotoChroma
+from export.errors import ExportError
+from export.specifications import Specification
+from training.checkpoint import Checkpoint
+from training.conventions import FROM_256THS, TO_256THS, to_ab
+from training.networks import Target
+from training.networks.photo import PhotoChroma, PhotoColorizer
 from training.palette import annealed_mean, palette_to_ab
 
 _C = 6 / 29  # where f(t) of CIELAB turns from a cube root into a line
@@ -25,7 +31,7 @@ class Signature(nn.Module):
         self.network = network
 
 
-class Segmenter(Signature):
+class SegmentSignature(Signature):
     """Signature ``segment``: input (N, 3, H, W), sRGB-encoded, 0..1, any H and W; output ``probabilities`` (N, C, H, W)."""
 
     outputs = ("probabilities",)
@@ -34,10 +40,10 @@ class Segmenter(Signature):
         return (self.network(image).softmax(dim=1),)
 
 
-class Colorizer(Signature):
+class ColorizeSignature(Signature):
     """Signature ``colorize``: input (N, 1 or 3, H, W), sRGB-encoded, 0..1, any H and W; output ``ab`` and maybe ``rgb``.
 
-    The picture is padded to ``multiple`` by its edge pixels for the network, and what it says is cropped again.
+    The picture is padded to ``multiple`` with its edge pixels, and the network's output is cropped again.
     """
 
     outputs: tuple[str, ...] = ("ab",)
@@ -53,7 +59,7 @@ class Colorizer(Signature):
         return output
 
 
-class PaletteColorizer(Colorizer):
+class PaletteSignature(ColorizeSignature):
     """A network that classifies pixels into a palette.
 
     ``ab`` (N, 2, H, W), CIELAB, is the annealed mean at ``temperature``, ``rgb`` (N, 3, H, W), 0..1, the most
@@ -78,8 +84,8 @@ class PaletteColorizer(Colorizer):
         return ab, rgb
 
 
-class PhotoColorizer(Colorizer):
-    """A photo colourizer: ``ab`` (N, 2, H, W), CIELAB, at a ``temperature`` that what runs the graph may set."""
+class PhotoSignature(ColorizeSignature):
+    """A photo colourizer: ``ab`` (N, 2, H, W), CIELAB, at a ``temperature`` that the caller of the graph may set."""
 
     temperature: Tensor
 
@@ -91,8 +97,8 @@ class PhotoColorizer(Colorizer):
         return (self._apply_padded(picture, self.temperature),)
 
 
-class RGBColorizer(Colorizer):
-    """A network that gives R, G, B: ``rgb`` (N, 3, H, W), 0..1, is what it gives, clipped, ``ab`` that picture's a*, b*."""
+class RGBSignature(ColorizeSignature):
+    """A network that gives R, G, B: ``rgb`` (N, 3, H, W), 0..1, is its output, clipped; ``ab`` are a*, b* of that."""
 
     outputs = ("ab", "rgb")
 
@@ -101,11 +107,11 @@ class RGBColorizer(Colorizer):
         return rgb_to_ab(rgb), rgb
 
 
-class ChromaColorizer(Colorizer):
+class ChromaSignature(ColorizeSignature):
     """A network of the Lab family: L*/100 in, chroma of each pixel out, ``ab`` (N, 2, H, W).
 
-    These networks look at the whole picture through few pixels, and never saw a padded one: two columns of padding
-    moved the mean a* by 4.5. The picture is therefore stretched to the nearest multiple instead, and its chroma back.
+    These networks reduce the whole picture to few cells, and learnt from no padded one: two columns of padding changed
+    the mean a* by 4.5. So the picture is stretched to the nearest multiple instead, and its chroma stretched back.
     """
 
     def __init__(self, network: nn.Module, multiple: int, output: str) -> None:
@@ -113,7 +119,7 @@ class ChromaColorizer(Colorizer):
         self.output = output
 
     def _stretched(self, grey: Tensor) -> Tensor:
-        """L*/100 of the picture with sides that are multiples, (N, 1, H', W')."""
+        """L*/100 of the picture, stretched to sides that are multiples: (N, 1, H', W')."""
         half = self.multiple // 2
         sides = [torch.sym_max(1, (side + half) // self.multiple) * self.multiple for side in grey.shape[2:]]
         return F.interpolate(lightness(grey) / 100, size=sides, mode="bilinear", align_corners=False)  # type: ignore[arg-type]
@@ -124,8 +130,8 @@ class ChromaColorizer(Colorizer):
         return (to_ab(back, self.output),)
 
 
-class MeanChromaColorizer(ChromaColorizer):
-    """The same for a network that says (N, 2), the mean chroma of the picture: every pixel gets it."""
+class MeanChromaSignature(ChromaSignature):
+    """The same for a network whose output is the mean chroma of the picture, (N, 2), for every pixel."""
 
     def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
         mean: Tensor = self.network(self._stretched(picture))[:, :, None, None]
@@ -153,3 +159,57 @@ def rgb_to_ab(rgb: Tensor) -> Tensor:
     matrix = torch.from_numpy(TO_XYZ).to(rgb.dtype)
     x, y, z = _f(torch.einsum("nchw,kc->nkhw", _linear(rgb), matrix)).unbind(dim=1)
     return torch.stack([500 * (x - y), 200 * (y - z)], dim=1)
+
+
+def _palette(checkpoint: Checkpoint, network: nn.Module, temperature: float) -> Signature:
+    return PaletteSignature(network, checkpoint.kind.stride, checkpoint.colours, temperature)
+
+
+def _rgb(checkpoint: Checkpoint, network: nn.Module, _temperature: float) -> Signature:
+    return RGBSignature(network, checkpoint.kind.stride)
+
+
+def _chroma(checkpoint: Checkpoint, network: nn.Module, _temperature: float) -> Signature:
+    return ChromaSignature(network, checkpoint.kind.stride, checkpoint.arguments.get("output", "sigmoid"))
+
+
+def _mean_chroma(checkpoint: Checkpoint, network: nn.Module, _temperature: float) -> Signature:
+    return MeanChromaSignature(network, checkpoint.kind.stride, checkpoint.arguments.get("output", "sigmoid"))
+
+
+def _photo(checkpoint: Checkpoint, network: nn.Module, temperature: float) -> Signature:
+    chroma = PhotoChroma(cast("PhotoColorizer", network), torch.from_numpy(checkpoint.colours))
+    return PhotoSignature(chroma, checkpoint.kind.stride, temperature)
+
+
+_WRAPPERS: dict[Target, Callable[[Checkpoint, nn.Module, float], Signature]] = {
+    "palette": _palette,
+    "rgb": _rgb,
+    "chroma": _chroma,
+    "mean-chroma": _mean_chroma,
+    "chroma-palette": _photo,
+    "mask": lambda _checkpoint, network, _temperature: SegmentSignature(network),
+}
+
+
+def wrap(checkpoint: Checkpoint, specification: Specification) -> Signature:
+    """The checkpoint's network behind the signature of what it predicts, in evaluation mode. Errors: ExportError."""
+    if checkpoint.network != specification.network:
+        raise ExportError(
+            f"The model {specification.name} is a {specification.network}, but the checkpoint holds a {checkpoint.network},"
+            f" of the model {checkpoint.model}."
+        )
+    if checkpoint.model != specification.name:
+        raise ExportError(
+            f"The checkpoint was trained as {checkpoint.model}: export it with `python -m export {checkpoint.model}`."
+        )
+    wrapped = _WRAPPERS[checkpoint.kind.target](checkpoint, checkpoint.build(), specification.temperature).eval()
+    training = [name for name, module in wrapped.named_modules() if module.training]
+    if training:
+        raise ExportError(f"The network is not in evaluation mode: {', '.join(training)}.")
+    return wrapped
+
+
+def input_name(checkpoint: Checkpoint) -> str:
+    """Name of the graph's input: ``image`` for a network that sees colour, else ``grey``."""
+    return "image" if checkpoint.kind.sees_colour else "grey"

@@ -4,16 +4,15 @@ from dataclasses import dataclass
 
 from colorize_run.model.contract import WorkingSize
 
-from training.datasets.flowers import WORKING_SIZE
-from training.networks.photo import TEMPERATURE, WORKING_SIDE
+from training.conventions import FLOWER_WORKING_SIZE, PHOTO_TEMPERATURE, PHOTO_WORKING_SIZE
 
 
 @dataclass(frozen=True)
 class Specification:
     """What the contract says of a model beyond its checkpoint.
 
-    ``network`` is the kind of network that it must be. ``temperature``: of a palette's annealed mean; lower is more
-    colourful and blotchier.
+    ``network`` is the kind of network that the checkpoint must hold. ``temperature`` is that of a palette's annealed mean:
+    a lower one is more colourful, but less smooth.
     """
 
     name: str
@@ -25,6 +24,13 @@ class Specification:
 
 _TINY_PICTURES = WorkingSize(short_side=32, multiple=4, minimum=16, maximum=1024)
 _FACES = WorkingSize(short_side=128, multiple=1, minimum=1, maximum=1024)  # the graph stretches to multiples of 64
+_TORCHVISION = "begun from torchvision's BSD-3-Clause weights or none"
+
+
+def _deeplab(name: str, weights: str) -> Specification:
+    licence = f"MIT; {weights}; Oxford 17 Flowers, for research"
+    return Specification(f"deeplab-{name}", "deeplab", FLOWER_WORKING_SIZE, licence=licence)
+
 
 SPECIFICATIONS = {
     specification.name: specification
@@ -44,24 +50,17 @@ SPECIFICATIONS = {
         Specification(
             "photo",
             "photo-colorizer",
-            WorkingSize(WORKING_SIDE, 32, 32, 1024),
-            temperature=TEMPERATURE,
+            PHOTO_WORKING_SIZE,
+            temperature=PHOTO_TEMPERATURE,
             licence="MIT; encoder begun from Apache-2.0 weights; photographs partly of research and non-commercial licences",
         ),
         Specification(
             "flowers",
             "segmentation-unet",
-            WORKING_SIZE,
+            FLOWER_WORKING_SIZE,
             licence="MIT; encoder begun from Apache-2.0 weights; Oxford 17 Flowers, for research",
         ),
-        *(
-            Specification(f"deeplab-{name}", "deeplab", WORKING_SIZE, licence=f"MIT; {begun}; Oxford 17 Flowers, for research")
-            for name, begun in (
-                ("mobilenet-v2", "begun from Apache-2.0 weights"),
-                ("mobilenet-v3", "begun from torchvision's BSD-3-Clause weights or none"),
-                ("resnet50", "begun from torchvision's BSD-3-Clause weights or none"),
-                ("resnet101", "begun from torchvision's BSD-3-Clause weights or none"),
-            )
-        ),
+        _deeplab("mobilenet-v2", "begun from Apache-2.0 weights"),
+        *(_deeplab(name, _TORCHVISION) for name in ("mobilenet-v3", "resnet50", "resnet101")),
     )
 }

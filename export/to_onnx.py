@@ -9,117 +9,78 @@ from pathlib import Path
 
 import onnx
 import torch
-from colorize_run.model.contract import CONTRACT_KEY, GOLDEN_KEY, INPUTS, Contract, GoldenCase, pack_golden
+from colorize_run.model.contract import INPUTS
 from colorize_run.model.session import Model
 from colorize_run.model.verify import verify
-from torch import Tensor
 
 from export import parity, real_pictures
 from export.errors import ExportError
-from export.rewrite import has_spread_filters, unspread
-from export.signatures import (
-    ChromaColorizer,
-    MeanChromaColorizer,
-    PaletteColorizer,
-    PhotoColorizer,
-    RGBColorizer,
-    Segmenter,
-    Signature,
-)
+from export.rewrite import has_zero_inserted_filters, to_native_dilation
+from export.signatures import Signature, input_name, wrap
 from export.specifications import SPECIFICATIONS, Specification
+from export.stamp import contract_of, golden_cases, stamp
 from training.checkpoint import Checkpoint
-from training.datasets.flowers import CLASS_COLOURS, CLASSES, load_split
-from training.datasets.pictures import LUMA
-from training.networks import STRIDES
-from training.networks.photo import PhotoChroma
-from training.networks.photo import PhotoColorizer as PhotoNetwork
+from training.families import FLOWERS, family_of
 
-OPSET = 18  # the oldest with an antialiased Resize, and the one that most engines run whole
-IR_VERSION = 10  # newer ones are refused by onnxruntime releases that are still in the field
-_UNSETTLED = 0.737
-CIFAR_GREY = (1 / 3, 1 / 3, 1 / 3)
+OPSET = 18  # the oldest with an antialiased Resize, and the one that most engines support completely
+IR_VERSION = 10  # newer ones are refused by onnxruntime releases that are still in use
+# While a graph is made, a temperature at which no optimiser leaves out the division by it
+_EXPORT_TEMPERATURE = 0.737
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def wrap(checkpoint: Checkpoint, specification: Specification) -> Signature:
-    """The checkpoint's network behind its task's signature, in evaluation mode. Errors: ExportError."""
-    if checkpoint.network != specification.network:
-        raise ExportError(
-            f"The model {specification.name} is a {specification.network}; the checkpoint holds a {checkpoint.network},"
-            f" of the model {checkpoint.model}."
-        )
-    if checkpoint.model != specification.name:
-        raise ExportError(f"The checkpoint was trained as {checkpoint.model}; `python -m export {checkpoint.model}` takes it.")
-    network, multiple = checkpoint.build(), STRIDES[checkpoint.network]
-    wrapped: Signature
-    if checkpoint.kind.target == "palette":
-        wrapped = PaletteColorizer(network, multiple, checkpoint.colours, specification.temperature)
-    elif checkpoint.kind.target == "rgb":
-        wrapped = RGBColorizer(network, multiple)
-    elif checkpoint.kind.on_flowers:
-        wrapped = Segmenter(network)
-    elif isinstance(network, PhotoNetwork):
-        chroma = PhotoChroma(network, torch.from_numpy(checkpoint.colours))
-        wrapped = PhotoColorizer(chroma, multiple, specification.temperature)
-    else:
-        kind = ChromaColorizer if checkpoint.kind.target == "chroma" else MeanChromaColorizer
-        wrapped = kind(network, multiple, checkpoint.arguments.get("output", "sigmoid"))
-    training = [name for name, module in wrapped.eval().named_modules() if module.training]
-    if training:
-        raise ExportError(f"The network is not in evaluation mode: {', '.join(training)}.")
-    return wrapped
-
-
-def input_name(checkpoint: Checkpoint) -> str:
-    """Name of the graph's input: ``image`` for a network that sees colour, else ``grey``."""
-    return "image" if checkpoint.kind.sees_colour else "grey"
 
 
 def to_model_proto(module: Signature, name: str, source: str = "grey") -> onnx.ModelProto:
     """Export ``module`` with dynamic batch, height and width, its input called ``source``, one of `contract.INPUTS`."""
     example = torch.rand(2, INPUTS[source], 64, 68)
     batch, height, width = (torch.export.Dim.DYNAMIC,) * 3
-    with _unsettled(module):
+    with _with_export_temperature(module):
         program = torch.onnx.export(
-            module, (example,), dynamo=True, opset_version=OPSET, external_data=False, verbose=False,
-            input_names=[source], output_names=list(module.outputs), dynamic_shapes=({0: batch, 2: height, 3: width},),
-        )  # fmt: skip
+            module,
+            (example,),
+            dynamo=True,
+            opset_version=OPSET,
+            external_data=False,
+            verbose=False,
+            input_names=[source],
+            output_names=list(module.outputs),
+            dynamic_shapes=({0: batch, 2: height, 3: width},),
+        )
         if program is None:
-            raise ExportError("torch.onnx.export gave no program.")
-        model = program.model_proto  # reads the weights only now
+            raise ExportError("torch.onnx.export returned no program.")
+        model = program.model_proto  # reads the weights, so not later
     model.graph.name = name
     return _finished(model)
 
 
 def _finished(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model without a path or source line of this machine, in a version that old runtimes read."""
+    """Remove paths and source lines of this machine, and set versions that old runtimes read; in place."""
     _strip(model)
     model.producer_name = "colorize-run"
     model.ir_version = min(model.ir_version, IR_VERSION)
     opset = {entry.domain: entry.version for entry in model.opset_import}[""]
     if opset != OPSET:
-        raise ExportError(f"Opset {OPSET} was asked for, the exporter wrote {opset}.")
+        raise ExportError(f"The exporter wrote opset {opset} instead of {OPSET}.")
     _refuse_local_names(model.SerializeToString())
     return model
 
 
 @contextmanager
-def _unsettled(module: Signature) -> Iterator[None]:
-    """While a graph is made, a temperature that no optimiser can do without: dividing by 1 would be left out."""
+def _with_export_temperature(module: Signature) -> Iterator[None]:
+    """Set a temperature that no optimiser can leave out while a graph is made: a division by 1 would disappear."""
     temperature = getattr(module, "temperature", None)
     if temperature is None:
         yield
         return
     value = temperature.clone()
-    temperature.fill_(_UNSETTLED)
+    temperature.fill_(_EXPORT_TEMPERATURE)
     try:
         yield
     finally:
         temperature.copy_(value)
 
 
-def _settle_temperature(model: onnx.ModelProto, module: Signature) -> None:
-    """Give ``temperature``, where the module has one, its value, as an input with a default that a caller may override."""
+def _make_temperature_an_input(model: onnx.ModelProto, module: Signature) -> None:
+    """Set ``temperature``, where the module has one, to its value: an input with a default that a caller may override."""
     temperature = getattr(module, "temperature", None)
     if temperature is None:
         return
@@ -129,9 +90,17 @@ def _settle_temperature(model: onnx.ModelProto, module: Signature) -> None:
 
 
 def _strip(model: onnx.ModelProto) -> None:
-    """Drop the exporter's notes: stack traces with paths and source lines of the training machine among them."""
-    for owner in (model, model.graph, *model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output,
-                  *model.graph.initializer, *model.functions):  # fmt: skip
+    """Remove the exporter's notes, which hold stack traces with paths and source lines of this machine."""
+    for owner in (
+        model,
+        model.graph,
+        *model.graph.node,
+        *model.graph.value_info,
+        *model.graph.input,
+        *model.graph.output,
+        *model.graph.initializer,
+        *model.functions,
+    ):
         owner.doc_string = ""
         del owner.metadata_props[:]
 
@@ -139,11 +108,11 @@ def _strip(model: onnx.ModelProto) -> None:
 def _refuse_local_names(data: bytes) -> None:
     for name in {str(ROOT), sys.prefix, os.path.expanduser("~"), socket.gethostname()}:
         if len(name) > 5 and name.encode() in data:
-            raise ExportError(f"The ONNX file would contain {name!r} of this machine.")
+            raise ExportError(f"The ONNX file would contain {name!r}, a name of this machine.")
 
 
 def damage_weight(model: onnx.ModelProto) -> str:
-    """Change the largest weight of the first convolution by 1 %, in place; returns its name. For proving the proof."""
+    """Change the largest weight of the first convolution by 1 %, in place; returns its name. For testing the proof."""
     conv = next(node for node in model.graph.node if node.op_type == "Conv")
     weight = next(tensor for tensor in model.graph.initializer if tensor.name == conv.input[1])
     values = onnx.numpy_helper.to_array(weight).copy()
@@ -152,64 +121,35 @@ def damage_weight(model: onnx.ModelProto) -> str:
     return str(weight.name)
 
 
-def contract_of(checkpoint: Checkpoint, specification: Specification, figures: dict[str, float]) -> Contract:
-    """The contract of an exported model; ``figures`` are those of parity."""
-    arguments = ", ".join(f"{name}={value}" for name, value in checkpoint.arguments.items())
-    colours = checkpoint.colours if checkpoint.kind.target == "palette" else checkpoint.colours[:0]
-    return Contract(
-        task="segment" if checkpoint.kind.on_flowers else "colorize",
-        name=specification.name,
-        network=f"{type(checkpoint.build()).__name__}({arguments})",
-        working_size=specification.working_size,
-        resize="pillow-bilinear",
-        grey_weights=LUMA if checkpoint.kind.on_faces or checkpoint.kind.on_photos else CIFAR_GREY,
-        classes=CLASSES if checkpoint.kind.on_flowers else (),
-        class_colours=CLASS_COLOURS if checkpoint.kind.on_flowers else (),
-        palette=tuple(tuple(int(v) for v in colour) for colour in (colours * 256).round().clip(0, 255)),
-        licence=specification.licence,
-        training_data=checkpoint.training_data,
-        metrics=checkpoint.metrics,
-        parity=figures,
-    )
-
-
-def golden_cases(module: Signature, source: str) -> list[GoldenCase]:
-    """Small inputs with PyTorch's own outputs: noise, and a real photograph at two odd sizes."""
-    cases = []
-    for case in parity.golden_inputs(INPUTS[source]):
-        with torch.no_grad():
-            outputs: tuple[Tensor, ...] = module(torch.from_numpy(case))
-        arrays = {name: out.numpy() for name, out in zip(module.outputs, outputs, strict=True)}
-        cases.append(GoldenCase({source: case}, arrays))
-    return cases
-
-
 def export(
-    checkpoint: Checkpoint, specification: Specification, folder: Path, data_dir: Path | None = None, *,
-    damage: bool = False, rewrite: bool = True,
-) -> tuple[Path, parity.ParityReport]:  # fmt: skip
-    """Write ``folder/NAME.onnx`` once it is proven to compute what the checkpoint computes.
+    checkpoint: Checkpoint,
+    specification: Specification,
+    folder: Path,
+    data_dir: Path | None = None,
+    *,
+    damage: bool = False,
+    rewrite: bool = True,
+) -> tuple[Path, parity.ParityReport]:
+    """Prove that the graph computes what the checkpoint computes, and write it to ``folder/NAME.onnx``.
 
-    ``damage`` changes one weight of the graph before the proof, which must then fail; ``rewrite=False`` leaves filters
-    that were spread by hand as they are. Errors: ParityError naming the worst case, ExportError; nothing is written then.
+    ``damage`` changes one weight of the graph before the proof, which must then fail; ``rewrite=False`` keeps
+    zero-inserted filters. Errors: ParityError naming the worst case, ExportError; nothing is written then.
     """
-    folder.mkdir(parents=True, exist_ok=True)  # rather fail now than after the proof
+    folder.mkdir(parents=True, exist_ok=True)  # fails now instead of after the proof
     module, source = wrap(checkpoint, specification), input_name(checkpoint)
     cases = _cases(checkpoint, specification, data_dir)
     model = to_model_proto(module, specification.name, source)
-    rewritten = _finished(unspread(model)) if rewrite and has_spread_filters(model) else None
-    if rewritten and has_spread_filters(rewritten):
-        raise ExportError("A spread filter of the graph could not be given native dilation; --no-rewrite leaves it.")
-    spread_error = parity.between(model, rewritten, cases) if rewritten else {}
+    rewritten = _finished(to_native_dilation(model)) if rewrite and has_zero_inserted_filters(model) else None
+    if rewritten and has_zero_inserted_filters(rewritten):
+        raise ExportError("A zero-inserted filter of the graph could not be given native dilation; --no-rewrite keeps it.")
+    rewrite_error = parity.between(model, rewritten, cases) if rewritten else {}
     model = rewritten or model
-    _settle_temperature(model, module)
+    _make_temperature_an_input(model, module)
     if damage:
         damage_weight(model)
     report = parity.prove(module, model, cases)
-    figures = {**report.figures(), **spread_error, **_on_flowers(checkpoint, module, model, data_dir)}
-    contract = contract_of(checkpoint, specification, figures)
-    golden = pack_golden(golden_cases(module, source))
-    onnx.helper.set_model_props(model, {CONTRACT_KEY: contract.to_json(), GOLDEN_KEY: golden})
+    figures = {**report.figures(), **rewrite_error, **_on_flowers(checkpoint, module, model, data_dir)}
+    stamp(model, contract_of(checkpoint, specification, figures), golden_cases(module, source))
     onnx.checker.check_model(model, full_check=True)
     partial = folder / f".{specification.name}.partial.onnx"
     try:
@@ -223,8 +163,8 @@ def export(
 
 
 def _prove_file(path: Path) -> None:
-    """The written file, opened by the runtime as a deployment machine would open it, keeps its own golden vectors."""
-    outcome = verify(Model(str(path), "cpu"))
+    """Replay the golden vectors of the written file in the runtime. Errors: ExportError."""
+    outcome = verify(Model(path, "cpu"))
     if not outcome.ok:
         raise ExportError(
             f"The runtime does not reproduce the golden vectors: error {outcome.error:.1e}, flips {outcome.flips:.1e}."
@@ -233,10 +173,10 @@ def _prove_file(path: Path) -> None:
 
 def check(path: Path, checkpoint: Checkpoint, data_dir: Path | None = None) -> parity.ParityReport:
     """Prove that an existing file still computes what ``checkpoint`` computes. Errors: ParityError, ExportError."""
-    contract = Model(str(path.resolve()), "cpu").contract
+    contract = Model(path.resolve(), "cpu").contract
     specification = SPECIFICATIONS.get(contract.name)
     if specification is None:
-        raise ExportError(f"{path} is of the unknown model {contract.name!r}; known: {', '.join(SPECIFICATIONS)}.")
+        raise ExportError(f"{path} holds the unknown model {contract.name!r}; known models are {', '.join(SPECIFICATIONS)}.")
     _prove_file(path)
     module, model = wrap(checkpoint, specification), onnx.load(path)
     report = parity.prove(module, model, _cases(checkpoint, specification, data_dir))
@@ -250,7 +190,8 @@ def _cases(checkpoint: Checkpoint, specification: Specification, data_dir: Path 
 
 
 def _on_flowers(checkpoint: Checkpoint, module: Signature, model: onnx.ModelProto, data_dir: Path | None) -> dict[str, float]:
-    """The proof on real flowers, for a segmenter whose data are here."""
-    if data_dir is None or not checkpoint.kind.on_flowers:
+    """The proof on real flowers, for a segmenter and if there is a ``data_dir``."""
+    family = family_of(checkpoint.kind)
+    if data_dir is None or family is not FLOWERS:
         return {}
-    return parity.on_flowers(module, model, load_split(data_dir, "validation", checkpoint.recipe.get("split_seed", 0)))
+    return parity.on_flowers(module, model, family.load_split(data_dir, "validation", (), checkpoint.split_seed))

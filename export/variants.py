@@ -1,4 +1,4 @@
-"""Smaller or faster siblings of an exported model, kept only where they are worth it."""
+"""Smaller or faster variants of an exported model, kept only where they are worth it."""
 
 import dataclasses
 import logging
@@ -23,11 +23,11 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import Tensor
 
 from export.errors import ExportError
-from training import mask_judge
+from training.conventions import PHOTO_WORKING_SIZE
 from training.datasets.flowers import Flowers, FlowerSamples
 from training.datasets.photos import Photos, PhotoSamples
-from training.networks.photo import WORKING_SIDE
-from training.photo_judge import figures, measure
+from training.evaluation import masks
+from training.evaluation.photos import measure, summary
 
 FASTER = 0.95  # of the original's time, in the median of rounds taken in turn
 SMALLER = 0.5  # of the original's bytes
@@ -38,10 +38,10 @@ FloatArray = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Trial:
-    """What variants of one kind of model are calibrated on and judged by.
+    """The data on which variants of one kind of model are calibrated and evaluated.
 
     ``inputs`` makes the i-th of up to ``count`` calibration inputs, (1, C, H, W), of training pictures; ``figures`` gives
-    the figures of a model on validation pictures; of those, none of ``counted`` may fall by more than QUALITY.
+    the figures of a model on validation pictures; none of those in ``counted`` may fall by more than QUALITY.
     """
 
     count: int
@@ -52,11 +52,11 @@ class Trial:
 
 def photo_trial(train: Photos, validation: Photos) -> Trial:
     """Photographs, for the photo colourizer."""
-    samples = PhotoSamples(train, WORKING_SIDE, 0, augment=True)
+    samples = PhotoSamples(train, PHOTO_WORKING_SIZE.short_side, 0, augment=True)
     return Trial(
         len(train),
         lambda i: samples.__getitems__([i])["input"].numpy(),
-        lambda model: figures(measure(_predictor(model), validation)),
+        lambda model: summary(measure(_predictor(model), validation)),
         COUNTED["colorize"],
     )
 
@@ -65,19 +65,19 @@ def flower_trial(train: Flowers, validation: Flowers) -> Trial:
     """Flowers, for a segmenter."""
     samples = FlowerSamples(train, CALIBRATION_SIDE, 0, augment=True)
 
-    def judged(model: Model) -> dict[str, float]:
+    def figures(model: Model) -> dict[str, float]:
         def segment(picture: FloatArray) -> npt.NDArray[np.uint8]:
             planes = np.ascontiguousarray(picture.transpose(2, 0, 1))[None]
             return np.asarray(model.run({model.input: planes})["probabilities"][0].argmax(axis=0), np.uint8)
 
-        return mask_judge.measure(segment, validation)
+        return masks.measure(segment, validation)
 
-    return Trial(len(train), lambda i: samples.__getitems__([i])["input"].numpy(), judged, COUNTED["segment"])
+    return Trial(len(train), lambda i: samples.__getitems__([i])["input"].numpy(), figures, COUNTED["segment"])
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One variant: bytes and time as shares of the original's, and figures of both, of which some are ``counted``."""
+    """One variant: size and time relative to the original's, and figures of both, of which some are ``counted``."""
 
     name: str
     size: float
@@ -89,18 +89,18 @@ class Outcome:
 
     @property
     def lost(self) -> float:
-        """What the counted figures fall by, the worst of them."""
+        """The largest loss in a counted figure."""
         return lost(self.original, self.figures, self.counted)
 
     @property
     def kept(self) -> bool:
-        """Whether it is faster here, or at most half as large, and no worse than by half a point."""
+        """Whether it is faster here, or at most half as large, and loses at most half a point."""
         return (self.time <= FASTER or self.size <= SMALLER) and self.lost <= QUALITY
 
 
 def to_fp16(model: onnx.ModelProto, trial: Trial) -> onnx.ModelProto:
     """The network in half precision, its input, its output and the decoding of chroma in single precision."""
-    del trial  # needs none
+    del trial  # needs no calibration
     bare = _without_settings(model)
     converted: onnx.ModelProto = convert_float_to_float16(bare, keep_io_types=True, node_block_list=_decoding(bare))
     _drop_repeated(converted)
@@ -108,7 +108,7 @@ def to_fp16(model: onnx.ModelProto, trial: Trial) -> onnx.ModelProto:
 
 
 def _drop_repeated(model: onnx.ModelProto) -> None:
-    """Leave only the first of nodes that define the same value: the converter casts one anew for each that wants it."""
+    """Keep only the first of nodes that define the same value: the converter repeats a cast for each node that needs it."""
     defined: set[str] = set()
     kept = []
     for node in model.graph.node:
@@ -133,11 +133,17 @@ def to_int8(model: onnx.ModelProto, trial: Trial) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory() as folder:
         before, after = Path(folder) / "before.onnx", Path(folder) / "after.onnx"
         onnx.save(bare, before)
-        logging.getLogger().setLevel(logging.ERROR)  # it advises preprocessing, which the exporter has done
+        logging.getLogger().setLevel(logging.ERROR)  # it recommends preprocessing, which the exporter has done
         quantize_static(
-            before, after, _Inputs(trial, bare.graph.input[0].name), quant_format=QuantFormat.QDQ, per_channel=True,
-            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, nodes_to_exclude=_decoding(bare),
-        )  # fmt: skip
+            before,
+            after,
+            _Inputs(trial, bare.graph.input[0].name),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=_decoding(bare),
+        )
         return onnx.load(after)
 
 
@@ -145,18 +151,18 @@ VARIANTS: dict[str, Callable[[onnx.ModelProto, Trial], onnx.ModelProto]] = {"fp1
 
 
 def _without_settings(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy whose temperature is a constant, as converters expect."""
+    """A copy whose temperature is a constant, as the converters expect."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     constants = {tensor.name for tensor in copy.graph.initializer}
-    kept = [value for value in copy.graph.input if value.name not in constants]
+    inputs = [value for value in copy.graph.input if value.name not in constants]
     del copy.graph.input[:]
-    copy.graph.input.extend(kept)
+    copy.graph.input.extend(inputs)
     return copy
 
 
 def _decoding(model: onnx.ModelProto) -> list[str]:
-    """Names of the nodes that make the output of logits: all that the temperature reaches, or else the last convolution."""
+    """Names of the nodes that turn logits into the output: those after the temperature, or else after the last convolution."""
     settings = {tensor.name for tensor in model.graph.initializer if tensor.name == "temperature"}
     logits = [node.output[0] for node in model.graph.node if node.op_type == "Conv"][-1]
     reached, names = settings or {logits}, []
@@ -168,7 +174,7 @@ def _decoding(model: onnx.ModelProto) -> list[str]:
 
 
 def _with_settings(model: onnx.ModelProto, original: onnx.ModelProto) -> onnx.ModelProto:
-    """The variant with the original's input that may be left away."""
+    """The variant with the original's optional input."""
     constants = {tensor.name for tensor in original.graph.initializer}
     model.graph.input.extend(value for value in original.graph.input if value.name in constants)
     return model
@@ -186,7 +192,7 @@ def _predictor(model: Model) -> Callable[[Tensor], Tensor]:
 
 
 def _times(first: Model, second: Model) -> float:
-    """Median of second's time over first's, taken in turn at the working size."""
+    """Median ratio of the second's time to the first's, measured in turn at the working size."""
     side = first.contract.working_size.short_side
     planes: FloatArray = np.random.default_rng(0).random((1, INPUTS[first.input], side, side), np.float32)
     times = in_turn([partial(model.run, {model.input: planes}) for model in (first, second)], ROUNDS)
@@ -194,15 +200,15 @@ def _times(first: Model, second: Model) -> float:
 
 
 def _golden_difference(original: Model, variant: Model) -> Difference:
-    """How far the variant is off on the original's golden vectors, at the worst."""
+    """Largest difference between the variant and the original's golden vectors."""
     cases = original.golden()
     span = spans([case.outputs for case in cases])
-    found = [
-        compare(name, variant.run(case.inputs, [name])[name], wanted, span[name])
+    differences = [
+        compare(name, variant.run(case.inputs, [name])[name], expected, span[name])
         for case in cases
-        for name, wanted in case.outputs.items()
+        for name, expected in case.outputs.items()
     ]
-    return Difference(max(difference.error for difference in found), max(difference.flips for difference in found))
+    return Difference(max(difference.error for difference in differences), max(difference.flips for difference in differences))
 
 
 def _stamped(model: onnx.ModelProto, contract: Contract, original: onnx.ModelProto) -> onnx.ModelProto:
@@ -212,13 +218,13 @@ def _stamped(model: onnx.ModelProto, contract: Contract, original: onnx.ModelPro
 
 
 def make(path: Path, trial: Trial, folder: Path) -> Iterator[Outcome]:
-    """Make each of VARIANTS of the model at ``path``, judge it by ``trial``, and write it to ``folder`` if it is kept.
+    """Make each of VARIANTS of the model at ``path``, evaluate it by ``trial``, and write it to ``folder`` if it is kept.
 
-    A variant's golden vectors are the original's, its tolerance is half again what it is off here.
+    A variant has the original's golden vectors; its tolerance is 1.5 times its difference from them here.
     """
-    opened = Model(str(path), "cpu")
+    opened = Model(path, "cpu")
     if opened.contract.task == "colorize" and opened.input != "grey":
-        raise ExportError(f"{path} restores colours; variants are made of models that see grey, and of segmenters.")
+        raise ExportError(f"{path} restores colours: variants can be made only of models for grey pictures, and of segmenters.")
     original = onnx.load(path)
     before = trial.figures(opened)
     for kind, convert in VARIANTS.items():
@@ -228,23 +234,23 @@ def make(path: Path, trial: Trial, folder: Path) -> Iterator[Outcome]:
         try:
             contract = dataclasses.replace(opened.contract, name=name)
             onnx.save(_stamped(variant, contract, original), partial)
-            candidate = Model(str(partial), "cpu")
-            off = _golden_difference(opened, candidate)
+            candidate = Model(partial, "cpu")
+            difference = _golden_difference(opened, candidate)
             size = partial.stat().st_size / path.stat().st_size
             after = trial.figures(candidate)
-            outcome = Outcome(name, size, _times(opened, candidate), after, before, off.error, trial.counted)
+            outcome = Outcome(name, size, _times(opened, candidate), after, before, difference.error, trial.counted)
             if outcome.kept:
-                tolerance = dict.fromkeys(contract.tolerance, 1.5 * off.error)
-                flips = {device: max(allowed, 1.5 * off.flips) for device, allowed in contract.flips.items()}
+                tolerance = dict.fromkeys(contract.tolerance, 1.5 * difference.error)
+                flips = {device: max(allowed, 1.5 * difference.flips) for device, allowed in contract.flips.items()}
                 metrics = {f"validation_{figure}": value for figure, value in after.items()}
-                parity = {**opened.contract.parity, "original": off.error}
+                parity = {**opened.contract.parity, "original": difference.error}
                 contract = dataclasses.replace(contract, tolerance=tolerance, flips=flips, metrics=metrics, parity=parity)
                 onnx.save(_stamped(variant, contract, original), partial)
-                if not verify(Model(str(partial), "cpu")).ok:
-                    raise ExportError(f"{name} does not keep its own tolerance from one run to the next.")
+                if not verify(Model(partial, "cpu")).ok:
+                    raise ExportError(f"{name} does not stay within its own tolerance from one run to the next.")
                 partial.replace(folder / f"{name}.onnx")
             else:
-                (folder / f"{name}.onnx").unlink(missing_ok=True)  # of an earlier original
+                (folder / f"{name}.onnx").unlink(missing_ok=True)  # made of an earlier original
         finally:
             partial.unlink(missing_ok=True)
         yield outcome

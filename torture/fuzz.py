@@ -69,7 +69,7 @@ def model(data: bytes) -> None:
     path = _place() / "fuzzed.onnx"
     path.write_bytes(data)
     try:
-        Model(str(path), "cpu", 1)
+        Model(path, "cpu", 1)
     except ColorizeRunError as error:
         if "\n" in str(error):
             raise Broken(f"not one sentence: {error}") from error

@@ -1,45 +1,27 @@
-"""Command line of the training side: ``python -m training``."""
+"""Command line of the training side: ``python -m training``.
+
+Imports inside functions: PyTorch takes seconds to import, and help and wrong options should be answered at once.
+"""
 
 import json
-import math
-import os
 import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from training import options
 from training.errors import TrainingError
+from training.malloc import restart_with_cached_memory
 
 if TYPE_CHECKING:
-    from training.recipes import Recipe
+    from training.recipe import Recipe
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Train and evaluate the networks that colorize-run runs."""
-
-
-data_dir_option = click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("data"),
-    show_default=True,
-    help="Folder with CIFAR-10 or Oxford 17 Flowers (downloaded there when missing), face_images, or photographs.",
-)
-palette_option = click.option(
-    "--palette",
-    type=click.Path(path_type=Path),
-    help="Palette file (.npy, also inside a zip: a.zip/colours/x.npy). Default for fit: k-means of the training pictures.",
-)
-classes_option = click.option(
-    "--classes", default="horse", show_default=True, help="CIFAR-10 classes, comma-separated, or all."
-)
-weights_option = click.option(
-    "--weights", type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="File of pretrained weights that CHECKPOINT, a last layer, was trained upon.  [default: the library's download]",
-)  # fmt: skip
-device_option = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 
 
 def _class_names(classes: str | None) -> tuple[str, ...]:
@@ -48,28 +30,10 @@ def _class_names(classes: str | None) -> tuple[str, ...]:
     return CLASSES if classes == "all" else tuple(name.strip() for name in (classes or "").split(",") if name.strip())
 
 
-def _number(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:
-    if value is not None and math.isnan(value):  # which no range excludes
-        raise click.BadParameter("nan is no number.")
-    return value
-
-
-def _augmentations(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
-    from training.recipes import AUGMENTATIONS
-
-    if value is None:
-        return None
-    kinds = tuple(kind.strip() for kind in value.split(",") if kind.strip() not in ("", "none"))
-    unknown = [kind for kind in kinds if kind not in AUGMENTATIONS]
-    if unknown:
-        raise click.BadParameter(f"{', '.join(unknown)}: known are {', '.join(AUGMENTATIONS)}, and none.")
-    return kinds
-
-
 def _weights_file(recipe: "Recipe", weights: str | None) -> Path | None:
-    """The file of ``--weights FILE|none``, or None where there is none to read. Errors: UsageError."""
-    if weights and not recipe.begins_with_weights:
-        raise click.UsageError(f"{recipe.model} begins with no pretrained weights: leave --weights away.")
+    """The file of ``--weights FILE|none``, or None where no file should be read. Errors: UsageError."""
+    if weights and recipe.kind.pretrain is None:
+        raise click.UsageError(f"{recipe.model} does not start with pretrained weights: omit --weights.")
     if weights in (None, "none"):
         return None
     if not Path(weights).is_file():
@@ -77,70 +41,88 @@ def _weights_file(recipe: "Recipe", weights: str | None) -> Path | None:
     return Path(weights)
 
 
-def _say_interrupted(folder: Path) -> None:
-    from training.run_dir import latest_state
+def _print_interrupted(folder: Path) -> None:
+    from training.resume import latest_state
 
     if latest_state(folder):
-        click.echo(f"Interrupted; the same command with --resume goes on from the last whole epoch in {folder}.", err=True)
+        click.echo(
+            f"Interrupted. The same command with --resume continues after the last complete epoch in {folder}.", err=True
+        )
     else:
-        click.echo("Interrupted before the first epoch was whole: there is nothing to resume.", err=True)
+        click.echo("Interrupted before the first epoch was complete: there is nothing to resume.", err=True)
 
 
-@main.command()
+class _FitCommand(click.Command):
+    """``fit``, whose help lists the models: the recipes know them, and are imported only for that."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from training.families import family_of
+        from training.recipes import RECIPES
+
+        models: dict[str, dict[str, None]] = {}
+        for recipe in RECIPES.values():
+            models.setdefault(family_of(recipe.kind).name, {})[recipe.model] = None
+        with formatter.section("Models"):
+            for family, names in models.items():
+                lines = textwrap.wrap(f"on {family}: {', '.join(names)}", formatter.width - 6, break_on_hyphens=False)
+                formatter.write(textwrap.indent("\n    ".join(lines), "  ") + "\n")
+
+
+@main.command(cls=_FitCommand)
 @click.argument("model")
-@click.option("--recipe", "recipe_name", default="tuned", show_default=True,
-              help="original (the assignment's or the flower notebook's), original-100, -400, -50 (the Lab project's;"
-              " original-400-cpu and so on: a tenth of the pictures in each epoch), or tuned (ours).")  # fmt: skip
-@data_dir_option
-@palette_option
-@classes_option
-@click.option("--extra-classes", metavar="CLASSES", help="CIFAR-10 classes that join the training pictures only.")
-@device_option
-@click.option("--devices", type=click.IntRange(1), default=1, show_default=True, help="Train with DDP on that many devices.")
-@click.option("--precision", type=click.Choice(["32-true", "bf16-mixed", "16-mixed"]), help="Instead of the recipe's.")
-@click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's.")
-@click.option("--batch-size", type=click.IntRange(1), help="Instead of the recipe's.")
 @click.option(
-    "--learning-rate", type=click.FloatRange(0, 100, min_open=True), callback=_number, help="Instead of the recipe's."
+    "--recipe",
+    "recipe_name",
+    default="tuned",
+    show_default=True,
+    help="original (the assignment's or the flower notebook's), original-100, -400, -50 (the Lab project's;"
+    " original-400-cpu and so on: a tenth of the pictures in each epoch), or tuned (ours).",
 )
-@click.option("--weight-decay", type=click.FloatRange(0, 100), callback=_number, help="Instead of the recipe's.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Instead of the recipe's.")
-@click.option("--ema-decay", type=click.FloatRange(0, 1, max_open=True), callback=_number,
-              help="Instead of the recipe's; 0: no averaging.")  # fmt: skip
-@click.option("--augment", callback=_augmentations, metavar="KINDS",
-              help="Instead of the recipe's; of flip-left-right, flip-up-down, shift-sideways, shift-up-down,"
-              " grain.")  # fmt: skip
-@click.option("--shift", type=click.IntRange(0, 16), help="Largest shift in pixels, instead of the recipe's.")
-@click.option("--rebalance/--no-rebalance", default=None, help="Weigh rare palette colours more (Zhang et al. 2016).")
-@click.option("--colours", type=click.IntRange(2, 256), help="Size of the k-means palette, where no --palette is given.")
-@click.option("--encoder", help="Of photo and flowers, any of timm's with five scales.  [default: efficientnet_lite0]")
-@click.option("--weights", metavar="FILE|none",
-              help="Pretrained weights (of the classifier in fusion, the encoder in photo and flowers, all but the last layer"
-              " in deeplab-…) instead of their package's or library's; none: begin at random.")  # fmt: skip
+@options.data_dir
+@options.palette
+@options.classes
+@click.option("--extra-classes", metavar="CLASSES", help="CIFAR-10 classes that are added to the training pictures only.")
+@options.device
+@click.option("--devices", type=click.IntRange(1), default=1, show_default=True, help="Number of devices to train on, by DDP.")
+@options.recipe_changes
+@click.option("--rebalance/--no-rebalance", default=None, help="Give rare palette colours more weight (Zhang et al. 2016).")
+@click.option("--colours", type=click.IntRange(2, 256), help="Size of the k-means palette, without --palette.")
+@click.option("--encoder", help="For photo and flowers: any encoder of timm with five scales.  [default: efficientnet_lite0]")
 @click.option(
-    "--run-dir", type=click.Path(path_type=Path, file_okay=False), help="Where results go [default: runs/MODEL-RECIPE]."
+    "--weights",
+    metavar="FILE|none",
+    help="Pretrained weights (of the classifier in fusion, the encoder in photo and flowers, all but the last layer"
+    " in deeplab-…) instead of those of their package or library; none: start at random.",
 )
-@click.option("--resume", is_flag=True, help="Go on from the last whole epoch of the run in --run-dir.")
+@click.option(
+    "--run-dir", type=click.Path(path_type=Path, file_okay=False), help="Folder for the results.  [default: runs/MODEL-RECIPE]"
+)
+@click.option("--resume", is_flag=True, help="Continue after the last complete epoch of the run in --run-dir.")
 def fit(
-    model: str, recipe_name: str, data_dir: Path, palette: Path | None, classes: str, extra_classes: str | None,
-    device: str, devices: int, colours: int | None, encoder: str | None, weights: str | None,
-    run_dir: Path | None, resume: bool, **changes: object,
-) -> None:  # fmt: skip
-    """Train MODEL and leave a checkpoint, curves, picture grids and metrics in the run's folder.
-
-    \b
-    On CIFAR-10: cnn, regression-cnn, unet, dilated-unet, unet-large, unet-downsized.
-    On faces:    chroma-regressor, chroma-sigmoid, chroma-tanh, chroma-large, chroma-large-sigmoid, fusion.
-    On photos:   photo.
-    On flowers:  flowers, deeplab-mobilenet-v2, deeplab-mobilenet-v3, deeplab-resnet50, deeplab-resnet101.
-    """
+    model: str,
+    recipe_name: str,
+    data_dir: Path,
+    palette: Path | None,
+    classes: str,
+    extra_classes: str | None,
+    device: str,
+    devices: int,
+    colours: int | None,
+    encoder: str | None,
+    weights: str | None,
+    run_dir: Path | None,
+    resume: bool,
+    **changes: object,
+) -> None:
+    """Train MODEL; write a checkpoint, curves, picture grids and metrics into --run-dir."""
     from training import recipes
-    from training.fit import Data, Machine
+    from training.families import Data
+    from training.fit import Machine
     from training.fit import fit as run_fit
     from training.palette import load_palette
 
     if palette and colours:
-        raise click.UsageError("--palette brings its own number of colours: leave --colours away.")
+        raise click.UsageError("--palette decides the number of colours: omit --colours.")
     recipe = recipes.find(model, recipe_name).with_changes(**changes).with_encoder(encoder)
     pretrained = _weights_file(recipe, weights)
     recipe = recipe.with_changes(from_scratch=weights == "none")
@@ -151,7 +133,7 @@ def fit(
     try:
         path = run_fit(recipe, data, folder, machine=Machine(device, devices), resume=resume)
     except KeyboardInterrupt:
-        _say_interrupted(folder)
+        _print_interrupted(folder)
         sys.exit(130)
     metrics = json.loads((folder / "metrics.json").read_text())["metrics"]
     click.echo(f"{path}: " + ", ".join(f"{name} {value:.5g}" for name, value in metrics.items()), err=True)
@@ -159,31 +141,45 @@ def fit(
 
 @main.command()
 @click.argument("checkpoint", type=click.Path(path_type=Path))
-@data_dir_option
-@palette_option
-@click.option("--classes", help="CIFAR-10 classes, comma-separated, or all.  [default: those it was trained on]")
-@weights_option
-@device_option
-@click.option("--split", type=click.Choice(["train", "validation", "test", "all"]), default="validation", show_default=True,
-              help="train and validation divide the official training set, all is the whole of it.")  # fmt: skip
-@click.option("--first", type=click.IntRange(1), help="Only the first so many pictures of the split.")
-@click.option("--photos", "on_photos", is_flag=True, help="Judge a palette network of CIFAR-10 on photographs instead.")
+@options.data_dir
+@options.palette
+@click.option("--classes", help="CIFAR-10 classes, separated by commas, or all.  [default: those of the training]")
+@options.weights
+@options.device
 @click.option(
-    "--grid", type=click.Path(path_type=Path, dir_okay=False), help="Write grey, truth and prediction of 12 pictures here."
+    "--split",
+    type=click.Choice(["train", "validation", "test", "all"]),
+    default="validation",
+    show_default=True,
+    help="train and validation divide the official training set; all is the whole of it.",
+)
+@click.option("--first", type=click.IntRange(1), help="Use only this many pictures of the split.")
+@click.option("--photos", "on_photos", is_flag=True, help="Evaluate a palette network for CIFAR-10 on photographs instead.")
+@click.option(
+    "--grid",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Draw input, truth and prediction of a few pictures into this PNG.",
 )
 def evaluate(
-    checkpoint: Path, data_dir: Path, palette: Path | None, classes: str | None, weights: Path | None, device: str, split: str,
-    first: int | None, on_photos: bool, grid: Path | None,
-) -> None:  # fmt: skip
-    """Print the figures of CHECKPOINT on pictures as JSON; reads the assignment's hand-out weights too."""
-    import torch
-
-    from training import evaluate as judging
+    checkpoint: Path,
+    data_dir: Path,
+    palette: Path | None,
+    classes: str | None,
+    weights: Path | None,
+    device: str,
+    split: str,
+    first: int | None,
+    on_photos: bool,
+    grid: Path | None,
+) -> None:
+    """Print the figures of CHECKPOINT on pictures as JSON; also reads the weights of the assignment's hand-out."""
     from training import plots
     from training.checkpoint import load
+    from training.evaluation import evaluate as evaluation
+    from training.evaluation.photos import report
+    from training.families import PHOTOGRAPHS, family_of
     from training.files import check_writable
     from training.fit import Machine
-    from training.networks import NETWORKS
 
     if grid:
         if grid.suffix.lower() != ".png":
@@ -191,19 +187,17 @@ def evaluate(
         check_writable(grid)
     Machine(device).check()
     loaded = load(checkpoint, palette, weights)
-    judging.refuse_what_means_nothing(loaded, classes=classes is not None, on_photos=on_photos, grid=grid is not None)
-    names = judging.classes_to_judge(loaded, None if classes is None else _class_names(classes), split)
-    kind = NETWORKS["photo-colorizer"] if on_photos else loaded.kind
-    images: Any = judging.load_split(kind, data_dir, split, names, loaded.recipe.get("split_seed", 0))[:first]
-    chosen = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-    if on_photos:
-        scores = judging.evaluate_on_photos(judging.small_predictor(loaded, chosen), images)
-    else:
-        scores = judging.evaluate(loaded, images, chosen)
+    evaluation.refuse_useless_options(loaded, classes=classes is not None, on_photos=on_photos, grid=grid is not None)
+    names = evaluation.classes_to_evaluate(loaded, None if classes is None else _class_names(classes), split)
+    family = PHOTOGRAPHS if on_photos else family_of(loaded.kind)
+    images = family.load_split(data_dir, split, names, loaded.split_seed)[:first]
+    chosen = "cuda" if Machine(device).on_cuda else "cpu"
+    predict = evaluation.small_predictor(loaded, chosen) if on_photos else None
+    scores = report(predict, images) if predict else evaluation.evaluate(loaded, images, chosen)
     click.echo(json.dumps({"checkpoint": str(checkpoint), "split": split, **scores}))
     if grid:
-        judge: Any = judging.judge_of(loaded.network, loaded.arguments, loaded.colours)
-        plots.save_grid(judge.rows(loaded.build(), images[: judge.grid_pictures]), grid, judge.grid_scale)
+        evaluator = evaluation.evaluator_of(loaded)
+        plots.save_grid(evaluator.rows(loaded.build(), images[: evaluator.grid_pictures]), grid, evaluator.grid_scale)
 
 
 @main.command()
@@ -211,15 +205,15 @@ def evaluate(
 @click.option("--recipe", "recipe_name", help="Describe MODELS as this recipe builds them.  [default: tuned]")
 @click.option("--size", type=click.IntRange(64, 4096), help="Side of the input for shapes and MACs, a multiple of 64.")
 def describe(models: tuple[str, ...], recipe_name: str | None, size: int | None) -> None:
-    """Describe MODELS layer by layer; without any, sum all of them up and answer the assignment's questions.
+    """Describe MODELS layer by layer; without MODELS, summarise all of them and answer the assignment's questions.
 
     MACs are multiply-accumulates on one picture of 32 x 32 (palette networks), 128 x 128 (Lab networks) or 256 x 256.
-    Filters that are spread by hand are counted with their zeros, as PyTorch computes them, and without, as the export does.
+    Filters with inserted zeros are counted twice: with the zeros, as PyTorch computes them, and without, as exported.
     """
-    from training.tables import describe_all, describe_one
+    from training.inspection.tables import describe_all, describe_one
 
     if recipe_name and not models:
-        raise click.UsageError("--recipe is of a model: name the MODELS to describe.")
+        raise click.UsageError("--recipe needs MODELS: name the models to describe.")
     for model in models:
         describe_one(model, recipe_name or "tuned", size)
     if not models:
@@ -229,60 +223,52 @@ def describe(models: tuple[str, ...], recipe_name: str | None, size: int | None)
 @main.command()
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.argument("image", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@palette_option
-@weights_option
-@click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False),
-              help="Folder for the sheets.  [default: activations/MODEL-IMAGE]")  # fmt: skip
+@options.palette
+@options.weights
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the sheets.  [default: activations/MODEL-IMAGE]",
+)
 @click.option("--short-side", type=click.IntRange(4, 1024), help="Reduce IMAGE to this first.  [default: 32, 128 or 224]")
 def activations(
     checkpoint: Path, image: Path, palette: Path | None, weights: Path | None, output: Path | None, short_side: int | None
 ) -> None:
-    """Write sheets of the feature maps of every block of CHECKPOINT on IMAGE, with input, truth and output."""
-    from training.activations import read_picture, save
+    """Draw the feature maps of every block of CHECKPOINT on IMAGE as sheets, with input, truth and output."""
     from training.checkpoint import load
+    from training.inspection.activations import read_picture, save
 
     loaded = load(checkpoint, palette, weights)
     folder = output or Path("activations") / f"{loaded.model}-{image.stem}"
-    for path, shown in save(loaded, read_picture(image, loaded, short_side), folder).items():
-        click.echo(f"{path}: {shown}", err=True)
+    for path, contents in save(loaded, read_picture(image, loaded, short_side), folder).items():
+        click.echo(f"{path}: {contents}", err=True)
 
 
 @main.command("palette")
 @click.option("--colours", type=click.IntRange(2, 256), default=24, show_default=True)
-@data_dir_option
-@classes_option
+@options.data_dir
+@options.classes
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), default=Path("palette.npy"), show_default=True)
 def make_palette(colours: int, data_dir: Path, classes: str, seed: int, output: Path) -> None:
     """Cluster the training pictures into a palette for `fit --palette`, and draw it beside it as PNG."""
-    import numpy as np
-
-    from training import plots
-    from training.datasets.cifar import load_split
-    from training.datasets.pictures import FROM_256THS
-    from training.files import check_writable, replacing
-    from training.palette import kmeans_palette
+    from training.clustering import save_palette
 
     if output.suffix != ".npy":
-        raise click.UsageError(f"{output} should end in .npy; the picture of the palette goes beside it.")
-    for path in (output, output.with_suffix(".png")):
-        check_writable(path)
-    images = load_split(data_dir, "train", _class_names(classes), 0)
-    found = kmeans_palette(images, colours, seed)
-    found = found[found.sum(axis=1).argsort()]
-    with replacing(output) as partial, partial.open("wb") as file:
-        np.save(file, found)
-    plots.save_picture(np.repeat(found[None], 2, axis=0) * np.float32(FROM_256THS), output.with_suffix(".png"), scale=24)
+        raise click.UsageError(f"{output} should end in .npy; the picture of the palette is written beside it.")
+    save_palette(output, data_dir, _class_names(classes), colours, seed)
     click.echo(f"{output}: {colours} colours; {output.with_suffix('.png')}", err=True)
 
 
 @main.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 def results(runs: tuple[Path, ...]) -> None:
-    """Print the figures of those of RUNS (their folders) that are finished as a Markdown table."""
-    from training.results import read, table
+    """Print the figures of the finished ones of RUNS (folders of runs) as a Markdown table."""
+    from training.inspection.results import read, table
 
-    reports, unfinished = {}, []
+    reports: dict[Path, dict[str, Any]] = {}
+    unfinished = []
     for run in runs:
         try:
             reports[run] = read(run)
@@ -295,21 +281,10 @@ def results(runs: tuple[Path, ...]) -> None:
     click.echo(table(reports))
 
 
-def _with_kept_memory() -> None:
-    """Start this process anew with a glibc that keeps freed memory, unless its environment already decides that.
-
-    PyTorch has no caching allocator on the CPU: each large activation is mapped and unmapped again, which made
-    epochs 1.6 to 3 times as long. glibc reads these variables only when a process starts.
-    """
-    kept = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000", "MALLOC_TOP_PAD_": "536870912"}
-    if sys.platform == "linux" and not any(name in os.environ for name in kept):
-        os.execve(sys.executable, sys.orig_argv, {**os.environ, **kept})  # noqa: S606 - our own command line again
-
-
 def run() -> None:
     """Entry point: a TrainingError becomes one sentence and exit code 1."""
     if sys.argv[1:2] == ["fit"]:
-        _with_kept_memory()
+        restart_with_cached_memory()
     try:
         main(prog_name="python -m training")
     except (TrainingError, OSError) as error:

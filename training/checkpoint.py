@@ -13,16 +13,22 @@ from torch import Tensor, nn
 from training.errors import TrainingError
 from training.files import load_tensors, read_bytes, replacing
 from training.networks import NETWORKS, Network, build
-from training.networks.deeplab import Base, DeepLab, pretrain
+from training.networks.deeplab import Base
 from training.palette import load_palette
 
 FORMAT = "colorize-run checkpoint 1"
 
 
 _FIELDS: dict[str, type] = {
-    "model": str, "network": str, "arguments": dict, "state": dict, "colours": Tensor, "recipe": dict, "metrics": dict,
+    "model": str,
+    "network": str,
+    "arguments": dict,
+    "state": dict,
+    "colours": Tensor,
+    "recipe": dict,
+    "metrics": dict,
     "training_data": str,
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -30,9 +36,9 @@ class Checkpoint:
     """One trained network.
 
     ``model`` is the name it is exported under; ``network`` and ``arguments`` rebuild it, ``colours`` is its palette
-    (K, 3) RGB in byte / 256 (K = 0 for networks that know none), ``recipe`` what it was trained with, ``metrics`` what
-    it reached, ``training_data`` what it was trained on. ``base``: a file of pretrained weights, of which `save` stores
-    the name and hash alone where only the last layer was trained.
+    (K, 3) RGB in byte / 256 or (K, 2) a*, b* (K = 0 for networks without one), ``recipe`` its hyper-parameters, ``metrics``
+    its figures, ``training_data`` a description of its data. ``base``: the file of pretrained weights where only the last
+    layer was trained; `save` stores its name and hash.
     """
 
     model: str
@@ -50,6 +56,11 @@ class Checkpoint:
         """The kind of network that this is."""
         return NETWORKS[self.network]
 
+    @property
+    def split_seed(self) -> int:
+        """The seed that divided train from validation."""
+        return int(self.recipe.get("split_seed", 0))
+
     def build(self) -> nn.Module:
         """Build the network with these weights, in evaluation mode."""
         try:
@@ -58,7 +69,7 @@ class Checkpoint:
         except (RuntimeError, TypeError, ValueError, KeyError, AttributeError) as error:
             raise TrainingError(
                 f"The checkpoint's weights do not fit its network, {self.network}({self.arguments}): another version wrote it,"
-                " or it was altered; train it anew with `python -m training fit`."
+                " or it was altered; train again with `python -m training fit`."
             ) from error
         return model.eval()
 
@@ -83,40 +94,40 @@ class Checkpoint:
 def load(path: str | Path, palette: str | Path | None = None, weights: Path | None = None) -> Checkpoint:
     """Read a checkpoint, or a state dict of the assignment's hand-out (with ``palette`` or the one beside it).
 
-    A checkpoint of a last layer alone is completed from its base: ``weights``, or the library's download. A palette or
-    weights for what brings its own are refused.
+    A checkpoint of only a last layer is completed from its base: ``weights``, or the library's download. A palette or
+    weights are refused for a checkpoint that does not need them.
     ``path`` may lie in a zip archive: ``archive.zip/weights/unet_k3_f32.pkl``. Errors: TrainingError.
     """
     contents = load_tensors(read_bytes(path), path, "give RUN/NAME.pt of `python -m training fit`, or the assignment's weights")
     handout = isinstance(contents, OrderedDict) and all(isinstance(value, Tensor) for value in contents.values())
     checkpoint = _from_handout(Path(path), contents, palette) if handout else _from_contents(path, contents)
     if palette and not handout:
-        raise TrainingError(f"{path} brings what it needs: leave --palette away, which is for the assignment's weights.")
+        raise TrainingError(f"{path} contains its palette: omit --palette, which is for the assignment's weights.")
     if checkpoint.arguments.get("last_layer_only") and checkpoint.base:
         return _completed(checkpoint, weights)
     if weights:
-        raise TrainingError(f"{path} holds all of its weights: leave --weights away, which is for a last layer alone.")
+        raise TrainingError(f"{path} contains all of its weights: omit --weights, which is for checkpoints of a last layer.")
     return checkpoint
 
 
 def _from_contents(path: str | Path, contents: Any) -> Checkpoint:
     """The checkpoint that `Checkpoint.save` wrote."""
     if not isinstance(contents, dict) or contents.get("format") != FORMAT:
-        raise TrainingError(f"{path} is no checkpoint of `python -m training fit`: give RUN/NAME.pt.")
-    if contents.get("network") not in tuple(NETWORKS):  # a tuple: what is asked for may be anything
+        raise TrainingError(f"{path} is not a checkpoint of `python -m training fit`: give RUN/NAME.pt.")
+    if contents.get("network") not in tuple(NETWORKS):  # a tuple: the value may be unhashable
         raise TrainingError(f"{path} holds the unknown network {contents.get('network')!r}; known: {', '.join(NETWORKS)}.")
-    strange = [name for name, kind in _FIELDS.items() if not isinstance(contents.get(name), kind)]
-    if strange:
-        raise TrainingError(f"{path} is an incomplete or altered checkpoint: it lacks {', '.join(strange)}. Train it anew.")
+    wrong = [name for name, kind in _FIELDS.items() if not isinstance(contents.get(name), kind)]
+    if wrong:
+        raise TrainingError(f"{path} is an incomplete or altered checkpoint: it lacks {', '.join(wrong)}. Train again.")
     try:
         fields = {name: contents[name] for name in _FIELDS if name != "colours"}
         base = contents.get("base") and Base(**contents["base"])
         checkpoint = Checkpoint(colours=contents["colours"].numpy(), base=base, **fields)
     except TypeError as error:
-        raise TrainingError(f"{path} is an incomplete or altered checkpoint: {error}. Train it anew.") from error
+        raise TrainingError(f"{path} is an incomplete or altered checkpoint: {error}. Train again.") from error
     values = [contents["colours"], *checkpoint.state.values()]
     if not all(isinstance(value, Tensor) and value.isfinite().all() for value in values):
-        raise TrainingError(f"{path} holds weights that are no numbers: the training diverged; try a lower --learning-rate.")
+        raise TrainingError(f"{path} holds weights that are not numbers: the training diverged; try a lower --learning-rate.")
     if checkpoint.kind.target == "palette" and len(checkpoint.colours) != checkpoint.arguments.get(
         "num_colours", len(checkpoint.colours)
     ):
@@ -125,15 +136,16 @@ def _from_contents(path: str | Path, contents: Any) -> Checkpoint:
 
 
 def _completed(checkpoint: Checkpoint, weights: Path | None) -> Checkpoint:
-    """The checkpoint of a last layer with the rest of its network, from the very file that it was trained on."""
+    """The checkpoint of a last layer with the rest of its network, from the file on which it was trained."""
     network, base = build(checkpoint.network, checkpoint.arguments), checkpoint.base
-    assert isinstance(network, DeepLab)
     assert base is not None
-    found = pretrain(network, weights)
-    if found.sha256 != base.sha256:
+    assert checkpoint.kind.pretrain is not None
+    loaded = checkpoint.kind.pretrain(network, weights)
+    assert loaded is not None
+    if loaded.sha256 != base.sha256:
         raise TrainingError(
-            f"The checkpoint is a last layer upon {base.name} (SHA-256 {base.sha256[:12]}…), and {weights or found.name} is"
-            " another file: give that one with --weights."
+            f"The checkpoint is a last layer on top of {base.name} (SHA-256 {base.sha256[:12]}…), but {weights or loaded.name}"
+            f" is another file: give {base.name} with --weights."
         )
     return replace(checkpoint, state={**network.state_dict(), **checkpoint.state})
 
@@ -141,31 +153,31 @@ def _completed(checkpoint: Checkpoint, weights: Path | None) -> Checkpoint:
 def _from_handout(path: Path, state: dict[str, Tensor], palette: str | Path | None) -> Checkpoint:
     """Recognise the assignment's networks by their layers; the palette lies in ``../colours`` beside ``weights``.
 
-    UNet and DilatedUNet have the same tensors: a file whose name begins with ``dunet`` is the dilated one.
+    UNet and DilatedUNet have the same tensors: a file whose name starts with ``dunet`` is the dilated one.
     """
     try:
         first, final = state["downconv1.0.weight"], state["finalconv.weight"]
         outputs, skips = final.shape[0], state["upconv1.0.weight"].shape[1] == 4 * first.shape[0]
         arguments = {"kernel": first.shape[2], "num_filters": first.shape[0], "in_channels": first.shape[1]}
     except (KeyError, IndexError) as error:
-        raise TrainingError(f"{path} is no state dict of the assignment's networks: it lacks {error}.") from error
+        raise TrainingError(f"{path} is not a state dict of the assignment's networks: it lacks {error}.") from error
     if skips:
         network = "dilated-unet" if path.name.startswith("dunet") else "unet"
     else:
         network = "regression-cnn" if outputs == 3 else "cnn"
     if network != "regression-cnn":
         arguments["num_colours"] = outputs
-    k = arguments.get("num_colours", 24)  # the regression is judged by the nearest of 24
+    k = arguments.get("num_colours", 24)  # the regression is evaluated by the nearest of 24
     colours = load_palette(palette) if palette else _palette_beside(path, k)
     if network != "regression-cnn" and len(colours) != k:
-        raise TrainingError(f"{path} chooses among {k} colours, its palette has {len(colours)}.")
+        raise TrainingError(f"{path} chooses among {k} colours, but its palette has {len(colours)}.")
     recipe = {"name": "hand-out"}
     return Checkpoint(network, network, arguments, state, colours, recipe, {}, "CIFAR-10 horses (CSC321 hand-out)")
 
 
 def _palette_beside(path: Path, count: int) -> npt.NDArray[np.float32]:
-    """The hand-out's palette of ``count`` colours, where it lies as in the hand-out."""
+    """Read the palette of ``count`` colours from its place in the hand-out. Errors: TrainingError."""
     try:
         return load_palette(path.parent.parent / f"colours/colour_kmeans{count}_cat7.npy")
     except TrainingError as error:
-        raise TrainingError(f"{path} comes without its palette ({str(error).rstrip('.')}): give it with --palette.") from error
+        raise TrainingError(f"{path} has no palette beside it ({str(error).rstrip('.')}): give it with --palette.") from error

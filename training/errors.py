@@ -1,5 +1,5 @@
-"""The one error of the training side that a person can mend."""
+"""The error of the training side that a user can fix."""
 
 
 class TrainingError(Exception):
-    """What went wrong, where, and the way out, in one sentence; the command line prints it and exits 1."""
+    """What went wrong, where, and how to fix it, in one sentence; the command line prints it and exits 1."""

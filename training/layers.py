@@ -32,10 +32,10 @@ class Conv2d(nn.Module):
 
 
 class DilatedConv2d(Conv2d):
-    """Dilated convolution by spreading the filter: zeros are set between its taps, then it convolves as usual.
+    """Dilated convolution with a zero-inserted filter: zeros are put between its taps, then it convolves as usual.
 
-    ``dilation`` counts as the assignment does, in holes between neighbouring taps: 0 is an ordinary convolution, 1 is
-    what PyTorch calls dilation 2. The learnt weight stays (out_channels, in_channels, k, k). Input (N, in_channels,
+    ``dilation`` counts as the assignment does, in gaps between neighbouring taps: 0 is an ordinary convolution, 1 is
+    what PyTorch calls dilation 2. The trained weight stays (out_channels, in_channels, k, k). Input (N, in_channels,
     H, W), output (N, out_channels, H', W'); the default padding keeps H' = H and W' = W for an odd kernel.
     Source: CSC321 (2018), assignment 2, ``MyDilatedConv2d``, after Yu and Koltun 2016, "Multi-Scale Context
     Aggregation by Dilated Convolutions".
@@ -48,16 +48,16 @@ class DilatedConv2d(Conv2d):
         span = kernel_size + (kernel_size - 1) * dilation
         super().__init__(in_channels, out_channels, kernel_size, span // 2 if padding is None else padding)
 
-    def spread_weight(self) -> Tensor:
+    def zero_inserted_weight(self) -> Tensor:
         """The filter with ``dilation`` rows and columns of zeros between its taps: (out, in, span, span)."""
         o, i, k, _ = self.weight.shape
         step = self.dilation + 1
-        holes = F.pad(self.weight.reshape(o, i, k, 1, k, 1), (0, step - 1, 0, 0, 0, step - 1))  # each tap leads its cell
+        cells = F.pad(self.weight.reshape(o, i, k, 1, k, 1), (0, step - 1, 0, 0, 0, step - 1))  # tap first in its cell
         span = k + (k - 1) * self.dilation
-        return holes.reshape(o, i, k * step, k * step)[:, :, :span, :span]
+        return cells.reshape(o, i, k * step, k * step)[:, :, :span, :span]
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.spread_weight(), self.bias, padding=self.padding)
+        return F.conv2d(x, self.zero_inserted_weight(), self.bias, padding=self.padding)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, dilation={self.dilation}"

@@ -1,4 +1,4 @@
-"""Palettes: reading and computing them, nearest colours, and the annealed mean."""
+"""Palettes: reading them, nearest colours, soft labels, rebalancing weights, and the annealed mean."""
 
 import io
 import pickle
@@ -11,22 +11,21 @@ import torch
 from colorize_run.colour import srgb_to_lab
 from torch import Tensor
 
-from training.datasets.pictures import FROM_256THS
+from training.conventions import FROM_256THS
 from training.errors import TrainingError
 from training.files import read_bytes
-from training.progress import working
 
 MAX_COLOURS = 256
 _PIXELS_AT_ONCE = 1 << 20
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Unpickles arrays and their numbers alone: whatever else a file names is refused before it is looked up."""
+    """Unpickles only arrays and their numbers: any other name in a file is refused before it is looked up."""
 
     _NAMES: ClassVar[dict[tuple[str, str], Any]] = {
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): np.dtype,
-        # what pickle calls to begin an array and to make a number
+        # the functions that pickle calls to make an array and a number
         ("multiarray", "_reconstruct"): np.ndarray(0).__reduce__()[0],
         ("multiarray", "scalar"): np.float64(0).__reduce__()[0],
     }
@@ -36,11 +35,11 @@ class _ArrayUnpickler(pickle.Unpickler):
         try:
             return self._NAMES[inner, name]
         except KeyError:
-            raise pickle.UnpicklingError(f"{module}.{name} is no array.") from None
+            raise pickle.UnpicklingError(f"{module}.{name} is not an array.") from None
 
 
 def _read_array(file: io.BytesIO) -> npt.NDArray[Any]:
-    """The array of a ``.npy`` file, of numbers or, as the hand-out's, of arrays."""
+    """Read the array in a ``.npy`` file: of numbers or, as in the hand-out, of arrays."""
     version = np.lib.format.read_magic(file)
     header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     _shape, _order, dtype = header(file)
@@ -55,7 +54,7 @@ def load_palette(path: str | Path) -> npt.NDArray[np.float32]:
     """Read a palette of K colours: (K, 3) float32, RGB, 0..1 (byte / 256, as the assignment scales pictures).
 
     Reads a plain ``.npy`` array of that shape, or the assignment's hand-out, a pickled pair whose first item is
-    that array; nothing but arrays is unpickled, so no code in the file is run. Errors: TrainingError.
+    that array; only arrays are unpickled, so no code in the file is run. Errors: TrainingError.
     """
     data = read_bytes(path)
     try:
@@ -63,36 +62,15 @@ def load_palette(path: str | Path) -> npt.NDArray[np.float32]:
         colours = np.asarray(loaded[0] if loaded.dtype == object else loaded, dtype=np.float32)
     except Exception as error:  # NumPy and pickle raise nearly anything on a damaged or foreign file
         raise TrainingError(
-            f"{path} is no palette in a NumPy file: give one of `python -m training palette`, or the assignment's."
+            f"{path} is not a palette in a NumPy file: give one of `python -m training palette`, or the assignment's."
         ) from error
     if colours.ndim and len(colours) > MAX_COLOURS:
         raise TrainingError(f"{path} has {len(colours)} colours; at most {MAX_COLOURS} fit the labels, which are bytes.")
     if colours.ndim != 2 or colours.shape[1] != 3 or len(colours) < 2 or not 0 <= colours.min() <= colours.max() <= 1:
         raise TrainingError(
-            f"{path} is no palette: expected two or more colours of R, G, B in 0..1, found shape {colours.shape}."
+            f"{path} is not a palette: it should hold two or more colours R, G, B in 0..1, but its shape is {colours.shape}."
         )
     return colours
-
-
-def _cluster(
-    points: npt.NDArray[np.float32], count: int, seed: int, task: str, weights: npt.NDArray[np.float64] | None = None
-) -> npt.NDArray[np.float32]:
-    """Centres (``count``, D) of k-means over ``points`` (M, D); ``task`` is what is said meanwhile."""
-    from sklearn.cluster import MiniBatchKMeans  # takes a second, and is needed only here
-
-    kmeans = MiniBatchKMeans(count, random_state=seed, batch_size=10_000, n_init=3)
-    with working(task):
-        kmeans.fit(points, sample_weight=weights)
-    centres: npt.NDArray[np.float32] = kmeans.cluster_centers_.astype(np.float32)
-    return centres
-
-
-def kmeans_palette(images: npt.NDArray[np.uint8], num_colours: int, seed: int) -> npt.NDArray[np.float32]:
-    """Cluster the pixels of ``images`` (N, H, W, 3) into ``num_colours`` colours: (K, 3) float32, byte / 256."""
-    pixels = images.reshape(-1, 3)
-    chosen = np.random.default_rng(seed).choice(len(pixels), size=min(len(pixels), 500_000), replace=False)
-    task = f"Clustering pixels of {len(images)} pictures into {num_colours} colours"
-    return _cluster(pixels[chosen].astype(np.float32) / np.float32(256), num_colours, seed, task)
 
 
 def nearest_colour(images: Tensor, colours: Tensor) -> Tensor:
@@ -105,7 +83,7 @@ def nearest_colour(images: Tensor, colours: Tensor) -> Tensor:
     pictures_at_once = max(1, _PIXELS_AT_ONCE // (h * w))
     for start in range(0, n, pictures_at_once):
         chunk = images[start : start + pictures_at_once].permute(0, 2, 3, 1).reshape(-1, 3)
-        # |x - c|² without its |x|², which is the same for every colour and can be left out
+        # |x - c|² without |x|², which is the same for every colour
         distance = (colours * colours).sum(dim=1) - 2 * (chunk @ colours.T)
         nearest[start : start + pictures_at_once] = distance.argmin(dim=1).view(-1, h, w)
     return nearest
@@ -127,22 +105,10 @@ def annealed_mean(logits: Tensor, palette_ab: Tensor, temperature: Tensor) -> Te
     return torch.einsum("nkhw,kc->nchw", probabilities, palette_ab)
 
 
-def kmeans_chroma(ab: npt.NDArray[np.float32], num_colours: int, seed: int) -> npt.NDArray[np.float32]:
-    """Cluster chroma (M, 2), a*, b*, into a palette (K, 2) float32.
-
-    Pixels count by the inverse square root of how many share their square of 5 x 5: photographs are mostly nearly
-    grey, and plain k-means would spend nearly all of its colours there.
-    """
-    _squares, inverse, counts = np.unique(np.floor(ab / 5), axis=0, return_inverse=True, return_counts=True)
-    task = f"Clustering the chroma of {len(ab)} pixels into {num_colours} colours"
-    colours = _cluster(ab, num_colours, seed, task, 1 / np.sqrt(counts[inverse.reshape(-1)]))
-    return colours[np.lexsort(colours.T)]
-
-
 class SoftLabels:
     """Soft labels of chroma: its nearest palette colours, weighted by a Gaussian of their distance.
 
-    ``palette`` (K, 2) a*, b*. Looked up in a grid of steps of 2, so that a picture costs no distance to each colour.
+    ``palette`` (K, 2) a*, b*. They are looked up in a grid of step 2, which is faster than a distance to each colour.
     Source: Zhang, Isola, Efros 2016, "Colorful Image Colorization": five neighbours, sigma 5.
     """
 
@@ -170,20 +136,20 @@ class SoftLabels:
 def rebalancing_weights(
     target: Tensor, colours: npt.NDArray[np.float32], mix: float = 0.5, sigma: float = 5.0
 ) -> npt.NDArray[np.float32]:
-    """Weights (K,) that give rare colours of a palette their share of the loss; their mean over ``target`` is 1.
+    """Weights (K,) that give rare colours of a palette more of the loss; their mean over ``target`` is 1.
 
-    ``colours`` are (K, 3) RGB in byte / 256, or (K, 2) a*, b*; ``target`` holds their numbers.
+    ``colours`` are (K, 3) RGB in byte / 256, or (K, 2) a*, b*; ``target`` holds their indices.
 
     The colours' frequency in ``target`` is smoothed over neighbours in a*, b* with a Gaussian of ``sigma``, mixed
     with ``mix`` of a uniform one, and inverted. Black, grey and white are one colour in a*, b* and get one weight.
-    Source: Zhang, Isola, Efros 2016, "Colorful Image Colorization", equation 4, but for the scale: theirs has mean 1
-    under the smoothed frequency.
+    Source: Zhang, Isola, Efros 2016, "Colorful Image Colorization", equation 4, except for the scale: their weights have
+    mean 1 under the smoothed frequency.
     """
     frequency = torch.bincount(target.flatten().int(), minlength=len(colours)).double().numpy()
     frequency /= frequency.sum()
     ab = (palette_to_ab(colours) if colours.shape[1] == 3 else colours).astype(np.float64)
     kernel = np.exp(-((ab[:, None] - ab[None]) ** 2).sum(axis=2) / (2 * sigma**2))
-    smoothed = (kernel / kernel.sum(axis=0)) @ frequency  # each colour hands out its frequency to its neighbours
+    smoothed = (kernel / kernel.sum(axis=0)) @ frequency  # each colour distributes its frequency over its neighbours
     weights = 1 / ((1 - mix) * smoothed + mix / len(colours))
     weights /= (weights * frequency).sum()
     result: npt.NDArray[np.float32] = weights.astype(np.float32)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import matplotlib
 
-matplotlib.use("Agg")  # files only: a training machine may have no screen
+matplotlib.use("Agg")  # only files: a training machine may have no screen
 
 import matplotlib.pyplot as plt
 import numpy as np

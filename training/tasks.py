@@ -12,19 +12,19 @@ from torchmetrics.classification import BinaryJaccardIndex, MulticlassAccuracy
 
 from training.datasets.flowers import UNLABELLED
 from training.datasets.pictures import Batch
-from training.networks.deeplab import Base, DeepLab
+from training.networks.deeplab import Base
 from training.networks.photo import PhotoColorizer
 from training.palette import SoftLabels
-from training.recipes import Recipe
+from training.recipe import Recipe
 
 GRAIN = 0.15  # largest standard deviation of added noise, of inputs in 0..1
 
 
 def augment(inputs: Tensor, target: Tensor, recipe: Recipe, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Flip half the pictures, shift the batch over reflected borders, add grain, as ``recipe.augment`` says.
+    """Flip half the pictures, shift the batch over reflected borders, add noise, as ``recipe.augment`` says.
 
     ``inputs`` (N, C, H, W) and ``target`` (N, H, W) or (N, D, H, W) move together, so that each pixel keeps its colour;
-    a target of whole pictures, (N, D), stays. Grain is Gaussian noise upon the inputs, stronger in some pictures.
+    a target of whole pictures, (N, D), is unchanged. Noise is Gaussian, only on the inputs, stronger in some pictures.
     """
     n, c, h, w = inputs.shape
     planes = target[:, None] if target.ndim == 3 else target if target.ndim == 4 else inputs[:, :0]
@@ -50,10 +50,11 @@ class Task(L.LightningModule, ABC):
     """What all tasks share: optimiser, schedule, augmentation, and metrics that are logged at the end of an epoch.
 
     Batches: ``input`` (N, C, H, W) float32 and ``target``. Logs ``train_loss`` and ``validation_loss``. ``base`` is the
-    file of pretrained weights that the network began with, where a checkpoint has to know it.
+    file of pretrained weights that the network started with, where a checkpoint must record it.
     """
 
-    best_by: ClassVar[str] = ""  # metric whose highest value makes an epoch's weights the ones that are kept; "": the last
+    # The weights of the epoch with the highest value of this metric are kept; "": those of the last epoch
+    best_by: ClassVar[str] = ""
 
     def __init__(self, network: nn.Module, recipe: Recipe, base: Base | None = None) -> None:
         super().__init__()
@@ -75,15 +76,15 @@ class Task(L.LightningModule, ABC):
         """What the optimiser learns, in groups that may have a learning rate ``lr`` of their own."""
         return [{"params": [parameter for parameter in self.network.parameters() if parameter.requires_grad]}]
 
-    def tuned_gently(self, pretrained: nn.Module) -> list[dict[str, Any]]:
-        """Groups in which the ``pretrained`` part of the network learns at a fifth of the rate, unless it begins at random."""
+    def with_lower_rate(self, pretrained: nn.Module) -> list[dict[str, Any]]:
+        """Groups where the ``pretrained`` part of the network learns at a fifth of the rate, unless it starts at random."""
         if self.recipe.from_scratch:
             return Task.parameter_groups(self)
         inside = {id(parameter) for parameter in pretrained.parameters()}
         learning = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         groups = [{"params": [parameter for parameter in learning if id(parameter) not in inside]}]
-        tuned = [parameter for parameter in learning if id(parameter) in inside]
-        return [*groups, {"params": tuned, "lr": self.recipe.learning_rate / 5}] if tuned else groups
+        slow = [parameter for parameter in learning if id(parameter) in inside]
+        return [*groups, {"params": slow, "lr": self.recipe.learning_rate / 5}] if slow else groups
 
     def _forward(self, inputs: Tensor) -> Tensor:
         if self.recipe.precision != "32-true":
@@ -124,8 +125,8 @@ class Task(L.LightningModule, ABC):
 class PaletteClassification(Task):
     """Cross-entropy over the palette colour of each pixel, (N, K, H, W) against (N, H, W).
 
-    Also logs ``train_accuracy`` and ``validation_accuracy``, the share of pixels whose colour is right.
-    ``class_weights`` (K,) rebalance the training loss; validation loss is always the plain one.
+    Also logs ``train_accuracy`` and ``validation_accuracy``, the fraction of pixels whose colour is right.
+    ``class_weights`` (K,) rebalance the training loss; the validation loss is never rebalanced.
     """
 
     class_weights: Tensor
@@ -165,8 +166,8 @@ class ChromaClassification(Task):
     """Cross-entropy with soft labels over a palette of chroma, and the distance of the mean colour from the truth.
 
     Output (N, K, h, w) logits over ``palette`` (K, 2) a*, b*, target (N, 2, h, w). The network's ``class_weights``
-    rebalance both by the true colour; ``recipe.chroma_loss`` weighs the distance. Without a palette, output is ab / 110
-    and the distance is all. Validation logs the same without rebalancing, and ``validation_ab_error``, the distance.
+    rebalance both by the true colour; ``recipe.chroma_loss`` weighs the distance. Without a palette the output is ab / 110
+    and the loss is the distance. The validation loss is not rebalanced; ``validation_ab_error`` is the distance.
     """
 
     network: PhotoColorizer
@@ -185,7 +186,7 @@ class ChromaClassification(Task):
             self.metrics[f"{split}_ab_error"] = MeanMetric()
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        return self.tuned_gently(self.network.encoder)
+        return self.with_lower_rate(self.network.encoder)
 
     def step(self, split: str, output: Tensor, target: Tensor) -> Tensor:
         rebalance = split == "train" and self.recipe.rebalance
@@ -218,9 +219,9 @@ class MaskClassification(Task):
             self.metrics[f"{split}_iou"] = BinaryJaccardIndex(ignore_index=UNLABELLED)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        pretrained = self.network.backbone if isinstance(self.network, DeepLab) else self.network.encoder
+        pretrained = self.network.pretrained_part
         assert isinstance(pretrained, nn.Module)
-        return self.tuned_gently(pretrained)
+        return self.with_lower_rate(pretrained)
 
     def step(self, split: str, output: Tensor, target: Tensor) -> Tensor:
         loss = F.cross_entropy(output, target, ignore_index=UNLABELLED)

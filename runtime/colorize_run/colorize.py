@@ -15,7 +15,7 @@ from colorize_run import __version__, colour
 from colorize_run.colour import guided
 from colorize_run.colour.space import SRGB
 from colorize_run.colour.steady import Steady
-from colorize_run.colour.strips import PARALLEL_FROM, _floats, _join, _to_array
+from colorize_run.colour.strips import PARALLEL_FROM, channels, join_picture, to_array
 from colorize_run.control import Control, has_colours
 from colorize_run.errors import ContractError, ModelFileError, OptionError
 from colorize_run.image import reader
@@ -23,8 +23,7 @@ from colorize_run.image.formats import FORMATS
 from colorize_run.image.metadata import Metadata, Provenance
 from colorize_run.image.picture import Picture
 from colorize_run.model.library import DEFAULT_COLORIZE_MODEL
-from colorize_run.model.session import Model
-from colorize_run.network import Observe, Result
+from colorize_run.network import Network, Observe, Result
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -35,15 +34,14 @@ MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 10.0
 class Prediction:
     """What the network says at its working size h x w: ``ab`` (2, h, w) CIELAB.
 
-    Of what not every model says, or None: ``rgb`` (3, h, w) 0..1; ``confidence`` (h, w) 0..1.
+    ``rgb`` (3, h, w), 0..1: the model's own picture; None for models that make none.
     """
 
     ab: FloatArray
     rgb: FloatArray | None
-    confidence: FloatArray | None = None
 
 
-class Colorizer:
+class Colorizer(Network):
     """Colourizes pictures with one model on one device.
 
     ``model``: a model's name or the path of its file; ``device``: auto, cpu or cuda; ``threads``: all that this
@@ -57,21 +55,12 @@ class Colorizer:
         self, model: str | Path = DEFAULT_COLORIZE_MODEL, device: str = "auto", threads: int | None = None, *,
         working_size: int | None = None, temperature: float | None = None,
     ) -> None:  # fmt: skip
-        self.model = Model(str(model), device, threads)
-        self.contract = self.model.contract
-        if self.contract.task != "colorize":
-            raise ContractError(f"{self.model.path} is a model for {self.contract.task}, not for colourizing.")
-        self.working_size = self.contract.working_size.with_short_side(working_size)
+        super().__init__("colorize", model, device, threads, working_size)
         if temperature is not None and not self.model.has_temperature:
             raise OptionError(f"{self.model.path} has no temperature that could be set: leave --temperature away.")
         if temperature is not None and not MIN_TEMPERATURE <= temperature <= MAX_TEMPERATURE:
             raise OptionError(f"A temperature of {temperature} is not possible: {MIN_TEMPERATURE} to {MAX_TEMPERATURE}.")
         self._settings = {} if temperature is None else {"temperature": np.array(temperature, np.float32)}
-
-    @property
-    def says_confidence(self) -> bool:
-        """Whether the model says how sure it is."""
-        return "confidence" in self.model.outputs
 
     def predict(self, image: Image.Image | FloatArray) -> Prediction:
         """Run the network on a picture: a Pillow image of mode L or RGB, or float32 (H, W) grey, sRGB-encoded, 0..1."""
@@ -166,7 +155,7 @@ class Colorizer:
             quarter = values.shape[1] // 4, values.shape[0] // 4
             values = cv2.resize(values[: 4 * quarter[1], : 4 * quarter[0]], quarter, interpolation=cv2.INTER_AREA)
             values = values.reshape(quarter[1], quarter[0], -1)
-        planes = [np.asarray(colour.resize(Image.fromarray(plane), (width, height))) for plane in _floats(values)]
+        planes = [np.asarray(colour.resize(Image.fromarray(plane), (width, height))) for plane in channels(values)]
         return planes[0] if len(planes) == 1 else np.stack(planes, axis=-1)
 
     def _reduced(self, image: Image.Image | FloatArray) -> npt.NDArray[Any]:
@@ -185,19 +174,10 @@ class Colorizer:
         return planes / np.float32(255) if small.dtype == np.uint8 else planes
 
     def _run(self, planes: FloatArray) -> Prediction:
-        h, w = planes.shape[1:]
-        size = self.working_size
-        padded = np.pad(planes, ((0, 0), (0, size.pad(h) - h), (0, size.pad(w) - w)), mode="edge")
-        outputs = self.model.run({self.model.input: padded[None], **self._settings})
-        if outputs["ab"].shape != (1, 2, *padded.shape[1:]) or not np.isfinite(outputs["ab"]).all():
-            raise ModelFileError(f"{self.model.path} gave chroma that is no number, or of another size than its input.")
-        ab, rgb, confidence = (outputs.get(name) for name in ("ab", "rgb", "confidence"))
-        assert ab is not None
-        return Prediction(
-            ab[0, :, :h, :w],
-            None if rgb is None else rgb[0, :, :h, :w],
-            None if confidence is None else confidence[0, 0, :h, :w],
-        )
+        outputs = self.run_on(planes, self._settings)
+        if len(outputs["ab"]) != 2:
+            raise ModelFileError(f"{self.model.path} gave {len(outputs['ab'])} planes of chroma, not a* and b*.")
+        return Prediction(outputs["ab"], outputs.get("rgb"))
 
     def _raw(self, picture: Picture, result: Result) -> None:
         with result.stage("network"):
@@ -214,15 +194,11 @@ class Colorizer:
         width, height = picture.size
         threads = self.model.threads if width * height >= PARALLEL_FROM else 1
         with ThreadPoolExecutor(threads) as pool:
-            copying = pool.submit(_to_array, picture.pixels)  # meanwhile, the network looks at the picture
+            copying = pool.submit(to_array, picture.pixels)  # meanwhile, the network looks at the picture
             with result.stage("resize"):
                 small, luminance = self._seen(picture)
             with result.stage("network"):
-                prediction = self._run(self._planes(small))
-                ab = prediction.ab
-            if prediction.confidence is not None and result.confidence is None:
-                sure = np.rint(np.clip(prediction.confidence, 0, 1) * 255).astype(np.uint8)
-                result.confidence = colour.resize(Image.fromarray(sure), (width, height))
+                ab = self._run(self._planes(small)).ab
             if steady is not None:
                 ab = steady.settle(luminance, ab)
             if control.saturation != 1:
@@ -231,6 +207,7 @@ class Colorizer:
                 radius = max(1, round(guided.RADIUS * min(small.shape[:2])))
                 chroma = guided.slopes_and_offsets(luminance, ab, radius)
                 picture.pixels = copying.result()  # a large picture's Pillow image goes before its result comes
-                picture.pixels, moved = _join(picture, chroma, depth, control, pool, threads)
+                weights = control.weights(picture.size) if control.mixes else None
+                picture.pixels, moved = join_picture(picture.pixels, picture.space, chroma, depth, weights, pool, threads)
         result.gamut = "sRGB" if picture.space in (None, SRGB) else "its colour space"
         result.moved_share = max(result.moved_share, moved / (width * height))

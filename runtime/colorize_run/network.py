@@ -1,18 +1,26 @@
-"""What colourizing and segmenting share: how a network is opened and run, and what is known of the result."""
+"""What colourizing and segmenting share: a network that is opened for a task and run, and what is known of the result."""
 
 import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from colorize_run.errors import ContractError, ModelFileError
 from colorize_run.image.picture import Picture
+from colorize_run.model.contract import Arrays
+from colorize_run.model.library import find_model
+from colorize_run.model.session import Model
 
 Observe = Callable[[Image.Image | npt.NDArray[Any], Picture], None]
 T = TypeVar("T")
+FloatArray = npt.NDArray[np.float32]
+_ACTIVITY = {"colorize": "colourizing", "segment": "segmenting"}
 
 
 @dataclass
@@ -47,3 +55,34 @@ class Result:
             if item is None:
                 return
             yield item
+
+
+class Network:
+    """A model opened for ``task``. Attributes: ``model``, its ``contract``, and the ``working_size`` it sees pictures at.
+
+    ``model``: a model's name or the path of its file; ``device``: auto, cpu or cuda; ``threads``: all that this process may
+    use when None; ``working_size``: short side in pixels, the contract's when None. One instance may be used from several
+    threads. Errors: ModelFileError, ContractError, DeviceError, OptionError.
+    """
+
+    def __init__(self, task: str, model: str | Path, device: str, threads: int | None, working_size: int | None) -> None:
+        self.model = Model(find_model(str(model)), device, threads)
+        self.contract = self.model.contract
+        if self.contract.task != task:
+            raise ContractError(f"{self.model.path} is a model for {_ACTIVITY[self.contract.task]}, not for {_ACTIVITY[task]}.")
+        self.working_size = self.contract.working_size.with_short_side(working_size)
+
+    def run_on(self, planes: FloatArray, settings: Arrays, outputs: list[str] | None = None) -> dict[str, FloatArray]:
+        """Run the network on one picture at its working size: (C, h, w) in, (C, h, w) of each output, by name, out.
+
+        The picture is padded with its edge pixels to the network's multiple, and the outputs are cropped again. ``settings``:
+        further inputs; ``outputs``: all when None. Errors: ModelFileError for outputs of another size or with NaN; DeviceError.
+        """
+        h, w = planes.shape[1:]
+        size = self.working_size
+        padded = np.pad(planes, ((0, 0), (0, size.pad(h) - h), (0, size.pad(w) - w)), mode="edge")
+        results = self.model.run({self.model.input: padded[None], **settings}, outputs)
+        for name, values in results.items():
+            if values.shape[:1] + values.shape[2:] != (1, *padded.shape[1:]) or not np.isfinite(values).all():
+                raise ModelFileError(f"{self.model.path} gave {name} that are not finite, or of another size than its input.")
+        return {name: values[0, :, :h, :w] for name, values in results.items()}

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, get_args
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
@@ -18,13 +18,11 @@ from colorize_run.image import reader
 from colorize_run.image.metadata import Metadata
 from colorize_run.image.reader import Picture
 from colorize_run.model.library import DEFAULT_SEGMENT_MODEL
-from colorize_run.model.session import Model
-from colorize_run.network import Result
+from colorize_run.network import Network, Result
+from colorize_run.options import FORMS, Form
 
 FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]
-Form = Literal["mask", "soft", "overlay", "cutout"]
-FORMS: tuple[Form, ...] = get_args(Form)
 
 # How outlines are drawn anew on the picture's own edges; chosen on flowers: `python -m benchmarks.outlines`.
 _GUIDE_SIDE = 512  # short side at which colour is compared with the network's answer
@@ -34,7 +32,7 @@ _GAIN = 3.0  # slope of opacity over the refined probability: what is nearly sur
 _OVERLAY = 0.5  # share of the class's colour
 
 
-class Segmenter:
+class Segmenter(Network):
     """Segments pictures with one model on one device.
 
     ``model``: a model's name or the path of its file; ``device``: auto, cpu or cuda; ``threads``: all that this
@@ -47,13 +45,9 @@ class Segmenter:
         self, model: str | Path = DEFAULT_SEGMENT_MODEL, device: str = "auto", threads: int | None = None, *,
         working_size: int | None = None,
     ) -> None:  # fmt: skip
-        self.model = Model(str(model), device, threads)
-        self.contract = self.model.contract
-        if self.contract.task != "segment":
-            raise ContractError(f"{self.model.path} is a model for {self.contract.task}, not for segmenting.")
+        super().__init__("segment", model, device, threads, working_size)
         if not 2 <= len(self.contract.classes) <= 256 or len(self.contract.classes) != len(self.contract.class_colours):
             raise ContractError(f"{self.model.path} breaks its contract: two to 256 classes, and a colour for each.")
-        self.working_size = self.contract.working_size.with_short_side(working_size)
 
     def predict(self, image: Image.Image | FloatArray) -> FloatArray:
         """Probabilities of the classes at the network's working size, (C, h, w).
@@ -65,13 +59,12 @@ class Segmenter:
         return self._run(_planes(_resized(image, self.working_size.fit(*_size(image)))))
 
     def _run(self, small: FloatArray) -> FloatArray:
-        h, w = small.shape[1:]
-        size = self.working_size
-        padded = np.pad(small, ((0, 0), (0, size.pad(h) - h), (0, size.pad(w) - w)), mode="edge")
-        found = self.model.run({self.model.input: padded[None]}, ["probabilities"])["probabilities"]
-        if found.shape != (1, len(self.contract.classes), *padded.shape[1:]) or not np.isfinite(found).all():
-            raise ModelFileError(f"{self.model.path} gave probabilities that are no numbers, or of another shape.")
-        return found[0, :, :h, :w]
+        probabilities = self.run_on(small, {}, ["probabilities"])["probabilities"]
+        if len(probabilities) != len(self.contract.classes):
+            raise ModelFileError(
+                f"{self.model.path} gave {len(probabilities)} classes, not the {len(self.contract.classes)} of its contract."
+            )
+        return probabilities
 
     def segment(self, image: Image.Image) -> ByteArray:
         """Class numbers of each pixel, (H, W), of a Pillow image of any mode that has one meaning."""

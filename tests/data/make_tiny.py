@@ -11,12 +11,13 @@ import numpy as np
 import onnx
 import torch
 import torch.nn.functional as F
-from colorize_run.model.contract import CONTRACT_KEY, GOLDEN_KEY, Contract, WorkingSize, pack_golden
+from colorize_run.model.contract import Contract, WorkingSize
 from torch import nn
 
-from export.signatures import Segmenter
+from export.signatures import SegmentSignature
 from export.specifications import Specification
-from export.to_onnx import export, golden_cases, to_model_proto
+from export.stamp import golden_cases, stamp
+from export.to_onnx import export, to_model_proto
 from training.checkpoint import Checkpoint, load
 from training.networks import build
 
@@ -52,13 +53,12 @@ class RedAndBlue(nn.Module):
         return enlarged[:, :, :height, :width]
 
 
-module = Segmenter(RedAndBlue()).eval()
+module = SegmentSignature(RedAndBlue()).eval()
 model = to_model_proto(module, "tiny-segment", "image")
 contract = Contract(
     task="segment", name="tiny-segment", network="RedAndBlue", resize="pillow-bilinear",
     working_size=WorkingSize(64, 1, 8, 512),
     classes=("background", "red", "blue"), class_colours=((0, 0, 0), (128, 0, 0), (0, 0, 128)), licence="MIT",
 )  # fmt: skip
-golden = pack_golden(golden_cases(module, "image"))
-onnx.helper.set_model_props(model, {CONTRACT_KEY: contract.to_json(), GOLDEN_KEY: golden})
+stamp(model, contract, golden_cases(module, "image"))
 onnx.save(model, folder / "tiny-segment.onnx")

@@ -26,20 +26,20 @@ from export import real_pictures
 from export.__main__ import main
 from export.errors import ExportError, ParityError
 from export.parity import CEILING, FLIPS, TOLERANCE, Finding, cases, on_flowers
-from export.rewrite import has_spread_filters, unspread
-from export.signatures import PaletteColorizer, rgb_to_ab
+from export.rewrite import has_zero_inserted_filters, to_native_dilation
+from export.signatures import PaletteSignature, rgb_to_ab, wrap
 from export.signatures import lightness as in_graph_lightness
 from export.specifications import SPECIFICATIONS, Specification
-from export.to_onnx import check, export, to_model_proto, wrap
+from export.to_onnx import check, export, to_model_proto
 from training.checkpoint import Checkpoint, load
+from training.conventions import LUMA
 from training.datasets.flowers import load_split
-from training.datasets.pictures import LUMA
 from training.errors import TrainingError
-from training.networks import NETWORKS, build
+from training.networks import build
 from training.networks.deeplab import DeepLab
 from training.networks.lab import ChromaRegressor
 from training.palette import palette_to_ab
-from training.recipes import MODELS as RECIPE_MODELS
+from training.recipes import models
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = load(ROOT / "tests" / "data" / "tiny.pt")
@@ -53,7 +53,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def wrapped() -> PaletteColorizer:
+def wrapped() -> PaletteSignature:
     return wrap(TINY, SPECIFICATION)
 
 
@@ -78,7 +78,7 @@ def test_nothing_of_the_training_machine_stays_inside(exported: Path) -> None:
 
 
 def test_contract_tells_what_the_checkpoint_knows(exported: Path) -> None:
-    contract = Model(str(exported), "cpu").contract
+    contract = Model(exported, "cpu").contract
     assert contract.task == "colorize"
     assert contract.network == "UNet(kernel=3, num_filters=2, num_colours=6, in_channels=1)"
     assert contract.grey_weights == (1 / 3, 1 / 3, 1 / 3)
@@ -93,7 +93,7 @@ def test_the_contracts_default_grey_is_what_training_makes() -> None:
 
 
 def test_golden_vectors_replay(exported: Path) -> None:
-    outcome = verify(Model(str(exported), "cpu"))
+    outcome = verify(Model(exported, "cpu"))
     assert outcome.ok
     assert outcome.cases == 3
 
@@ -112,7 +112,7 @@ def test_any_batch_and_size_agrees_with_pytorch(n: int, h: int, w: int, seed: in
     assert (np.abs(rgb - expected[1]) > 1e-4).any(axis=1).mean() <= 0.01
 
 
-def test_the_graphs_padding_is_the_runtimes_padding(wrapped: PaletteColorizer) -> None:
+def test_the_graphs_padding_is_the_runtimes_padding(wrapped: PaletteSignature) -> None:
     """A picture of an odd size gives the same pixels whether the runtime pads it or the graph does."""
     colorizer = Colorizer(str(ROOT / "tests" / "data" / "tiny.onnx"), "cpu")
     image = Image.open(ROOT / "docs" / "samples" / "rocket.jpg").convert("L").resize((31, 27))
@@ -165,21 +165,21 @@ def test_committed_models_have_not_drifted_from_their_checkpoints(name: str) -> 
     checkpoint = load(ROOT / "artifacts" / "checkpoints" / f"{name}.pt")
     report = check(ROOT / "artifacts" / f"{name}.onnx", checkpoint)
     assert all(finding.error <= finding.allowed for finding in report.findings)
-    contract = Model(str(ROOT / "artifacts" / f"{name}.onnx"), "cpu").contract
+    contract = Model(ROOT / "artifacts" / f"{name}.onnx", "cpu").contract
     assert contract.metrics == checkpoint.metrics
     assert contract.working_size == SPECIFICATIONS[name].working_size
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_committed_models_prove_themselves(name: str) -> None:
-    model = Model(str(ROOT / "artifacts" / f"{name}.onnx"), "cpu")
+    model = Model(ROOT / "artifacts" / f"{name}.onnx", "cpu")
     assert verify(model).ok
     assert model.contract.name == name
     parity = model.contract.parity
     allowed = Finding("", "", "ab", 0, 0, parity["float64"]).allowed
     assert all(parity[backend] <= allowed for backend in ("onnxruntime", "onnxruntime-unoptimised", "onnx.reference"))
     if not name.endswith("-int8"):  # whose filters are computed from bytes
-        assert not has_spread_filters(onnx.load(ROOT / "artifacts" / f"{name}.onnx"))
+        assert not has_zero_inserted_filters(onnx.load(ROOT / "artifacts" / f"{name}.onnx"))
 
 
 def test_rounding_of_float32_itself_is_no_drift_but_nothing_else_is_excused() -> None:
@@ -202,7 +202,7 @@ def test_handout_weights_can_be_exported(shared_data: Path, tmp_path: Path) -> N
     done = CliRunner().invoke(main, ["unet", str(weights), "-o", str(tmp_path), "--data-dir", str(shared_data)])
     assert done.exit_code == 0, done.output
     assert "onnx.reference" in done.stderr
-    parity = Model(str(tmp_path / "unet.onnx"), "cpu").contract.parity
+    parity = Model(tmp_path / "unet.onnx", "cpu").contract.parity
     assert parity["onnxruntime"] <= TOLERANCE
     assert parity["cases"] == len(cases()) + 1, "the horses"
 
@@ -211,7 +211,7 @@ def test_handout_weights_can_be_exported(shared_data: Path, tmp_path: Path) -> N
 def test_model_card_tells_the_files_figures(name: str) -> None:
     cards = (ROOT / "artifacts" / "README.md").read_text().split("\n## ")
     (card,) = [card for card in cards if card.startswith(f"`{name}.onnx`")]
-    contract = Model(str(ROOT / "artifacts" / f"{name}.onnx"), "cpu").contract
+    contract = Model(ROOT / "artifacts" / f"{name}.onnx", "cpu").contract
     formats = {"validation_loss": "{:.4f}", "validation_accuracy": "{:.2%}", "validation_mse": "{:.2e}",
                "validation_error_reduction": "{:.1%}", "validation_iou": "{:.2%}"}  # fmt: skip
     told = {metric: form.format(contract.metrics[metric]) for metric, form in formats.items() if metric in contract.metrics}
@@ -257,7 +257,7 @@ def untrained(name: str) -> Checkpoint:
                 network.train()(torch.rand(4, 3, 64, 64))
         last = network.classifier[4] if isinstance(network, DeepLab) else network.head
         last.weight.data.mul_(2)
-    colours = palette_to_ab(TINY.colours) if NETWORKS[SPECIFICATIONS[name].network].on_photos else TINY.colours
+    colours = palette_to_ab(TINY.colours) if name == "photo" else TINY.colours
     return Checkpoint(name, SPECIFICATIONS[name].network, arguments, network.state_dict(), colours, {}, {"a": 0.5}, "none")
 
 
@@ -265,7 +265,7 @@ def untrained(name: str) -> Checkpoint:
 def test_every_kind_of_network_exports_and_runs_without_new_code_in_the_runtime(name: str, tmp_path: Path) -> None:
     path, report = export(untrained(name), SPECIFICATIONS[name], tmp_path)
     assert all(finding.error <= finding.allowed for finding in report.findings)
-    assert not has_spread_filters(onnx.load(path))
+    assert not has_zero_inserted_filters(onnx.load(path))
     image = Image.open(ROOT / "docs" / "samples" / "chelsea.jpg").resize((151, 97))
     for picture in (image, image.convert("L")):
         coloured = Colorizer(str(path), "cpu").colorize(picture)
@@ -307,14 +307,14 @@ def test_proof_on_pictures_that_the_network_was_validated_on(
 
 
 def test_every_model_of_the_list_is_exported_here() -> None:
-    assert set(SMALL) | set(SMALL_SEGMENTERS) | SLOW == set(SPECIFICATIONS) == set(RECIPE_MODELS)
+    assert set(SMALL) | set(SMALL_SEGMENTERS) | SLOW == set(SPECIFICATIONS) == set(models())
 
 
 @pytest.mark.parametrize("name", SMALL_SEGMENTERS)
 def test_every_kind_of_segmenter_exports_and_runs(name: str, tmp_path: Path) -> None:
     path, report = export(untrained(name), SPECIFICATIONS[name], tmp_path)
     assert all(finding.error <= finding.allowed for finding in report.findings)
-    contract = Model(str(path), "cpu").contract
+    contract = Model(path, "cpu").contract
     assert (contract.task, contract.classes) == ("segment", ("background", "flower"))
     image = Image.open(ROOT / "docs" / "samples" / "chelsea.jpg").resize((151, 97))
     assert Segmenter(path, "cpu").segment(image).shape == (97, 151)
@@ -335,7 +335,7 @@ def test_masks_that_drift_on_real_flowers_are_refused(shared_data: Path, tmp_pat
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="is a unet; the checkpoint holds a cnn"):
+    with pytest.raises(ExportError, match="is a unet, but the checkpoint holds a cnn"):
         export(untrained("cnn"), SPECIFICATIONS["unet"], tmp_path)
     with pytest.raises(ExportError, match="was trained as chroma-tanh"):
         export(untrained("chroma-tanh"), SPECIFICATIONS["chroma-large"], tmp_path)
@@ -359,11 +359,11 @@ def test_what_is_no_face_turns_brown_not_blue(name: str) -> None:
 
 
 def test_figures_that_were_to_beat() -> None:
-    assert Model(str(ROOT / "artifacts" / "chroma-regressor.onnx"), "cpu").contract.metrics["validation_mse"] < 1.1e-4
+    assert Model(ROOT / "artifacts" / "chroma-regressor.onnx", "cpu").contract.metrics["validation_mse"] < 1.1e-4
     for name, accuracy in (("cnn", 0.455), ("unet", 0.57), ("dilated-unet", 0.57), ("unet-large", 0.64)):
-        assert Model(str(ROOT / "artifacts" / f"{name}.onnx"), "cpu").contract.metrics["validation_accuracy"] >= accuracy
+        assert Model(ROOT / "artifacts" / f"{name}.onnx", "cpu").contract.metrics["validation_accuracy"] >= accuracy
     for name in ("flowers", "flowers-int8"):
-        assert Model(str(ROOT / "artifacts" / f"{name}.onnx"), "cpu").contract.metrics["validation_iou"] >= 0.93
+        assert Model(ROOT / "artifacts" / f"{name}.onnx", "cpu").contract.metrics["validation_iou"] >= 0.93
 
 
 def test_convolutions_that_share_a_filter_or_have_another_rank() -> None:
@@ -374,8 +374,8 @@ def test_convolutions_that_share_a_filter_or_have_another_rank() -> None:
     second = onnx.helper.make_node("Conv", ["y", "w"], ["z"], kernel_shape=[3, 3], pads=[1, 1, 1, 1])
     model.graph.node.append(second)
     model.graph.output[0].name = "z"
-    rewritten = unspread(model)
-    assert not has_spread_filters(rewritten)
+    rewritten = to_native_dilation(model)
+    assert not has_zero_inserted_filters(rewritten)
     x = np.random.default_rng(0).random((1, 2, 9, 9), dtype=np.float32)
     before, after = (
         ort.InferenceSession(m.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
@@ -387,8 +387,8 @@ def test_convolutions_that_share_a_filter_or_have_another_rank() -> None:
     infos = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 1, None]) for name in "xy"]
     graph = onnx.helper.make_graph([node], "line", infos[:1], infos[1:], [tensor])
     line = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
-    assert not has_spread_filters(line)
-    assert unspread(line).graph.node[0].op_type == "Conv"
+    assert not has_zero_inserted_filters(line)
+    assert to_native_dilation(line).graph.node[0].op_type == "Conv"
 
 
 def test_the_dilated_filter_becomes_one_native_convolution(tmp_path: Path) -> None:
@@ -403,10 +403,10 @@ def test_the_dilated_filter_becomes_one_native_convolution(tmp_path: Path) -> No
     assert dilations[0].count([2, 2]) == 1
     assert dilations[1].count([2, 2]) == 0
     assert {"Pad", "Reshape", "Slice"} & {node.op_type for node in graphs[1].node}
-    assert Model(str(rewritten), "cpu").contract.parity["rewrite"] <= 1e-6
-    assert "rewrite" not in Model(str(spread), "cpu").contract.parity
+    assert Model(rewritten, "cpu").contract.parity["rewrite"] <= 1e-6
+    assert "rewrite" not in Model(spread, "cpu").contract.parity
     grey = np.random.default_rng(0).random((1, 1, 40, 36), dtype=np.float32)
-    found = [Model(str(path), "cpu").run({"grey": grey}, ["ab"])["ab"] for path in (rewritten, spread)]
+    found = [Model(path, "cpu").run({"grey": grey}, ["ab"])["ab"] for path in (rewritten, spread)]
     np.testing.assert_allclose(*found, atol=1e-4)
 
 
@@ -441,9 +441,9 @@ def test_rewriting_any_spread_filter_changes_nothing(
     filters = np.zeros((outputs, inputs, span, span), np.float32)
     filters[:, :, :: holes + 1, :: holes + 1] = rng.uniform(0.1, 1, (outputs, inputs, kernel, kernel))
     model = convolution(filters, bias=bias, strides=strides)
-    assert has_spread_filters(model) == (holes > 0)
-    rewritten = unspread(model)
-    assert not has_spread_filters(rewritten)
+    assert has_zero_inserted_filters(model) == (holes > 0)
+    rewritten = to_native_dilation(model)
+    assert not has_zero_inserted_filters(rewritten)
     x = rng.random((2, inputs, 17, 20), dtype=np.float32)
     before, after = (
         ort.InferenceSession(m.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]

@@ -54,7 +54,7 @@ def test_variants_run_and_say_what_they_are(model: Path, tmp_path: Path, monkeyp
     assert outcomes[0].error < 1e-2
     assert sorted(path.stem for path in tmp_path.iterdir()) == ["photo-fp16", "photo-int8"]
     for outcome in outcomes:
-        kept = Model(str(tmp_path / f"{outcome.name}.onnx"), "cpu")
+        kept = Model(tmp_path / f"{outcome.name}.onnx", "cpu")
         assert kept.contract.name == outcome.name
         assert kept.has_temperature
         assert verify(kept).ok

@@ -109,7 +109,7 @@ def test_a_larger_working_size_is_what_the_network_sees(tiny_model: Path) -> Non
 
 def test_every_palette_model_takes_a_temperature(root: Path) -> None:
     for name in ("cnn", "unet", "dilated-unet", "unet-large", "unet-downsized", "photo", "photo-int8"):
-        assert Model(str(root / "artifacts" / f"{name}.onnx"), "cpu").has_temperature, name
+        assert Model(root / "artifacts" / f"{name}.onnx", "cpu").has_temperature, name
 
 
 @pytest.mark.parametrize("temperature", [0.0, -0.5, float("nan"), float("inf")])

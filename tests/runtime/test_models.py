@@ -175,8 +175,12 @@ def read_until(terminal: int, wanted: bytes) -> None:
 
 
 def test_completion_knows_three_shells() -> None:
-    assert run("completion", "tcsh").exit_code == 2
-    assert "bashrc" in run("completion", "--help").output
+    scripts = {run("completion", shell).stdout for shell in ("bash", "zsh", "fish")}
+    assert len(scripts) == 3
+    assert all("_COLORIZE_RUN_COMPLETE" in script for script in scripts)
+    refused = run("completion", "tcsh")
+    assert refused.exit_code == 2
+    assert all(shell in refused.output for shell in ("bash", "zsh", "fish"))
 
 
 @pytest.mark.parametrize("path", [TINY, *sorted((ROOT / "artifacts").glob("*.onnx"))], ids=lambda path: path.stem)

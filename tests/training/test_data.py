@@ -14,22 +14,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from training.clustering import kmeans_palette
+from training.conventions import from_ab, to_ab
 from training.datasets.cifar import load_images, load_split, palette_dataset, rgb_dataset
 from training.datasets.faces import augmented, chroma_dataset, load_faces
 from training.datasets.faces import load_split as faces_split
 from training.datasets.loaders import PictureData
 from training.datasets.pictures import read_rgb, split_indices, to_tensor
 from training.errors import TrainingError
-from training.networks.lab import from_ab, to_ab
+from training.options import AUGMENTATIONS
 from training.palette import (
     annealed_mean,
-    kmeans_palette,
     load_palette,
     nearest_colour,
     palette_to_ab,
     rebalancing_weights,
 )
-from training.recipes import AUGMENTATIONS, RECIPES
+from training.recipes import RECIPES
 from training.tasks import augment
 
 HANDOUT = "csc321_a2_palettes_weights.zip"
@@ -104,7 +105,7 @@ def test_a_pickled_palette_is_read_and_its_code_is_not_run(
     np.testing.assert_array_equal(load_palette(tmp_path / "pair.npy"), colours)
     pair[1] = foreign
     np.save(tmp_path / "bad.npy", pair, allow_pickle=True)
-    with pytest.raises(TrainingError, match=r"bad\.npy is no palette in a NumPy file: give one of"):
+    with pytest.raises(TrainingError, match=r"bad\.npy is not a palette in a NumPy file: give one of"):
         load_palette(tmp_path / "bad.npy")
     assert "was run" not in capfd.readouterr().out
 
@@ -117,7 +118,7 @@ def test_shades_of_16_bits_are_kept(tmp_path: Path) -> None:
         assert found.shape == (64, 64, 3)
         np.testing.assert_allclose(found[..., 1], shades / 257, atol=0.5)
     Image.fromarray(np.full((8, 8), 0.5, np.float32)).save(tmp_path / "f.tif")
-    with pytest.raises(TrainingError, match="holds 32-bit numbers"):
+    with pytest.raises(TrainingError, match="contains 32-bit numbers"):
         read_rgb(tmp_path / "f.tif", "f.tif")
 
 

@@ -175,7 +175,7 @@ def test_extra_classes_join_training_but_not_validation(data_dir: Path, tmp_path
     (run / "unet.pt").unlink()  # as if killed after the last epoch
     # the same number of others, under the same name
     np.savez(data_dir / "cifar10_train.npz", images=horses[::-1], labels=labels)
-    with pytest.raises(TrainingError, match=r"began with another .*pictures"):
+    with pytest.raises(TrainingError, match=r"started with .*different pictures"):
         CliRunner().invoke(
             main, command(data_dir, run, "--resume", "--extra-classes", "cat", epochs=1)[5:], catch_exceptions=False
         )
@@ -196,9 +196,9 @@ def test_results_compares_runs(data_dir: Path, faces_dir: Path, tmp_path: Path) 
         assert found["PSNR dB"] == f"{report['metrics']['validation_psnr']:.2f}"
     assert rows[3][rows[0].index("accuracy %")] == ""
     (tmp_path / "metrics.json").write_text("[]")
-    with pytest.raises(TrainingError, match="no folder of a finished run"):
+    with pytest.raises(TrainingError, match="not the folder of a finished run"):
         CliRunner().invoke(main, ["results", str(tmp_path)], catch_exceptions=False)
-    with pytest.raises(TrainingError, match=r"no folder of a finished run; give .*a-run\.$"):
+    with pytest.raises(TrainingError, match=r"not the folder of a finished run; give .*a-run\.$"):
         CliRunner().invoke(main, ["results", str(runs[0] / "metrics.json")], catch_exceptions=False)
 
 
@@ -261,7 +261,7 @@ def test_a_run_goes_on_with_its_own_number_of_threads(
     resumed = subprocess.run(
         command(data_dir, broken, "--resume", epochs=4), capture_output=True, text=True, check=True, cwd=ROOT
     )
-    assert "the number of threads that it began with: 1, not 2.\n" in resumed.stderr
+    assert "continues with its original number of threads: 1, not 2.\n" in resumed.stderr
     assert "rounding" not in resumed.stderr
     expected = weights(straight)
     for name, value in weights(broken).items():
@@ -281,7 +281,7 @@ def test_a_folder_takes_one_training_at_a_time(data_dir: Path, tmp_path: Path) -
             with pytest.raises(TrainingError, match=r"Another training is writing to .*run: wait .* another --run-dir"):
                 CliRunner().invoke(main, command(data_dir, run, *options, epochs=400)[5:], catch_exceptions=False)
         process.kill()
-    with pytest.raises(TrainingError, match="go on with --resume"):  # the kernel let go of it
+    with pytest.raises(TrainingError, match="continue it with --resume"):  # the kernel let go of it
         CliRunner().invoke(main, command(data_dir, run, epochs=400)[5:], catch_exceptions=False)
 
 
@@ -290,7 +290,7 @@ def test_a_folder_that_cannot_be_written_to_is_told_before_any_work(data_dir: Pa
     (tmp_path / "file").write_text("no folder")
     done = CliRunner().invoke(main, command(data_dir, tmp_path / folder, epochs=1)[5:])
     assert isinstance(done.exception, TrainingError)
-    assert re.fullmatch(r"/.*/run cannot be written to \(.*\): choose another --run-dir\.", str(done.exception))
+    assert re.fullmatch(r"Cannot write to /.*/run \(.*\): choose another --run-dir\.", str(done.exception))
     assert "Clustering" not in done.stderr
 
 
@@ -308,7 +308,7 @@ def test_weights_are_loaded_before_the_data(faces_dir: Path, tmp_path: Path) -> 
         main, command(faces_dir, tmp_path / "run", "--weights", str(tmp_path / "other.pth"), epochs=1, model="fusion")[5:]
     )
     assert isinstance(done.exception, TrainingError)
-    assert "does not hold the weights" in str(done.exception)
+    assert "does not contain the weights" in str(done.exception)
     assert "faces" not in done.stderr.lower()
     assert not (tmp_path / "run").exists()
 
@@ -364,10 +364,10 @@ def test_only_the_same_unfinished_run_is_resumed(data_dir: Path, tmp_path: Path)
     for options, word in (
         (["--seed", "7"], "seed 0, not 7"), (["--learning-rate", "0.5"], "learning_rate"),
         (["--epochs", "3"], "epochs 2, not 3"),
-        (["--recipe", "original"], "recipe unet-tuned, not unet-original; "),
+        (["--recipe", "original"], "recipe unet-tuned, not unet-original: "),
         (["--palette", str(tmp_path / "other.npy")], "palette"), (["--colours", "5"], "num_colours 24, not 5"),
     ):  # fmt: skip
-        with pytest.raises(TrainingError, match=f"began with .*{word}"):
+        with pytest.raises(TrainingError, match=f"started with .*{word}"):
             resume(*options)
     assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
     (path,) = run.glob("resume-*.ckpt")
@@ -379,16 +379,16 @@ def test_only_the_same_unfinished_run_is_resumed(data_dir: Path, tmp_path: Path)
     resumed = resume()
     assert resumed.exit_code == 0
     assert "threads" not in resumed.stderr
-    assert f"began with PyTorch 2.0.1, this is {torch.__version__}: its weights may differ in rounding" in resumed.stderr
+    assert f"started with PyTorch 2.0.1, this is {torch.__version__}: its weights may differ in rounding" in resumed.stderr
     assert all(torch.equal(value, expected[name]) for name, value in weights(run).items())
     (run / "unet.pt").unlink()
     whole = path.read_bytes()
     for damaged in (whole[:1000], flip_a_bit(whole)):
         path.write_bytes(damaged)
-        with pytest.raises(TrainingError, match="damaged: delete it; start the run anew"):
+        with pytest.raises(TrainingError, match="damaged: delete it; start the run again"):
             resume()
     (run / "resume-epoch=0.ckpt").write_bytes(whole)
-    with pytest.raises(TrainingError, match=r"delete it; --resume then goes on from resume-epoch=0\.ckpt"):
+    with pytest.raises(TrainingError, match=r"delete it; --resume then continues from resume-epoch=0\.ckpt"):
         resume()
 
 
@@ -415,7 +415,7 @@ def test_a_run_keeps_one_state_and_so_many_grids(
     options = ["--weight-decay", "0.25"]
     interrupted(command(data_dir, run, *options, epochs=8, model="cnn"))
     (begun,) = run.glob("resume-*.ckpt")
-    monkeypatch.setattr("training.fit._GRIDS", 3)  # of which a hundred would take minutes
+    monkeypatch.setattr("training.run_folder._GRIDS", 3)  # of which a hundred would take minutes
     assert fit(data_dir, run, "--resume", *options, epochs=8, model="cnn").exit_code == 0
     (state,) = run.glob("resume-*.ckpt")
     assert begun.name != state.name == "resume-epoch=7.ckpt"
@@ -434,12 +434,12 @@ def test_a_run_keeps_one_state_and_so_many_grids(
         (["fit", "unet", "--data-dir", "{folder}", "--run-dir", "{folder}/run", "--classes", "unicorn"], "unicorn.*horse"),
         (["fit", "regression-cnn", "--rebalance"], "does not classify"),
         (["fit", "gpt"], "gpt.*unet"),
-        (["fit", "chroma-tanh", "--classes", "cat"], "mean nothing"),
+        (["fit", "chroma-tanh", "--classes", "cat"], "learns from faces: omit --classes"),
         (["fit", "cnn", "--data-dir", "{data}", "--classes", ","], "names no class"),
         (["fit", "unet", "--palette", "nowhere.npy"], "nowhere.npy"),
         (["fit", "unet", "--palette", "{folder}"], "is a folder: give a file in it"),
-        (["palette", "--data-dir", "{data}", "--classes", "cat"], "which is there, holds the training horses alone"),
-        (["fit", "cnn", "--data-dir", "{data}", "--device", "cpu", "--precision", "16-mixed"], "takes CUDA.*bf16-mixed"),
+        (["palette", "--data-dir", "{data}", "--classes", "cat"], "which is there, contains only the training horses"),
+        (["fit", "cnn", "--data-dir", "{data}", "--device", "cpu", "--precision", "16-mixed"], "needs CUDA.*bf16-mixed"),
         (["fit", "unet", "--data-dir", "{data}", "--run-dir", "{folder}/run", "--batch-size", "500"], "too few"),
         (["evaluate", "nowhere.pt"], "nowhere.pt"),
     ],

@@ -21,7 +21,7 @@ from training.checkpoint import load
 from training.datasets import flowers
 from training.datasets.flowers import UNLABELLED, Flowers, FlowerSamples, load_flowers, load_split
 from training.errors import TrainingError
-from training.mask_judge import boundary_f, measure, picture_iou, thresholded
+from training.evaluation.masks import at_working_size, boundary_f, measure, picture_iou, thresholded
 from training.networks import deeplab
 from training.networks.deeplab import LAST_LAYER, DeepLab
 from training.networks.segmenter import SegmentationUNet
@@ -182,7 +182,7 @@ def test_figures_of_masks_that_are_known() -> None:
 
 def test_measure_sums_over_pixels_and_means_over_pictures() -> None:
     whole = samples(augment=False).flowers
-    perfect = iter([flowers.seen(image, mask)[1] for image, mask in zip(whole.images, whole.masks, strict=True)])
+    perfect = iter([at_working_size(image, mask)[1] for image, mask in zip(whole.images, whole.masks, strict=True)])
     found = measure(lambda _: np.where(next(perfect) == 1, 1, 0).astype(np.uint8), whole)
     assert found["iou"] == found["mean_iou"] == found["accuracy"] == found["picture_iou"] == found["thresholded_iou"] == 1
     nothing = measure(lambda picture: np.zeros(picture.shape[:2], np.uint8), whole)
@@ -248,7 +248,7 @@ def test_a_last_layer_is_kilobytes_and_needs_the_very_weights_it_stands_on(
     other = dict(state)
     other["features.0.0.weight"] = other["features.0.0.weight"] + 1
     torch.save(other, tmp_path / "other.pth")
-    with pytest.raises(TrainingError, match="is another file: give that one with --weights"):
+    with pytest.raises(TrainingError, match=r"is another file: give .* with --weights"):
         load(path, weights=tmp_path / "other.pth")
     arguments = ["evaluate", str(path), "--data-dir", str(flower_dir), "--weights", str(voc_weights), "--device", "cpu"]
     done = CliRunner().invoke(main, arguments)
@@ -263,7 +263,7 @@ def test_a_run_is_not_resumed_upon_other_weights(last_layer: Path, voc_weights: 
     path = run / "deeplab-mobilenet-v2.pt"
     whole = torch.load(path, weights_only=True)
     path.unlink()  # as if killed after the last epoch
-    with pytest.raises(TrainingError, match="began with another weights"):
+    with pytest.raises(TrainingError, match="started with different weights"):
         CliRunner().invoke(main, [*resumed, "--weights", str(other)], catch_exceptions=False)
     for weights in ([], ["--weights", str(voc_weights)]):  # the state holds what it needs of them
         done = CliRunner().invoke(main, [*resumed, *weights], catch_exceptions=False)
@@ -275,11 +275,15 @@ def test_a_run_is_not_resumed_upon_other_weights(last_layer: Path, voc_weights: 
     best = run / "best.pt"
     foreign = io.BytesIO()
     torch.save([1, 2], foreign)
-    for content, message in ((b"damaged", "is damaged"), (foreign.getvalue(), "is of another network"), (None, "is missing")):
+    for content, message in (
+        (b"damaged", "is damaged"),
+        (foreign.getvalue(), "belongs to another network"),
+        (None, "is missing"),
+    ):
         best.unlink()
         if content:
             best.write_bytes(content)
-        with pytest.raises(TrainingError, match=rf"best\.pt {message}.*: the best epoch was in it; train anew"):
+        with pytest.raises(TrainingError, match=rf"best\.pt {message}.*: it held the best epoch; train again"):
             CliRunner().invoke(main, resumed, catch_exceptions=False)
         best.touch()
 
@@ -316,7 +320,7 @@ def test_weights_that_are_missing_or_others_are_asked_for(tmp_path: Path, monkey
     with pytest.raises(TrainingError, match=r"deeplabv3_mnv2_voc\.pth with --weights"):
         deeplab.pretrain(DeepLab("mobilenet_v2"))
     torch.save({"a": torch.zeros(1)}, tmp_path / "other.pth")
-    with pytest.raises(TrainingError, match="holds no weights of DeepLabV3 on mobilenet_v2"):
+    with pytest.raises(TrainingError, match="does not contain weights of DeepLabV3 on mobilenet_v2"):
         deeplab.pretrain(DeepLab("mobilenet_v2"), tmp_path / "other.pth")
 
 
@@ -327,12 +331,12 @@ def test_from_scratch_measures_its_own_statistics(flower_dir: Path, tmp_path: Pa
     state = load(run / "deeplab-mobilenet-v2.pt").state
     assert state["backbone.0.1.running_mean"].abs().max() > 0
     refused = command(flower_dir, tmp_path / "nothing", "--weights", "none")
-    with pytest.raises(TrainingError, match="cannot begin at random"):
+    with pytest.raises(TrainingError, match="cannot start with random ones"):
         CliRunner().invoke(main, refused, catch_exceptions=False)
 
 
 def test_a_frozen_classifier_cannot_begin_at_random(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="cannot begin at random"):
+    with pytest.raises(TrainingError, match="cannot start with random ones"):
         CliRunner().invoke(
             main, ["fit", "fusion", "--weights", "none", "--data-dir", str(tmp_path), "--run-dir", str(tmp_path / "run")],
             catch_exceptions=False,
@@ -365,7 +369,7 @@ def test_any_size_gives_logits_of_that_size(height: int, width: int) -> None:
     ("more", "words"),
     [
         (["--classes", "cat"], "learns from flowers"),
-        (["--augment", "flip-up-down"], "mean nothing to it"),
+        (["--augment", "flip-up-down"], "omit --augment"),
         (["--rebalance"], "--rebalance"),
     ],
 )

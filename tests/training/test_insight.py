@@ -11,15 +11,15 @@ from PIL import Image
 from torch import nn
 
 from training.__main__ import main
-from training.activations import activations, read_picture, sheet
-from training.checkpoint import load
+from training.checkpoint import Checkpoint, load
 from training.datasets.cifar import palette_dataset
-from training.describe import assignment_comparison, layers, macs_without_holes, receptive_field
 from training.errors import TrainingError
+from training.inspection.activations import activations, read_picture, sheet
+from training.inspection.describe import assignment_comparison, layers, macs_without_inserted_zeros, receptive_field
 from training.layers import Conv2d, DilatedConv2d
 from training.networks import build
 from training.networks.lab import ARCHITECTURES
-from training.recipes import MODELS, RECIPES
+from training.recipes import RECIPES, models
 
 
 def test_the_assignments_comparison_is_computed() -> None:
@@ -50,14 +50,14 @@ def test_layers_count_what_a_hand_counts() -> None:
     assert (first.output, first.parameters, first.macs) == ((1, 8, 10, 20), 3 * 8 * 9 + 8, 200 * 3 * 8 * 9)
     assert (activation.parameters, activation.macs) == (0, 0)
     assert second.macs == 200 * 8 * 4 * 25
-    assert macs_without_holes(network, torch.zeros(1, 3, 10, 20)) == first.macs + 200 * 8 * 4 * 9
+    assert macs_without_inserted_zeros(network, torch.zeros(1, 3, 10, 20)) == first.macs + 200 * 8 * 4 * 9
 
 
 def test_describe_sums_every_model_up() -> None:
     done = CliRunner().invoke(main, ["describe"])
     assert done.exit_code == 0
     rows = {cells[1].strip(): cells for line in done.stdout.splitlines() if len(cells := line.split("│")) > 6}
-    assert set(MODELS) <= set(rows)
+    assert set(models()) <= set(rows)
     assert rows["unet"][3].strip() == "112,344"
     assert rows["unet"][7].strip() == "34 x 34"
     assert rows["dilated-unet"][7].strip() == "42 x 42"
@@ -65,7 +65,7 @@ def test_describe_sums_every_model_up() -> None:
     assert rows["fusion"][8].split() == ["original-100-cpu,", "original-400-cpu,"]  # and more: the others' classifier is larger
     assert rows["deeplab-resnet101"][8].strip() == "tuned"
     assert "fusion original-100, original-400, original-50; photo no-fusion, no-dilation, regression;" in done.stdout
-    assert "│ 3x3, dilation 1 (one hole between taps) │ 9       │ 5 x 5" in done.stdout
+    assert "│ 3x3, dilation 1 (one gap between taps) │ 9       │ 5 x 5" in done.stdout
 
 
 def test_describe_prints_a_models_layers() -> None:
@@ -87,7 +87,7 @@ def test_a_field_wider_than_any_picture_here_is_no_whole_picture() -> None:
     assert "receptive field 1107 x 1107" in done.stdout
     for holes, field in ((1000, 2001), (2000, 4001), (2100, None)):  # the last is wider than the widest probe
         assert receptive_field(nn.Sequential(nn.Conv2d(1, 1, (1, 3), 1, (0, holes), (1, holes))), 1, 1) == field
-    with pytest.raises(TrainingError, match="no recipe 'nonsense' for 'photo'"):
+    with pytest.raises(TrainingError, match="photo has no recipe 'nonsense'"):
         CliRunner().invoke(main, ["describe", "photo", "--recipe", "nonsense"], catch_exceptions=False)
     assert CliRunner().invoke(main, ["describe", "--recipe", "tuned"]).exit_code == 2
 
@@ -96,7 +96,7 @@ def test_recipes_by_name() -> None:
     for name, recipe in RECIPES.items():
         assert name == recipe.name
         assert name.startswith(recipe.model)
-        assert recipe.model in MODELS
+        assert recipe.model in models()
     found = {(r.epochs, r.learning_rate, r.weight_decay) for n, r in RECIPES.items() if n.startswith("chroma-tanh-original")}
     assert found == {(100, 0.005, 1e-7), (400, 1e-4, 1e-5), (50, 0.005, 1e-7)}
     assert ARCHITECTURES[1] == (32, 64, 128, 256, 256, 512)
@@ -145,19 +145,30 @@ def test_activations_command(root: Path, tiny_checkpoint: Path, tmp_path: Path) 
     assert [Path(line.split(": ")[0]).name for line in lines] == names
     checkpoint = load(tiny_checkpoint)
     picture = read_picture(sample, checkpoint, None)
-    inputs = palette_dataset(picture, checkpoint.colours).__getitems__([0])["input"]
+    inputs = palette_dataset(picture[None], checkpoint.colours).__getitems__([0])["input"]
     blocks = activations(checkpoint.build(), inputs).values()
     for line, maps in zip(lines[1:], blocks, strict=True):  # how many of what size, and how far their values reach
         found = map(float, re.findall(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?", line.split(": ")[1]))
         count, height, width = maps.shape
         assert list(found) == pytest.approx([count, width, height, float(maps.min()), float(maps.max())], rel=0.01)
-    with pytest.raises(TrainingError, match="holds something already"):
+    with pytest.raises(TrainingError, match="is not empty"):
         CliRunner().invoke(
             main, ["activations", str(tiny_checkpoint), str(sample), "-o", str(tmp_path / "sheets")], catch_exceptions=False
         )
     with Image.open(tmp_path / "sheets" / names[0]) as first:
         assert first.width > 300
     Image.new("RGB", (3, 3)).save(tmp_path / "small.png")
-    for bad, message in ((tiny_checkpoint, "no picture"), (tmp_path / "small.png", "4 x 4 at least")):
+    for bad, message in ((tiny_checkpoint, "not a picture"), (tmp_path / "small.png", "needs at least 4 x 4")):
         with pytest.raises(TrainingError, match=message):
             CliRunner().invoke(main, ["activations", str(tiny_checkpoint), str(bad)], catch_exceptions=False)
+
+
+def test_activations_of_a_segmenter(root: Path, tmp_path: Path) -> None:
+    arguments = {"encoder": "test_efficientnet", "width": 8}
+    state, palette = build("segmentation-unet", arguments).state_dict(), np.zeros((0, 3), np.float32)
+    Checkpoint("flowers", "segmentation-unet", arguments, state, palette).save(tmp_path / "flowers.pt")
+    sample = root / "docs" / "samples" / "chelsea.jpg"
+    done = CliRunner().invoke(main, ["activations", str(tmp_path / "flowers.pt"), str(sample), "-o", str(tmp_path / "sheets")])
+    assert done.exit_code == 0, done.output
+    assert {"00-input-truth-output.png"} < {path.name for path in (tmp_path / "sheets").iterdir()}
+    assert re.search(r"middle\.png: 32 of \d+ x \d+,", done.output)

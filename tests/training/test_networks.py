@@ -16,10 +16,11 @@ from training.checkpoint import Checkpoint, load
 from training.datasets.cifar import load_split
 from training.datasets.pictures import Pictures
 from training.errors import TrainingError
-from training.evaluate import colourfulness, evaluate
-from training.evaluate import load_split as split_of
+from training.evaluation.colourfulness import colourfulness
+from training.evaluation.evaluate import evaluate
+from training.families import family_of
 from training.layers import Conv2d, DilatedConv2d
-from training.networks import NETWORKS, STRIDES, build
+from training.networks import NETWORKS, build
 from training.networks.lab import ChromaColorizer, FusionColorizer, pretrain
 from training.networks.unet import DownsizedUNet
 
@@ -77,7 +78,7 @@ def test_spread_filters_are_dilated_convolutions(
 def test_spread_filter_by_hand_and_its_gradient() -> None:
     layer = DilatedConv2d(1, 1, 2, dilation=1)
     a, b, c, d = layer.weight.detach().flatten().tolist()
-    assert layer.spread_weight()[0, 0].tolist() == [[a, 0, b], [0, 0, 0], [c, 0, d]]
+    assert layer.zero_inserted_weight()[0, 0].tolist() == [[a, 0, b], [0, 0, 0], [c, 0, d]]
     layer = DilatedConv2d(2, 3, 3, dilation=1)
     native = Conv2d(2, 3, 3, padding=2)
     native.load_state_dict(layer.state_dict())
@@ -114,12 +115,12 @@ SMALL: dict[str, dict[str, Any]] = {
 
 
 def small_input(network: str, n: int = 2, h: int = 1, w: int = 1) -> torch.Tensor:
-    stride = STRIDES[network]
+    stride = NETWORKS[network].stride
     return torch.rand(n, 3 if NETWORKS[network].sees_colour else 1, h * stride, w * stride)
 
 
 def test_every_network_is_tested() -> None:
-    assert set(SMALL) == set(NETWORKS) == set(STRIDES)
+    assert set(SMALL) == set(NETWORKS)
 
 
 @pytest.mark.parametrize("network", SMALL)
@@ -270,7 +271,7 @@ GOALS = {"cnn": 0.455, "unet": 0.57, "dilated-unet": 0.57, "unet-large": 0.64}
 def test_committed_checkpoints_reach_their_figures(shared_data: Path, root: Path, name: str) -> None:
     checkpoint = load(root / "artifacts" / "checkpoints" / f"{name}.pt")
     assert checkpoint.model == name
-    images = split_of(checkpoint.kind, shared_data, "validation", ("horse",), checkpoint.recipe["split_seed"])
+    images = family_of(checkpoint.kind).load_split(shared_data, "validation", ("horse",), checkpoint.split_seed)
     scores = evaluate(checkpoint, images)
     for metric, value in checkpoint.metrics.items():
         assert scores[metric.removeprefix("validation_")] == pytest.approx(value, rel=5e-3), metric

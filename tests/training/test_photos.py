@@ -17,12 +17,13 @@ from PIL import Image
 
 from training.__main__ import main
 from training.checkpoint import load
+from training.clustering import kmeans_chroma
 from training.datasets import ageing, photos
 from training.datasets.photos import Photos, PhotoSamples, load_photos, near_duplicates, split
 from training.errors import TrainingError
+from training.evaluation.photos import by_source, measure, summary
 from training.networks.photo import AB_SCALE, SATURATION, PhotoChroma, PhotoColorizer
-from training.palette import SoftLabels, kmeans_chroma
-from training.photo_judge import by_source, figures, measure
+from training.palette import SoftLabels
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -253,16 +254,16 @@ def test_a_picture_and_its_mirror_image_get_the_same_colours() -> None:
 
 def test_judging_knows_grey_from_truth() -> None:
     data = Photos([np.asarray(scene(i)) for i in range(8)], ["a"] * 3 + ["b"] * 5)
-    grey = figures(measure(lambda x: x.new_zeros((len(x), 2, *x.shape[2:])), data))
+    grey = summary(measure(lambda x: x.new_zeros((len(x), 2, *x.shape[2:])), data))
     assert grey["error_reduction"] == pytest.approx(0, abs=1e-6)
     assert grey["colourfulness_ratio"] == pytest.approx(0, abs=0.02)
     assert grey["near_grey"] == 1
     constant = measure(lambda x: x.new_zeros((len(x), 2, *x.shape[2:])) + 20, data)
-    assert figures(constant)["near_grey"] == 0
+    assert summary(constant)["near_grey"] == 0
     sources = by_source(constant, data.sources)
     assert {name: found["photographs"] for name, found in sources.items()} == {"a": 3, "b": 5}
     mean = sum(found["ab_error"] * found["photographs"] for found in sources.values()) / 8
-    assert mean == pytest.approx(figures(constant)["ab_error"])
+    assert mean == pytest.approx(summary(constant)["ab_error"])
 
 
 COMMON = ["--recipe", "short", "--encoder", "test_efficientnet", "--colours", "12", "--batch-size", "8", "--device", "cpu"]
@@ -309,7 +310,7 @@ def test_photo_learns_resumes_to_the_same_weights_and_is_judged(
     [
         (["--encoder", "no_such_network"], "no_such_network"),
         (["--classes", "dog"], "learns from photographs"),
-        (["--augment", "flip-up-down"], "mean nothing to it"),
+        (["--augment", "flip-up-down"], "omit --augment"),
         (["--recipe", "regression"], "does not classify into a palette"),
     ],
 )

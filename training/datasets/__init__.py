@@ -1,1 +1,1 @@
-"""Data sets: each module reads the public original and, where it lies beside the project, the shared copy."""
+"""Data sets: each module reads the public original or, where there is one, a copy in a single archive."""

@@ -1,15 +1,15 @@
-"""Grey pictures as history made them: emulsions, fading, grain, bad lenses, worn prints and scans."""
+"""Grey pictures that imitate old photographs: emulsions, fading, grain, bad lenses, worn prints and scans."""
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from training.datasets.pictures import LUMA
+from training.conventions import LUMA
 
 FloatArray = npt.NDArray[np.float32]
 
 LUMA_WEIGHTS = np.array(LUMA, np.float32)
-# Shares of R, G, B in the grey: what an emulsion or a filter before the lens saw
+# Weights of R, G, B in the grey: an emulsion's sensitivity, or a filter in front of the lens
 EMULSIONS = {
     "panchromatic": (0.33, 0.40, 0.27),
     "orthochromatic": (0.03, 0.57, 0.40),  # blind to red: lips and brick go dark
@@ -20,37 +20,43 @@ EMULSIONS = {
 
 
 def aged(rgb: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """A grey picture of ``rgb`` (H, W, 3), sRGB-encoded 0..1, as ``rng`` would have it made: (H, W), 0..1.
+    """Make a grey picture of ``rgb`` (H, W, 3), sRGB-encoded 0..1, aged at random: (H, W), 0..1.
 
-    Half of them are the luma that the runtime makes, untouched; the others pass an emulsion and up to seven kinds of
-    wear, each drawn by itself.
+    Half of the pictures are the runtime's luma without changes. The others get an emulsion and up to seven kinds of wear,
+    each drawn independently.
     """
     if rng.random() < 0.5:
         return rgb @ LUMA_WEIGHTS
     grey = emulsion(rgb, rng)
     for wear, probability in (
-        (_fade, 0.4), (_curve, 0.5), (_blur, 0.25), (_vignette, 0.15), (_grain, 0.4), (_sepia, 0.15), (_jpeg, 0.25),
-    ):  # fmt: skip
+        (_fade, 0.4),
+        (_curve, 0.5),
+        (_blur, 0.25),
+        (_vignette, 0.15),
+        (_grain, 0.4),
+        (_sepia, 0.15),
+        (_jpeg, 0.25),
+    ):
         if rng.random() < probability:
             grey = np.clip(wear(grey, rng), 0, 1)
     return grey.astype(np.float32)
 
 
 def emulsion(rgb: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Grey of ``rgb`` (H, W, 3) by the luma, one of EMULSIONS, or a mixture of channels that nobody has made: (H, W)."""
+    """Grey of ``rgb`` (H, W, 3) by the luma, one of EMULSIONS, or a random mixture of channels: (H, W)."""
     mixtures = [LUMA_WEIGHTS, *EMULSIONS.values(), rng.dirichlet((2, 3, 2))]
     mixture = mixtures[rng.integers(len(mixtures))]
     return rgb @ np.asarray(mixture, np.float32)
 
 
 def _fade(grey: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Blacks turn grey and whites dull."""
+    """Black and white both move towards grey."""
     black, white = rng.uniform(0, 0.3), rng.uniform(0.65, 1)
     return np.float32(black) + grey * np.float32(white - black)
 
 
 def _curve(grey: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """A paper's contrast: gamma, and an S-curve or its opposite."""
+    """Contrast of the paper: gamma, and an S-curve or its opposite."""
     bent = np.power(grey, np.float32(2 ** rng.uniform(-0.8, 0.8)))
     strength = np.float32(rng.uniform(-0.5, 0.8))
     curved: FloatArray = (1 - strength) * bent + strength * bent * bent * (3 - 2 * bent)
@@ -58,7 +64,7 @@ def _curve(grey: FloatArray, rng: np.random.Generator) -> FloatArray:
 
 
 def _blur(grey: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """An old lens, or a hand that shook."""
+    """An old lens, or a shaking hand."""
     return cv2.GaussianBlur(grey, (0, 0), float(rng.uniform(0.4, 1.5)))  # type: ignore[return-value]
 
 

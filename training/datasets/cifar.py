@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from torchvision.datasets import CIFAR10
 
 from training.datasets.pictures import Pictures, split_indices, to_tensor
 from training.errors import TrainingError
-from training.files import left_as_found
+from training.files import remove_what_stays_empty
 from training.palette import nearest_colour
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -23,31 +24,29 @@ def load_images(data_dir: Path, classes: Sequence[str] = ("horse",), *, test: bo
 
     ``data_dir`` holds torchvision's CIFAR-10, which is downloaded there when missing, or arrays of it:
     ``cifar10_train.npz`` and ``cifar10_test.npz`` with ``images`` and ``labels``, or ``cifar10_horses_train.npz``
-    (training horses alone). Errors: TrainingError when it can be neither read nor downloaded.
+    (only training horses). Errors: TrainingError when it can be neither read nor downloaded.
     """
     unknown = sorted(set(classes) - set(CLASSES))
     if unknown:
-        raise TrainingError(f"CIFAR-10 has no class {', '.join(unknown)}; it has {', '.join(CLASSES)}.")
-    wanted = [CLASSES.index(name) for name in classes]
+        raise TrainingError(f"CIFAR-10 has no class {', '.join(unknown)}; its classes are {', '.join(CLASSES)}.")
+    labels_of_classes = [CLASSES.index(name) for name in classes]
     whole = data_dir / f"cifar10_{'test' if test else 'train'}.npz"
     if whole.is_file():
         images, labels = (_read_array(whole, name) for name in ("images", "labels"))
-        return images[np.isin(labels, wanted)]
+        return images[np.isin(labels, labels_of_classes)]
     horses = data_dir / HORSES_FILE
     if horses.is_file() and tuple(classes) == ("horse",) and not test:
         return _read_array(horses, "images")
-    from torchvision.datasets import CIFAR10  # takes seconds, and is needed only here
-
-    only_horses = f"; {horses.name}, which is there, holds the training horses alone" if horses.is_file() else ""
+    only_horses = f"; {horses.name}, which is there, contains only the training horses" if horses.is_file() else ""
     try:
-        with left_as_found(data_dir):
+        with remove_what_stays_empty(data_dir):
             cifar = CIFAR10(data_dir, train=not test, download=True)
     except (OSError, RuntimeError) as error:
         raise TrainingError(
             f"CIFAR-10 is not in {data_dir} and could not be downloaded ({error}){only_horses}; fetch"
             f" {CIFAR10.url} on a connected machine and unpack it there."
         ) from error
-    return np.asarray(cifar.data)[np.isin(np.asarray(cifar.targets), wanted)]
+    return np.asarray(cifar.data)[np.isin(np.asarray(cifar.targets), labels_of_classes)]
 
 
 def _read_array(path: Path, name: str) -> npt.NDArray[np.uint8]:
@@ -55,9 +54,9 @@ def _read_array(path: Path, name: str) -> npt.NDArray[np.uint8]:
         with np.load(path, allow_pickle=False) as archive:
             array: npt.NDArray[np.uint8] = archive[name]
     except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        raise TrainingError(f"{path} is no archive with an array `{name}`: {error}.") from error
+        raise TrainingError(f"{path} is not an archive with an array `{name}`: {error}.") from error
     if name == "images" and (array.dtype != np.uint8 or array.ndim != 4 or array.shape[1:] != (32, 32, 3)):
-        raise TrainingError(f"{path} should hold images (N, 32, 32, 3) of uint8, found {array.shape} of {array.dtype}.")
+        raise TrainingError(f"{path} should contain images (N, 32, 32, 3) of uint8, not {array.shape} of {array.dtype}.")
     return array
 
 

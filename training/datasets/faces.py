@@ -10,9 +10,9 @@ from colorize_run import colour
 from PIL import Image
 from torch import Tensor
 
-from training.datasets.pictures import LUMA, Pictures, read_rgb, split_indices
+from training.conventions import LUMA, from_ab
+from training.datasets.pictures import Pictures, read_rgb, split_indices
 from training.errors import TrainingError
-from training.networks.lab import from_ab
 from training.progress import track
 
 SIZE = 128
@@ -22,7 +22,7 @@ _SUFFIXES = (".jpg", ".jpeg", ".png")
 def load_faces(data_dir: Path) -> npt.NDArray[np.uint8]:
     """Load ``face_images.zip`` or the folder ``face_images`` of ``data_dir``: (N, 128, 128, 3) uint8, by name.
 
-    Any pictures will do; of other sizes the middle square is resized. Errors: TrainingError.
+    Any pictures will do; of pictures of other sizes the middle square is resized. Errors: TrainingError.
     """
     archive, folder = data_dir / "face_images.zip", data_dir / "face_images"
     try:
@@ -39,7 +39,7 @@ def load_faces(data_dir: Path) -> npt.NDArray[np.uint8]:
     except (OSError, RuntimeError, zipfile.BadZipFile) as error:  # RuntimeError: an encrypted member
         raise TrainingError(f"The faces in {data_dir} cannot be read: {error}") from error
     if not pictures:
-        raise TrainingError(f"{archive if archive.is_file() else folder} holds no pictures ({', '.join(_SUFFIXES)}).")
+        raise TrainingError(f"{archive if archive.is_file() else folder} contains no pictures ({', '.join(_SUFFIXES)}).")
     return np.stack(pictures)
 
 
@@ -58,7 +58,7 @@ def _read(source: Path | bytes, name: str) -> npt.NDArray[np.uint8]:
 def load_split(data_dir: Path, split: str, split_seed: int) -> npt.NDArray[np.uint8]:
     """Load a split: ``train`` and ``validation`` are 90 % and 10 %, ``all`` is both."""
     if split == "test":
-        raise TrainingError("The faces have no official test split; take train, validation or all.")
+        raise TrainingError("The faces have no official test split: use train, validation or all.")
     images = load_faces(data_dir)
     if split == "all":
         return images
@@ -67,10 +67,10 @@ def load_split(data_dir: Path, split: str, split_seed: int) -> npt.NDArray[np.ui
 
 
 def augmented(images: npt.NDArray[np.uint8], folds: int, seed: int) -> npt.NDArray[np.uint8]:
-    """``folds`` variants of each picture: itself, then flipped at random, cropped to 85 % or more, R, G, B scaled by 0.6 to 1.
+    """``folds`` copies per picture: itself, then flipped at random, cropped to 85 % or more, R, G, B scaled by 0.6 to 1.
 
-    (N, H, W, 3) uint8 -> (folds * N, H, W, 3). Source: the Lab project's ten-fold augmentation, but for the picture
-    itself: a network that never saw one at full brightness is off on it.
+    (N, H, W, 3) uint8 -> (folds * N, H, W, 3). Source: the Lab project's ten-fold augmentation, plus the picture
+    itself: a network that learnt from no picture at full brightness is wrong on them.
     """
     rng = np.random.default_rng(seed)
     h, w = images.shape[1:3]
@@ -96,9 +96,9 @@ def lightness_and_chroma(images: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor]
 
 
 def chroma_dataset(images: npt.NDArray[np.uint8], output: str, *, mean: bool = False) -> Pictures:
-    """Lightness with chroma as a network with this ``output`` gives it; with ``mean`` the picture's mean chroma, (N, 2).
+    """Lightness with chroma in the scale of a network with this ``output``; with ``mean`` the picture's mean chroma, (N, 2).
 
-    Kept in half precision: 0.06 of a* at the worst.
+    Stored in half precision: an error of at most 0.06 in a*.
     """
     inputs, targets = [], []
     for start in track(range(0, len(images), 500), "Faces to lightness and chroma, by 500"):

@@ -15,19 +15,19 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from colorize_run import colour
-from colorize_run.model.contract import WorkingSize
 from PIL import Image
+from scipy.io import loadmat
+from torchvision.datasets.utils import download_url
 
 from training.datasets.photos import ByteArray, near_duplicates
 from training.datasets.pictures import Batch, WholeBatches, fingerprint
 from training.errors import TrainingError
-from training.files import left_as_found
+from training.files import remove_what_stays_empty
 from training.progress import track
 
 CLASSES = ("background", "flower")
 CLASS_COLOURS = ((0, 0, 0), (128, 0, 0))
-UNLABELLED = 255  # in masks; neither loss nor metrics look there
-WORKING_SIZE = WorkingSize(short_side=320, multiple=1, minimum=32, maximum=1024)  # at which the networks see a picture
+UNLABELLED = 255  # in masks; loss and metrics ignore these pixels
 
 SHARED_ARCHIVE = "oxford17_flowers.zip"
 URL = "https://www.robots.ox.ac.uk/~vgg/data/flowers/17/"
@@ -81,13 +81,14 @@ def load_splits(data_dir: Path, names: Sequence[str], seed: int) -> list[Flowers
     flowers, official, pairs = _load(data_dir)
     sides = _official_sides(flowers, official) if official else _seeded_sides(flowers, seed)
     sides = _with_duplicates_together(flowers, sides, pairs)
-    found = []
+    splits = []
     for name in names:
         chosen = np.flatnonzero(sides == name)
         if not len(chosen):
-            raise TrainingError(f"The flowers in {data_dir} have no {name} split (that takes datasplits.mat).")
-        found.append(flowers.subset(np.random.default_rng(seed).permutation(chosen)))  # any first few are a mixture
-    return found
+            raise TrainingError(f"The flowers in {data_dir} have no {name} split, which needs datasplits.mat.")
+        # In random order, so that the first few are a mixture
+        splits.append(flowers.subset(np.random.default_rng(seed).permutation(chosen)))
+    return splits
 
 
 Splits = dict[str, set[str]]  # split -> names
@@ -95,14 +96,14 @@ Pairs = list[tuple[str, str]]
 
 
 def _load(data_dir: Path) -> tuple[Flowers, Splits, Pairs]:
-    """Flowers, the official splits where they are known, and pairs of near-duplicates that are known beforehand."""
+    """Flowers, the official splits where there are any, and the known pairs of near-duplicates."""
     shared = data_dir / SHARED_ARCHIVE
     try:
         if shared.is_file():
             with zipfile.ZipFile(shared) as archive:
                 files = {name: archive.read(name) for name in archive.namelist() if not name.endswith("/")}
             return _decode(files), {}, _pairs(files)
-        with left_as_found(data_dir):
+        with remove_what_stays_empty(data_dir):
             _fetch(data_dir)
         files = {}
         for name in PUBLIC_FILES[:2]:
@@ -115,24 +116,22 @@ def _load(data_dir: Path) -> tuple[Flowers, Splits, Pairs]:
         return _decode(files), _official_splits(splits) if splits.is_file() else {}, []
     except _DAMAGED as error:
         raise TrainingError(
-            f"The flowers in {data_dir} cannot be read ({str(error) or type(error).__name__}): delete what is damaged, and it"
-            " is fetched anew."
+            f"The flowers in {data_dir} cannot be read ({str(error) or type(error).__name__}): delete the damaged file, and"
+            " it is downloaded again."
         ) from error
 
 
 def _fetch(data_dir: Path) -> None:
-    from torchvision.datasets.utils import download_url  # takes seconds, and is needed only here
-
     for name in PUBLIC_FILES:
         if (data_dir / name).is_file():
             continue
         try:
-            partial = f"{name}.partial"  # a download that breaks off shall not pass for the archive
+            partial = f"{name}.partial"  # so that a partial download is not taken for the archive
             download_url(URL + name, str(data_dir), partial)
             (data_dir / partial).replace(data_dir / name)
         except (OSError, RuntimeError) as error:
-            if name == PUBLIC_FILES[2]:  # a seeded split will do
-                print(f"{name} could not be downloaded ({error}): a seeded tenth is for validation.", file=sys.stderr)
+            if name == PUBLIC_FILES[2]:  # a seeded split replaces it
+                print(f"{name} could not be downloaded ({error}): a random tenth is used for validation.", file=sys.stderr)
                 continue
             raise TrainingError(
                 f"{name} is not in {data_dir} and could not be downloaded ({error}); fetch {URL}{name} on a connected"
@@ -142,14 +141,12 @@ def _fetch(data_dir: Path) -> None:
 
 def _official_splits(path: Path) -> Splits:
     """The first of the three official splits; their numbers count from 1."""
-    from scipy.io import loadmat
-
     keys = {"train": "trn1", "validation": "val1", "test": "tst1"}
     try:
         mat = loadmat(path)
         return {split: {f"image_{int(number):04}" for number in mat[key].ravel()} for split, key in keys.items()}
     except Exception as error:  # SciPy raises nearly anything on a damaged file
-        raise TrainingError(f"{path} is damaged ({type(error).__name__}): delete it, and it is fetched anew.") from error
+        raise TrainingError(f"{path} is damaged ({type(error).__name__}): delete it, and it is downloaded again.") from error
 
 
 def _pairs(files: Mapping[str, bytes]) -> Pairs:
@@ -162,7 +159,7 @@ def _decode(files: Mapping[str, bytes]) -> Flowers:
     trimaps = {Path(name).stem: data for name, data in files.items() if name.endswith(".png")}
     names = sorted(pictures.keys() & trimaps.keys())
     if not names:
-        raise TrainingError("The archives hold no picture that has a trimap.")
+        raise TrainingError("The archives contain no picture with a trimap.")
     images, masks = [], []
     for name in track(names, "Reading flowers"):
         with Image.open(io.BytesIO(pictures[name])) as image:
@@ -173,7 +170,7 @@ def _decode(files: Mapping[str, bytes]) -> Flowers:
 
 
 def mask_of(trimap: ByteArray) -> ByteArray:
-    """A trimap (h, w, 3) in its colours as a mask: the border is unlabelled, all but the flower is background."""
+    """Convert a trimap (h, w, 3) in its colours to a mask: the border is unlabelled, all but the flower is background."""
     mask: ByteArray = (trimap == CLASS_COLOURS[1]).all(axis=2).astype(np.uint8)
     mask[(trimap == _BORDER).all(axis=2)] = UNLABELLED
     return mask
@@ -192,7 +189,7 @@ def _seeded_sides(flowers: Flowers, seed: int, fraction: float = 0.1) -> npt.NDA
 
 
 def _with_duplicates_together(flowers: Flowers, sides: npt.NDArray[np.str_], pairs: Pairs) -> npt.NDArray[np.str_]:
-    """Move what is like a picture that is held out to that picture's side: training loses, nothing leaks."""
+    """Move near-duplicates of a held-out picture to its split: training has fewer pictures, and nothing leaks."""
     group = near_duplicates(flowers.images)
     index = {name: i for i, name in enumerate(flowers.names)}
     for a, b in pairs:
@@ -214,14 +211,12 @@ class FlowerSamples(WholeBatches):
     """Square samples: ``input`` (N, 3, S, S), R, G, B, 0..1, ``target`` (N, S, S) class numbers, 255 unlabelled.
 
     Without ``augment`` the whole picture, squeezed into the square, as in the original recipe. With it, sample
-    k·len + i is the k-th variant of picture i: turned, scaled, squeezed, mirrored, and in another light; what is drawn
-    depends on ``seed`` and k·len + i alone. The last quarter of ``epochs`` is of ``final_side``, if that is given. Masks
+    k·len + i is the k-th variant of picture i: turned, scaled, squeezed, mirrored, and in another light. The variant
+    depends only on ``seed`` and k·len + i. In the last quarter of ``epochs`` S is ``final_side``, if that is given. Masks
     are taken from the nearest pixel, never blended.
     """
 
-    def __init__(
-        self, flowers: Flowers, side: int, seed: int, *, augment: bool, final_side: int = 0, epochs: int = 0
-    ) -> None:  # fmt: skip
+    def __init__(self, flowers: Flowers, side: int, seed: int, *, augment: bool, final_side: int = 0, epochs: int = 0) -> None:
         self.flowers, self.side, self.seed, self.augment = flowers, side, seed, augment
         self.final_side, self.final_epoch = final_side or side, epochs - epochs // 4
 
@@ -258,14 +253,14 @@ def _random_place(width: int, height: int, side: int, rng: np.random.Generator) 
     mirror = -1 if rng.random() < 0.5 else 1
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     linear = turn @ np.diag([mirror * scale * squeeze, scale / squeeze])
-    # Where the part's middle may be without leaving the picture, and a little further
+    # Range of the part's middle: inside the picture, and a little beyond
     room = np.maximum(np.array([width, height]) - scale * side, 0) / 2 + 0.05 * side
     middle = np.array([width, height]) / 2 + rng.uniform(-room, room)
     return np.column_stack([linear, middle - linear @ np.array([side, side]) / 2])
 
 
 def _in_another_light(rgb: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """Other exposure, contrast, saturation and white balance; now and then blurred, noisy, recompressed or grey."""
+    """Change exposure, contrast, saturation and white balance; sometimes blur, add noise, recompress or remove colour."""
     grey = rgb.mean(axis=2, keepdims=True)
     saturation = 0.0 if rng.random() < 0.05 else rng.uniform(0.6, 1.4)
     mixed = grey + (rgb - grey) * np.float32(saturation)
@@ -286,8 +281,3 @@ def _recompressed(rgb: npt.NDArray[np.float32], quality: int) -> npt.NDArray[np.
     buffer = io.BytesIO()
     Image.fromarray((rgb * 255).astype(np.uint8)).save(buffer, "JPEG", quality=quality)
     return np.asarray(Image.open(buffer)).astype(np.float32) / np.float32(255)
-
-
-def seen(image: ByteArray, mask: ByteArray) -> tuple[npt.NDArray[np.float32], ByteArray]:
-    """`fitted` to the size at which the runtime shows such a picture to a network."""
-    return fitted(image, mask, WORKING_SIZE.fit(image.shape[1], image.shape[0]))

@@ -13,12 +13,12 @@ from training.errors import TrainingError
 
 
 def _as_is(batch: Any) -> Any:
-    """Collate: `Pictures.__getitems__` has already made the batch."""
+    """Collate nothing: `Pictures.__getitems__` has already made the batch."""
     return batch
 
 
 class EpochSampler(DistributedSampler[Any]):
-    """Indices that tell the epoch: k·len + i is sample i in epoch k; of all, each epoch draws a ``share`` anew."""
+    """Indices that include the epoch: k·len + i is sample i in epoch k; each epoch draws a ``share`` (0..1) of all."""
 
     share = 1.0
 
@@ -33,7 +33,7 @@ class EpochSampler(DistributedSampler[Any]):
 class PictureData(L.LightningDataModule):
     """Training and validation loaders over two data sets; ``workers`` processes make the batches (0: this one).
 
-    ``share`` of the training pictures, drawn anew, make an epoch.
+    An epoch is a fraction ``share`` of the training pictures, drawn again for each epoch.
     """
 
     def __init__(
@@ -43,21 +43,26 @@ class PictureData(L.LightningDataModule):
         self.train, self.validation, self.batch_size, self.seed = train, validation, batch_size, seed
         self.workers, self.share = workers, share
         if not len(validation):
-            raise TrainingError(f"{len(train)} pictures are too few: a tenth of all is for validation, and that is none.")
+            raise TrainingError(f"{len(train)} pictures are too few: a tenth of them is for validation, which is none.")
         if len(train) * share < batch_size:
             raise TrainingError(f"{round(len(train) * share)} pictures are too few for batches of {batch_size}.")
 
     def _loader(self, dataset: Samples, *, shuffle: bool) -> DataLoader[Batch]:
         trainer = self.trainer
         replicas, rank = (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
-        # The order depends on seed and epoch alone (Lightning tells the sampler its epoch), never on how many
-        # random numbers were drawn before: a resumed run sees the batches that an uninterrupted one sees.
+        # The order depends only on seed and epoch (which Lightning sets in the sampler), never on how many random
+        # numbers were drawn before: a resumed run gets the same batches as an uninterrupted one.
         sampler = EpochSampler(dataset, replicas, rank, shuffle=shuffle, seed=self.seed)  # type: ignore[arg-type]
         sampler.share = self.share if shuffle else 1.0
         return DataLoader(
-            dataset, self.batch_size, sampler=sampler, collate_fn=_as_is, drop_last=shuffle,  # type: ignore[arg-type]
-            num_workers=self.workers, persistent_workers=self.workers > 0,
-        )  # fmt: skip
+            dataset,  # type: ignore[arg-type]
+            self.batch_size,
+            sampler=sampler,
+            collate_fn=_as_is,
+            drop_last=shuffle,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+        )
 
     def train_dataloader(self) -> DataLoader[Batch]:
         return self._loader(self.train, shuffle=True)

@@ -22,17 +22,17 @@ from training.progress import track
 CELL = 4  # pixels of the picture along one side of a cell whose chroma is predicted
 STORED_SIDE = 192  # short side in memory; crops are cut out of this
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-_OTHERS = ("face_images", "trimaps", "__macosx")  # what lies beside photographs and is none, or not for this
+_OTHERS = ("face_images", "trimaps", "__macosx")  # names of other data sets that lie beside the photographs
 # What zipfile raises on damaged archives and members; RuntimeError: an encrypted one
 _DAMAGED = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
-_NEAR_GREY = 6.0  # mean chroma; below, a picture teaches that things are grey
-_NEAR_DUPLICATE = 4  # bits of 64 in which the hashes of one picture's copies may differ
+_NEAR_GREY = 6.0  # mean chroma; pictures below would teach that things are grey
+_NEAR_DUPLICATE = 4  # copies of one picture differ in at most this many of 64 bits of their hashes
 ByteArray = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Photos:
-    """Photographs in memory: ``images`` (H, W, 3) uint8 each, and the archive or folder that each is from."""
+    """Photographs in memory: ``images`` (H, W, 3) uint8 each, and the archive or folder of each."""
 
     images: list[ByteArray]
     sources: list[str]
@@ -55,8 +55,8 @@ class Photos:
 def load_photos(data_dir: Path) -> Photos:
     """Load every colour photograph under ``data_dir``, a folder or a zip archive, archives in folders included.
 
-    They are reduced to a short side of STORED_SIDE. Near-grey ones are left out, and so are faces and masks of other
-    data sets that lie beside them. Files that cannot be read are an error. Errors: TrainingError.
+    They are reduced to a short side of STORED_SIDE. Nearly grey ones are left out, and so are faces and masks of other
+    data sets in the same folder. Files that cannot be read are an error. Errors: TrainingError.
     """
     images, sources = [], []
     for name, source, data in _files(data_dir):
@@ -69,7 +69,7 @@ def load_photos(data_dir: Path) -> Photos:
     return Photos(images, sources)
 
 
-def _wanted(name: str) -> bool:
+def _is_photograph(name: str) -> bool:
     lower = name.lower()
     return lower.endswith(_SUFFIXES) and not Path(name).name.startswith(".") and not any(part in lower for part in _OTHERS)
 
@@ -83,17 +83,17 @@ def _files(data_dir: Path) -> Iterator[tuple[str, str, bytes | Path]]:
         if path.suffix.lower() == ".zip" and not any(part in path.name.lower() for part in _OTHERS):
             try:
                 with zipfile.ZipFile(path) as archive:
-                    names = sorted(name for name in archive.namelist() if _wanted(name))
+                    names = sorted(name for name in archive.namelist() if _is_photograph(name))
                     for name in track(names, f"Reading {path.name}"):
                         yield f"{path}/{name}", _source(path.stem, name), archive.read(name)
             except _DAMAGED as error:
                 raise TrainingError(f"{path} cannot be read: {error}") from error
-        elif _wanted(str(path.relative_to(data_dir))):
+        elif _is_photograph(str(path.relative_to(data_dir))):
             yield str(path), path.parent.name, path
 
 
 def _source(archive: str, name: str) -> str:
-    """The archive, with the set that a file's name begins with where it holds several: ``weather_cloudy10.jpg``."""
+    """The archive; where it contains several sets, with the set that starts a file's name: ``weather_cloudy10.jpg``."""
     first, _, rest = Path(name).stem.partition("_")
     return f"{archive}/{first}" if archive.startswith("general") and rest else archive
 
@@ -112,7 +112,7 @@ def mean_chroma(image: ByteArray) -> float:
 
 
 def near_duplicates(images: list[ByteArray]) -> npt.NDArray[np.int64]:
-    """Group of each picture: the smallest index among the pictures that it is linked to by near-duplicates.
+    """Group of each picture: the smallest index among the pictures to which near-duplicates link it.
 
     Two pictures are near-duplicates when their difference hashes (8 x 8 bits) differ in at most four bits.
     """
@@ -137,14 +137,14 @@ def split(photos: Photos, seed: int, fraction: float = 0.1) -> tuple[Photos, Pho
     names = np.unique(group)
     held_out = np.random.default_rng(seed).permutation(names)[: round(len(names) * fraction)]
     validation = np.isin(group, held_out)
-    order = np.random.default_rng(seed).permutation(len(photos))  # so that any first few are a mixture of sources
+    order = np.random.default_rng(seed).permutation(len(photos))  # so that the first few are a mixture of sources
     return photos.subset(order[~validation[order]]), photos.subset(order[validation[order]])
 
 
 def load_split(data_dir: Path, name: str, seed: int) -> Photos:
     """Load the split ``name`` of the photographs: train, validation, or all. Errors: TrainingError."""
     if name == "test":
-        raise TrainingError("The photographs have no official test split; take train, validation or all.")
+        raise TrainingError("The photographs have no official test split: use train, validation or all.")
     photos = load_photos(data_dir)
     if name == "all":
         return photos
@@ -162,9 +162,9 @@ def square(image: ByteArray, side: int) -> ByteArray:
 class PhotoSamples(WholeBatches):
     """Square samples of photographs: ``input`` (N, 1, S, S) grey 0..1, ``target`` (N, 2, S/4, S/4) mean a*, b* of cells.
 
-    With ``augment``, sample k·len + i is the k-th variant of picture i: a random crop, mirrored or not, made grey as
-    history might have (`training.datasets.ageing`), now and then in a scan's border. What is drawn depends on
-    ``seed`` and k·len + i alone. Without, it is the middle square and its luma. The last quarter of ``epochs`` is of
+    With ``augment``, sample k·len + i is the k-th variant of picture i: a random crop, mirrored or not, made grey like an
+    old photograph (`training.datasets.ageing`), sometimes with the border of a scan. The variant depends only on ``seed``
+    and k·len + i. Without ``augment``, it is the middle square and its luma. In the last quarter of ``epochs`` S is
     ``final_side``, if that is given.
     """
 
@@ -185,7 +185,7 @@ class PhotoSamples(WholeBatches):
         return {"input": torch.from_numpy(grey[:, None]), "target": torch.from_numpy(ab).permute(0, 3, 1, 2).contiguous()}
 
     def chroma(self, limit: int) -> npt.NDArray[np.float32]:
-        """Chroma of the cells of the first ``limit`` photographs as they are: (M, 2)."""
+        """Chroma of the cells of the first ``limit`` photographs, without augmentation: (M, 2)."""
         cells = [self._chroma(square(image, 64).astype(np.float32) / np.float32(255)) for image in self.photos.images[:limit]]
         return np.concatenate(cells).reshape(-1, 2)
 
@@ -223,7 +223,7 @@ def _random_crop(image: ByteArray, side: int, rng: np.random.Generator) -> ByteA
 
 
 def _add_border(grey: npt.NDArray[np.float32], ab: npt.NDArray[np.float32], rng: np.random.Generator) -> None:
-    """Set one to four sides of a sample, in place, into the colourless border of a print or a scan."""
+    """Cover one to four sides of a sample, in place, with the colourless border of a print or a scan."""
     tone = rng.uniform(0, 0.15) if rng.random() < 0.4 else rng.uniform(0.75, 1)
     for axis in rng.permutation(4)[: rng.integers(1, 5)]:
         cells = int(rng.integers(1, max(2, ab.shape[0] // 8)))

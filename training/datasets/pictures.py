@@ -1,4 +1,4 @@
-"""What all data sets share: how pictures are read and scaled, pictures in memory, and seeded splits."""
+"""Shared by all data sets: how pictures are read and scaled, pictures in memory, and seeded splits."""
 
 import hashlib
 import io
@@ -18,23 +18,20 @@ from torch.utils.data import Dataset
 from training.errors import TrainingError
 
 Batch = dict[str, Tensor]
-LUMA = (0.299, 0.587, 0.114)  # shares of sRGB-encoded R, G, B in the grey of faces and photographs, as in the runtime
-# The assignment's scale is byte / 256, everybody else's byte / 255.
-FROM_256THS, TO_256THS = 256 / 255, 255 / 256
 
 
 def read_rgb(source: Path | bytes, what: str) -> Image.Image:
-    """The picture in a file or in its bytes, upright, R, G, B of 8 bits. Errors: TrainingError that says ``what`` is none."""
+    """Read a picture from a file or its bytes: upright, R, G, B of 8 bits. Errors: TrainingError about ``what``."""
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
             if image.mode in ("I", "F"):
-                raise TrainingError(f"{what} holds 32-bit numbers without a known white: save it with 8 or 16 bits.")
+                raise TrainingError(f"{what} contains 32-bit numbers, whose white is unknown: save it with 8 or 16 bits.")
             upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I;16"):  # Pillow would cut off what is brighter than 255
+            if upright.mode.startswith("I;16"):  # Pillow would clip values above 255
                 upright = Image.fromarray(to_bytes(np.asarray(upright, np.uint16)))
             return upright.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise TrainingError(f"{what} cannot be read: it is no picture, or a damaged one ({type(error).__name__}).") from error
+        raise TrainingError(f"{what} cannot be read: it is not a picture, or damaged ({type(error).__name__}).") from error
 
 
 def split_indices(count: int, seed: int, fraction: float = 0.1) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -69,7 +66,7 @@ class WholeBatches(Dataset[Batch], ABC):
 
 
 class Pictures(WholeBatches):
-    """Inputs with their targets, kept in memory in a compact type.
+    """Inputs with their targets, stored in memory in a compact type.
 
     ``input`` (N, C, H, W); ``target`` (N, H, W) class numbers, (N, C, H, W) or (N, C). Batches come as float32,
     class numbers as int64.
@@ -100,9 +97,9 @@ class Samples(Protocol):
     def __len__(self) -> int: ...
 
     def __getitems__(self, indices: list[int]) -> Batch:
-        """A batch; index k·len + i is the k-th time that sample i is asked for, where that makes a difference."""
+        """A batch; index k·len + i is sample i in epoch k, for data sets where the epoch makes a difference."""
         ...
 
     def fingerprint(self) -> str:
-        """SHA-256 of what the samples are made of."""
+        """SHA-256 of the data from which the samples are made."""
         ...

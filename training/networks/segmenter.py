@@ -1,4 +1,4 @@
-"""Segmentation by the same encoder and decoder as the photo colourizer: finer outlines than DeepLabV3's."""
+"""Segmentation by the same encoder and decoder as the photo colourizer, with finer outlines than DeepLabV3's."""
 
 import torch.nn.functional as F
 from torch import Tensor

@@ -37,7 +37,7 @@ class UNet(nn.Module):
 
 
 class DilatedUNet(UNet):
-    """`UNet` whose middle convolution has one hole between its taps, and so sees 5 x 5 with 9 weights."""
+    """`UNet` whose middle convolution has a gap of one between its taps, so it covers 5 x 5 with 9 weights."""
 
     def __init__(self, kernel: int = 3, num_filters: int = 32, num_colours: int = 24, in_channels: int = 1) -> None:
         super().__init__(kernel, num_filters, num_colours, in_channels)
@@ -45,9 +45,9 @@ class DilatedUNet(UNet):
 
 
 class DownsizedUNet(UNet):
-    """`UNet` that sees a colour picture at a quarter of its size and restores the colours of every pixel.
+    """`UNet` that gets a colour picture at a quarter of its size and restores the colours of every pixel.
 
-    Input (N, 3, H, W), R, G, B, is average-pooled by 4 and enlarged again by repetition before the network sees it;
+    Input (N, 3, H, W), R, G, B, is average-pooled by 4 and enlarged again by repetition before it enters the network;
     output logits (N, num_colours, H, W). Source: CSC321 (2018), assignment 2, option ``downsize_input``.
     """
 
@@ -62,7 +62,7 @@ class DeepUNet(nn.Module):
     """A larger UNet for the same task: four scales, two convolutions a block, a dilated middle.
 
     Input (N, in_channels, H, W) with H and W multiples of 8; output logits (N, num_colours, H, W).
-    Not the assignment's: Conv -> BatchNorm -> ReLU as usual, so that BatchNorm folds away in deployment.
+    Not the assignment's: Conv -> BatchNorm -> ReLU as usual, so that BatchNorm is folded into the convolutions in deployment.
     """
 
     def __init__(self, num_filters: int = 32, num_colours: int = 24, in_channels: int = 1, dropout: float = 0.0) -> None:

@@ -9,9 +9,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from colorize_run import colour
-from colorize_run.colour.space import SRGB, SpaceJoiner
-from colorize_run.control import Control
-from colorize_run.image.picture import Picture
+from colorize_run.colour.space import SRGB, Space, SpaceJoiner
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -21,30 +19,37 @@ PARALLEL_FROM = 1 << 20  # pixels; below, starting threads costs more than it sa
 JoinTile = Callable[[npt.NDArray[Any], FloatArray, npt.NDArray[Any], tuple[slice, slice]], int]
 
 
-def _join(
-    picture: Picture, planes: FloatArray, depth: int, control: Control, pool: ThreadPoolExecutor, threads: int
+def join_picture(
+    source: npt.NDArray[Any],
+    space: Space | None,
+    planes: FloatArray,
+    depth: int,
+    weights: FloatArray | float | None,
+    pool: ThreadPoolExecutor,
+    threads: int,
 ) -> tuple[Image.Image | npt.NDArray[np.uint16], int]:
-    """Join the luminance of ``picture.pixels``, an array, with chroma, whose ``planes`` `guided.slopes_and_offsets` made.
+    """Join the luminance of a picture with new chroma.
 
-    Returns an image of mode RGBX, or of 16 bits (H, W, 3), and the number of pixels whose chroma had to give way.
+    ``source``: (H, W) or (H, W, 3), encoded in ``space``, None for sRGB; ``planes``: chroma as `guided.slopes_and_offsets`
+    gives it; ``depth``: 8 or 16 bits per channel of the result; ``weights``: share of the new colours, 0..1, one number or
+    (H, W), None for all. Returns an image of mode RGBX, or 16 bits (H, W, 3), and the number of pixels whose chroma had to
+    be reduced.
     """
-    source = picture.pixels
-    assert not isinstance(source, Image.Image)
     height, width = source.shape[:2]
     target = np.empty((height, width, 4), np.uint8) if depth == 8 else np.empty((height, width, 3), np.uint16)
-    if picture.space is None and not control.mixes:
-        moved = _join_tiles(source, planes, target, _of_bytes, pool, threads)
+    if space is None and weights is None:
+        reduced = _join_tiles(source, planes, target, _of_bytes, pool, threads)
     else:
-        joiner, weights = SpaceJoiner(picture.space or SRGB, depth), control.weights((width, height))
+        joiner, share = SpaceJoiner(space or SRGB, depth), 1.0 if weights is None else weights
 
         def join(pixels: npt.NDArray[Any], tile: FloatArray, out: npt.NDArray[Any], place: tuple[slice, slice]) -> int:
-            return joiner.join(pixels, tile, out, weights if isinstance(weights, float) else weights[place])
+            return joiner.join(pixels, tile, out, share if isinstance(share, float) else share[place])
 
-        moved = _join_tiles(source, planes, target, lambda _: join, pool, threads)
+        reduced = _join_tiles(source, planes, target, lambda _: join, pool, threads)
     if depth == 16:
-        return target.view(np.uint16), moved
+        return target.view(np.uint16), reduced
     # Without a copy: four bytes a pixel is how Pillow keeps RGB, too.
-    return Image.frombuffer("RGBX", (width, height), target, "raw", "RGBX", 0, 1), moved
+    return Image.frombuffer("RGBX", (width, height), target, "raw", "RGBX", 0, 1), reduced
 
 
 def _of_bytes(pixels: int) -> JoinTile:
@@ -65,19 +70,19 @@ def _join_tiles(
     def share(first: int) -> int:
         """Every ``threads``-th tile, beginning with the ``first``."""
         top, bottom, left, right = places[0]  # none is larger
-        join, moved = make((bottom - top) * (right - left)), 0
+        join, reduced = make((bottom - top) * (right - left)), 0
         buffer = np.empty(len(planes) * (bottom - top) * (right - left), np.float32)
         for top, bottom, left, right in places[first::threads]:
             shape = len(planes), bottom - top, right - left
             tile = chroma.between(top, bottom, left, right, out=buffer[: np.prod(shape)].reshape(shape))
             place = slice(top, bottom), slice(left, right)
-            moved += join(source[place], tile, target[place], place)
-        return moved
+            reduced += join(source[place], tile, target[place], place)
+        return reduced
 
     return sum(pool.map(share, range(threads)))
 
 
-def _floats(values: npt.NDArray[Any]) -> Iterator[FloatArray]:
+def channels(values: npt.NDArray[Any]) -> Iterator[FloatArray]:
     """Each channel of (H, W, channels) as (H, W) floats 0..1."""
     for channel in range(values.shape[2]):
         yield values[..., channel].astype(np.float32) / np.float32(65535)
@@ -94,7 +99,7 @@ def tiles(width: int, height: int) -> list[tuple[int, int, int, int]]:
     ]
 
 
-def _to_array(image: Image.Image | npt.NDArray[Any]) -> npt.NDArray[Any]:
+def to_array(image: Image.Image | npt.NDArray[Any]) -> npt.NDArray[Any]:
     """The pixels of a mode L or RGB image, (H, W) or (H, W, 3); by strips three times as fast as ``np.asarray``."""
     if not isinstance(image, Image.Image):
         return image

@@ -56,10 +56,11 @@ def _verify(model: str | None, all_models: bool, device: str, as_json: bool, nam
 
 def _verify_one(model: str, device: str, *, first: bool = True) -> tuple[dict[str, Any], bool]:
     """Replay one model's golden vectors and say how it went; figures, and whether all is well."""
+    from colorize_run.model.library import find_model
     from colorize_run.model.session import Model
     from colorize_run.model.verify import verify as replay
 
-    opened = Model(model, device)
+    opened = Model(find_model(model), device)
     if first:
         announce(device, opened)
     outcome = replay(opened)

@@ -261,7 +261,7 @@ def _model(request: dict[str, Any], path: Path) -> Check:
     anew = "copy the file anew"
     try:
         start = time.perf_counter()
-        model = Model(str(path), "auto" if request["device"] == "auto" else request["device"])
+        model = Model(path, "auto" if request["device"] == "auto" else request["device"])
         opened = time.perf_counter()
         side = model.contract.working_size.pad(model.contract.working_size.short_side)
         model.run({model.input: np.full((1, INPUTS[model.input], side, side), 0.5, np.float32)})

@@ -140,11 +140,11 @@ def devices(asked: str, path: Path) -> list[str]:
     Errors: DeviceError where cuda is asked for and does not work; ModelFileError, ContractError.
     """
     if asked != "auto":
-        Model(str(path), asked)
+        Model(path, asked)
         return [asked]
     found = []
     for device in DEVICES[1:]:
         with contextlib.suppress(DeviceError):
-            Model(str(path), device)
+            Model(path, device)
             found.append(device)
     return found

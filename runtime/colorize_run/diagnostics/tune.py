@@ -32,11 +32,11 @@ def eligible(path: Path, devices: Sequence[str], say: Say) -> list[tuple[Path, s
 
     What is left out is said. Errors: ModelFileError, ContractError when the original itself does not keep its golden vectors.
     """
-    original = Model(str(path), "cpu")
+    original = Model(path, "cpu")
     allowed = [path]
     for file in beside(path):
         try:
-            reason = refusal(original, Model(str(file), "cpu"))
+            reason = refusal(original, Model(file, "cpu"))
         except ModelFileError as error:
             reason = f"cannot be used: {error}"
         if reason:
@@ -49,7 +49,7 @@ def eligible(path: Path, devices: Sequence[str], say: Say) -> list[tuple[Path, s
 def _proven(path: Path, device: str, say: Say, *, needed: bool) -> bool:
     """Whether the file keeps its golden vectors on a device; an error instead where it is ``needed`` and the CPU fails it."""
     try:
-        outcome = verify(Model(str(path), device))
+        outcome = verify(Model(path, device))
     except DeviceError as error:
         say(f"{path.stem} on {device}: {error}")
         return False

@@ -110,7 +110,7 @@ def _figures(figures: Mapping[str, float]) -> str:
 
 def describe(path: Path) -> Entry:
     """The entry of a model file. Errors: ModelFileError, ContractError, also for damaged golden vectors."""
-    model = Model(str(path), "cpu")
+    model = Model(path, "cpu")
     inputs = (model.input, *(["temperature"] if model.has_temperature else []))
     return Entry(
         path, path.stat().st_size, model.sha256, model.contract, inputs, model.outputs,

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,6 @@ import onnxruntime as ort
 from colorize_run.errors import ColorizeRunError, ContractError, DeviceError, ModelFileError
 from colorize_run.model import cuda
 from colorize_run.model.contract import CONTRACT_KEY, GOLDEN_KEY, INPUTS, TASKS, Arrays, Contract, GoldenCase, unpack_golden
-from colorize_run.model.library import find_model
 from colorize_run.system.hardware import available_threads
 from colorize_run.system.native import captured_output
 
@@ -139,16 +139,15 @@ def open_session(model: bytes, device: str, threads: int) -> tuple[ort.Inference
 
 
 class Model:
-    """A model file opened on a device.
+    """The model file at ``path``, opened on ``device`` (auto, cpu or cuda) with ``threads``, all available ones when None.
 
-    ``name``: a model's name or a path. Attributes: ``path``, ``sha256``, ``contract``, ``device``, ``threads``.
-    Errors: ModelFileError, ContractError, DeviceError.
+    Attributes: ``path``, ``sha256``, ``contract``, ``device``, ``threads``. Errors: ModelFileError, ContractError, DeviceError.
     """
 
-    def __init__(self, name: str, device: str = "auto", threads: int | None = None) -> None:
+    def __init__(self, path: Path, device: str = "auto", threads: int | None = None) -> None:
         if device not in DEVICES:
             raise DeviceError(f"There is no device {device!r}; choose {', '.join(DEVICES)}.")
-        self.path = find_model(name)
+        self.path = path
         self.threads = threads or available_threads()
         try:
             data = self.path.read_bytes()

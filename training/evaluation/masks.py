@@ -1,8 +1,8 @@
-"""Figures of a segmenter on flowers: how much of them it finds, and how well its outlines fit."""
+"""Evaluator of segmenters on flowers: how much of them they find, and how well their outlines fit."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import BinaryJaccardIndex, MulticlassAccuracy, MulticlassJaccardIndex
 
-from training.datasets.flowers import CLASS_COLOURS, UNLABELLED, Flowers, FlowerSamples, fitted, seen
+from training.conventions import FLOWER_WORKING_SIZE
+from training.datasets.flowers import CLASS_COLOURS, UNLABELLED, Flowers, FlowerSamples, fitted
 from training.progress import track
 
 _GRID_SIDE = 192
-_BOUNDARY = 0.0075  # of the diagonal: how far apart two outlines may run that are called the same
+_BOUNDARY = 0.0075  # of the diagonal: outlines that are no further apart count as the same
 _UNLABELLED_COLOUR = (160, 160, 160)
 ByteArray = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]
@@ -24,16 +25,21 @@ Segment = Callable[[FloatArray], ByteArray]  # (H, W, 3), 0..1 -> class numbers 
 
 
 @dataclass(frozen=True)
-class MaskJudge:
-    """Judges networks that give logits over classes for each pixel."""
+class MaskEvaluator:
+    """Evaluates networks that give logits over classes for each pixel."""
 
-    grid_pictures: ClassVar[int] = 16
-    grid_scale: ClassVar[int] = 1
+    grid_pictures = 16
+    grid_scale = 1
     colours: ClassVar[FloatArray] = np.zeros((0, 3), np.float32)
 
     def dataset(self, flowers: Flowers, side: int) -> FlowerSamples:
         """Validation samples of ``flowers``."""
         return FlowerSamples(flowers, side, 0, augment=False)
+
+    def inputs(self, flowers: Flowers) -> Tensor:
+        """See `Evaluator`."""
+        picture, _ = at_working_size(flowers.images[0], flowers.masks[0])
+        return torch.from_numpy(picture).permute(2, 0, 1)[None].contiguous()
 
     def segmenter(self, network: nn.Module) -> Segment:
         """The network, in evaluation mode, as a function from a picture to its mask."""
@@ -47,11 +53,15 @@ class MaskJudge:
         return segment
 
     def score(self, network: nn.Module, flowers: Flowers) -> dict[str, float]:
-        """`measure` of a network in evaluation mode on ``flowers``."""
+        """See `Evaluator`: `measure` of the network's masks."""
         return measure(self.segmenter(network), flowers)
 
+    def report(self, network: nn.Module, flowers: Flowers) -> dict[str, Any]:
+        """See `Evaluator`."""
+        return {**self.score(network, flowers), "pictures": len(flowers)}
+
     def rows(self, network: nn.Module, flowers: Flowers) -> list[FloatArray]:
-        """Rows of a grid, eight flowers wide: picture, truth (unlabelled in grey) and prediction, and again."""
+        """See `Evaluator`: picture, truth (unlabelled in grey) and prediction of eight flowers, and again for the next."""
         segment, rows = self.segmenter(network), []
         for start in range(0, len(flowers), 8):
             part = flowers[start : start + 8]
@@ -59,8 +69,8 @@ class MaskJudge:
                 break
             side = (_GRID_SIDE, _GRID_SIDE)
             pairs = [fitted(image, mask, side) for image, mask in zip(part.images, part.masks, strict=True)]
-            shown = [[picture, _in_colour(mask), _in_colour(segment(picture))] for picture, mask in pairs]
-            rows += [np.stack(row) for row in zip(*shown, strict=True)]
+            columns = [[picture, _in_colour(mask), _in_colour(segment(picture))] for picture, mask in pairs]
+            rows += [np.stack(row) for row in zip(*columns, strict=True)]
         return rows
 
 
@@ -68,59 +78,63 @@ def _in_colour(mask: ByteArray) -> FloatArray:
     colours = np.zeros((256, 3), np.float32)
     colours[: len(CLASS_COLOURS)] = CLASS_COLOURS
     colours[UNLABELLED] = _UNLABELLED_COLOUR
-    found: FloatArray = colours[mask] / np.float32(255)
-    return found
+    picture: FloatArray = colours[mask] / np.float32(255)
+    return picture
 
 
 def measure(segment: Segment, flowers: Flowers) -> dict[str, float]:
-    """Figures of ``segment`` on flowers at the size at which the runtime shows them to a network, all 0..1.
+    """Figures of ``segment`` on flowers at the size at which the runtime shows them to a network; all are 0..1.
 
     Over all labelled pixels: ``iou`` of the flowers (intersection over union), ``mean_iou`` over both classes,
-    ``accuracy``. Means over pictures: ``picture_iou``, ``thresholded_iou``, which counts what is above 0.5 in steps of
-    a tenth (the original's), and ``boundary_f``, the F-score of outlines (`boundary_f`).
+    ``accuracy``. Means over pictures: ``picture_iou``; ``thresholded_iou``, the original's score (`thresholded`); and
+    ``boundary_f``, the F-score of outlines (`boundary_f`).
     """
-    metrics: dict[str, Metric] = {  # judged by one process alone, also where several have trained
+    metrics: dict[str, Metric] = {  # only one process evaluates, also where several have trained
         "iou": BinaryJaccardIndex(ignore_index=UNLABELLED, sync_on_compute=False),
         "mean_iou": MulticlassJaccardIndex(2, ignore_index=UNLABELLED, sync_on_compute=False),
         "accuracy": MulticlassAccuracy(2, average="micro", ignore_index=UNLABELLED, sync_on_compute=False),
     }
     means = {name: MeanMetric(sync_on_compute=False) for name in ("picture_iou", "thresholded_iou", "boundary_f")}
-    for i in track(range(len(flowers)), f"Judging {len(flowers)} flowers"):
-        picture, mask = seen(flowers.images[i], flowers.masks[i])
-        found = segment(picture)
+    for i in track(range(len(flowers)), f"Evaluating {len(flowers)} flowers"):
+        picture, mask = at_working_size(flowers.images[i], flowers.masks[i])
+        predicted = segment(picture)
         for metric in metrics.values():
-            metric.update(torch.from_numpy(found)[None].long(), torch.from_numpy(mask)[None].long())
-        iou = picture_iou(found, mask)
+            metric.update(torch.from_numpy(predicted)[None].long(), torch.from_numpy(mask)[None].long())
+        iou = picture_iou(predicted, mask)
         means["picture_iou"].update(iou)
         means["thresholded_iou"].update(thresholded(torch.tensor(iou)))
-        means["boundary_f"].update(boundary_f(found, mask))
+        means["boundary_f"].update(boundary_f(predicted, mask))
     return {name: float(metric.compute()) for name, metric in {**metrics, **means}.items()}
 
 
-def picture_iou(found: ByteArray, mask: ByteArray) -> float:
+def at_working_size(image: ByteArray, mask: ByteArray) -> tuple[FloatArray, ByteArray]:
+    """`fitted` to the size at which the runtime shows such a picture to a network."""
+    return fitted(image, mask, FLOWER_WORKING_SIZE.fit(image.shape[1], image.shape[0]))
+
+
+def picture_iou(predicted: ByteArray, mask: ByteArray) -> float:
     """Intersection over union of the flowers in one picture, 0..1; unlabelled pixels count nowhere."""
-    labelled = mask != UNLABELLED
-    predicted, true = (found == 1) & labelled, mask == 1
-    union = np.count_nonzero(predicted | true)
-    return np.count_nonzero(predicted & true) / union if union else 1.0
+    flower, true = (predicted == 1) & (mask != UNLABELLED), mask == 1
+    union = np.count_nonzero(flower | true)
+    return np.count_nonzero(flower & true) / union if union else 1.0
 
 
 def thresholded(iou: Tensor) -> Tensor:
-    """The original's score of pictures with these intersections over union: 0 up to 0.5, then a tenth for each 0.05."""
+    """The original's score of an intersection over union: 0 up to 0.5, then a tenth for each started 0.05."""
     return (20 * (iou - 0.5)).clamp(0, 10).ceil() / 10
 
 
-def boundary_f(found: ByteArray, mask: ByteArray) -> float:
-    """F-score of the outline of ``found`` against that of ``mask``, 0..1, with a tolerance of 0.75 % of the diagonal.
+def boundary_f(predicted: ByteArray, mask: ByteArray) -> float:
+    """F-score of the outline of ``predicted`` against that of ``mask``, 0..1, with a tolerance of 0.75 % of the diagonal.
 
     The true outline runs through the middle of the unlabelled border. Source: Csurka et al. 2013.
     """
     tolerance = max(1.0, _BOUNDARY * float(np.hypot(*mask.shape)))
-    predicted, true = _outline(found), _outline(_filled(mask))
-    if not predicted.any() or not true.any():
-        return float(predicted.any() == true.any())
-    precision = (_distance_to(true)[predicted] <= tolerance).mean()
-    recall = (_distance_to(predicted)[true] <= tolerance).mean()
+    outline, true = _outline(predicted), _outline(_filled(mask))
+    if not outline.any() or not true.any():
+        return float(outline.any() == true.any())
+    precision = (_distance_to(true)[outline] <= tolerance).mean()
+    recall = (_distance_to(outline)[true] <= tolerance).mean()
     return float(2 * precision * recall / (precision + recall)) if precision + recall else 0.0
 
 
@@ -139,7 +153,7 @@ def _filled(mask: ByteArray) -> ByteArray:
 
 
 def _outline(mask: ByteArray) -> npt.NDArray[np.bool_]:
-    """Pixels of class 1 beside another class; the picture's edge is no outline."""
+    """Pixels of class 1 next to another class; the edge of the picture is no outline."""
     flower = (mask == 1).astype(np.uint8)
     inner = cv2.erode(flower, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
     outline: npt.NDArray[np.bool_] = flower != inner

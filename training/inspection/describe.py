@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from training.layers import Conv2d, DilatedConv2d
-from training.networks.lab import FusionColorizer
 
-_WIDEST = 4096  # pixels: what sees as much as that is said to see the whole picture
+_WIDEST = 4096  # pixels: a receptive field of this width counts as the whole picture
 
 
 @dataclass(frozen=True)
@@ -30,8 +29,7 @@ class Layer:
 def layers(network: nn.Module, inputs: Tensor) -> list[Layer]:
     """The layers of ``network`` in the order in which they run on ``inputs``.
 
-    MACs count what PyTorch computes; a filter that is spread by hand has its zeros counted too. Shapes alone decide: nothing
-    is computed.
+    MACs count what PyTorch computes, with the zeros of zero-inserted filters. Only shapes are used: nothing is computed.
     """
     network, inputs = copy.deepcopy(network).to("meta"), inputs.to("meta")
     order: list[tuple[str, nn.Module, tuple[int, ...]]] = []
@@ -52,15 +50,18 @@ def layers(network: nn.Module, inputs: Tensor) -> list[Layer]:
     root = type(network).__name__
     return [
         Layer(
-            name, type(module).__name__, shape, sum(p.numel() for p in module.parameters()),
+            name,
+            type(module).__name__,
+            shape,
+            sum(p.numel() for p in module.parameters()),
             sum(flops.get(f"{root}.{name}", {}).values()) // 2,
         )
         for name, module, shape in order
-    ]  # fmt: skip
+    ]
 
 
-def macs_without_holes(network: nn.Module, inputs: Tensor) -> int:
-    """MACs of the whole network when filters that are spread by hand skip their zeros, as the exported graph does."""
+def macs_without_inserted_zeros(network: nn.Module, inputs: Tensor) -> int:
+    """MACs of the whole network without the zeros of zero-inserted filters, as the exported graph computes it."""
     modules = dict(network.named_modules())
     total = 0
     for layer in layers(network, inputs):
@@ -75,11 +76,11 @@ def macs_without_holes(network: nn.Module, inputs: Tensor) -> int:
 def receptive_field(network: nn.Module, channels: int, multiple: int) -> int | None:
     """Side in pixels of the input that one output pixel depends on, or None when it is the whole picture.
 
-    Found by differentiating: with positive weights no dependence can cancel out. The field of a network that pools
-    and enlarges differs from one output column to the next, by ``multiple``; this is the largest. A field is called
-    the whole picture when it is as wide as a picture of `_WIDEST` pixels.
+    Computed by differentiation: with positive weights no dependence can cancel out. In a network that pools and enlarges,
+    the field differs from one output column to the next and repeats after ``multiple``; this is the largest. A field counts
+    as the whole picture when it is as wide as a picture of `_WIDEST` pixels.
     """
-    if isinstance(network, FusionColorizer):  # its classifier looks at all of the picture
+    if getattr(network, "sees_whole_picture", False):
         return None
     probe, width = _positive(network), max(64, 16 * multiple)
     while width <= _WIDEST:
@@ -101,17 +102,17 @@ def _field_within(probe: nn.Module, channels: int, multiple: int, width: int) ->
     widest = 0
     for column in range(middle, middle + max(1, int(multiple * scale))):
         (gradient,) = torch.autograd.grad(output[..., column].sum(), inputs, retain_graph=True)
-        seen = gradient.abs().sum(dim=(0, 1, 2)).nonzero().flatten()
-        if seen[0] == 0 or seen[-1] == width - 1:
+        columns = gradient.abs().sum(dim=(0, 1, 2)).nonzero().flatten()
+        if columns[0] == 0 or columns[-1] == width - 1:
             return None
-        widest = max(widest, int(seen[-1] - seen[0]) + 1)
+        widest = max(widest, int(columns[-1] - columns[0]) + 1)
     return widest
 
 
 class _OneFilter(nn.Module):
-    """A convolution that answers for all its channels by one filter on the mean of them: it sees as far, for little work.
+    """A convolution that replaces all its filters by one on the mean of its channels: the same field for little work.
 
-    The picture's edge is repeated where zeros were, so that what looks beyond it depends on it.
+    The edge of the picture is repeated instead of padded with zeros, so that a field beyond the edge reaches it.
     """
 
     def __init__(self, convolution: nn.Module, channels: int, padding: tuple[int, int]) -> None:
@@ -120,8 +121,8 @@ class _OneFilter(nn.Module):
         self.around = (padding[1], padding[1], padding[0], padding[0])
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.convolution(F.pad(x.mean(dim=1, keepdim=True), self.around, mode="replicate"))
-        return found.expand(-1, self.channels, -1, -1)
+        output: Tensor = self.convolution(F.pad(x.mean(dim=1, keepdim=True), self.around, mode="replicate"))
+        return output.expand(-1, self.channels, -1, -1)
 
 
 def _positive(network: nn.Module) -> nn.Module:
@@ -131,7 +132,7 @@ def _positive(network: nn.Module) -> nn.Module:
         for name, child in list(module.named_children()):
             if isinstance(child, nn.MaxPool2d):
                 setattr(module, name, nn.AvgPool2d(child.kernel_size, child.stride, child.padding))
-            elif isinstance(child, nn.ReLU | nn.ReLU6 | nn.Hardswish | nn.Hardsigmoid):  # those that saturate have no gradient
+            elif isinstance(child, nn.ReLU | nn.ReLU6 | nn.Hardswish | nn.Hardsigmoid):  # no gradient where they saturate
                 setattr(module, name, nn.Identity())
             elif isinstance(child, Conv2d | nn.Conv2d | nn.ConvTranspose2d):
                 setattr(module, name, _one_filter(child))
@@ -159,11 +160,11 @@ def _one_filter(convolution: Conv2d | nn.Conv2d | nn.ConvTranspose2d) -> _OneFil
 
 
 def assignment_comparison() -> Iterator[tuple[str, int, int]]:
-    """The assignment's question: (convolution, weights of one filter on one channel, receptive field)."""
+    """Answer the assignment's question: (convolution, weights of one filter on one channel, receptive field)."""
     for name, layer in (
         ("3x3", Conv2d(1, 1, 3)),
         ("5x5", Conv2d(1, 1, 5)),
-        ("3x3, dilation 1 (one hole between taps)", DilatedConv2d(1, 1, 3, dilation=1)),
+        ("3x3, dilation 1 (one gap between taps)", DilatedConv2d(1, 1, 3, dilation=1)),
     ):
         field = receptive_field(layer, 1, 1)
         assert field is not None

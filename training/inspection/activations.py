@@ -13,45 +13,45 @@ from torch.utils.hooks import RemovableHandle
 
 from training import plots
 from training.checkpoint import Checkpoint
-from training.datasets import faces
-from training.datasets.photos import Photos
 from training.datasets.pictures import read_rgb
 from training.errors import TrainingError
-from training.evaluate import judge_of
-from training.networks import STRIDES
+from training.evaluation.evaluate import evaluator_of
+from training.families import family_of
 
 FloatArray = npt.NDArray[np.float32]
 _MAX_SIDE = 1024
 
 
 def read_picture(path: Path, checkpoint: Checkpoint, short_side: int | None) -> npt.NDArray[np.uint8]:
-    """The picture upright and reduced, (1, H, W, 3) uint8, cropped to whole strides and at most 1024. Errors: TrainingError."""
-    short_side = short_side or (
-        faces.SIZE if checkpoint.kind.on_faces else 224 if checkpoint.kind.on_photos or checkpoint.kind.on_flowers else 32
-    )
+    """Read a picture upright, reduced, cropped to whole strides and to 1024 pixels: (H, W, 3) uint8.
+
+    ``short_side`` is what it is reduced to, by default that of the network's kind of data. Errors: TrainingError.
+    """
+    short_side = short_side or family_of(checkpoint.kind).short_side
     rgb = read_rgb(path, str(path))
     scale = min(1.0, short_side / min(rgb.size))
     size = (max(1, round(rgb.width * scale)), max(1, round(rgb.height * scale)))
-    stride = STRIDES[checkpoint.network]
+    stride = checkpoint.kind.stride
     width, height = (min(side, _MAX_SIDE) // stride * stride for side in size)
     if not width or not height:
         raise TrainingError(
-            f"{path} would be {size[0]} x {size[1]} pixels; {checkpoint.network} takes {stride} x {stride} at least."
+            f"{path} would be {size[0]} x {size[1]} pixels: {checkpoint.network} needs at least {stride} x {stride}."
         )
-    return np.array(colour.resize(rgb, size))[None, :height, :width]  # a copy that PyTorch may own
+    return np.array(colour.resize(rgb, size))[:height, :width]  # a copy that PyTorch may own
 
 
 def activations(network: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
-    """Outputs of every block of ``network`` in the order in which they run: name -> (C, h, w).
+    """Outputs of every block of ``network`` in the order in which the blocks run: name -> (C, h, w).
 
     A block is a child of the network, or of an encoder or decoder that is a sequence of blocks.
     """
-    found: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
 
     def note(name: str, module: nn.Module) -> RemovableHandle:
-        def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-            if output.ndim == 4:
-                found[name] = output[0]
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            for suffix, maps in _parts(output):
+                if maps.ndim == 4:
+                    outputs[name + suffix] = maps[0]
 
         return module.register_forward_hook(hook)
 
@@ -65,11 +65,19 @@ def activations(network: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
         network.eval()(inputs)
     for handle in handles:
         handle.remove()
-    return found
+    return outputs
+
+
+def _parts(output: Any) -> list[tuple[str, Tensor]]:
+    """The tensors of a block's output, with suffixes of its name: of an encoder, one for each scale."""
+    if isinstance(output, Tensor):
+        return [("", output)]
+    names = output.items() if isinstance(output, dict) else enumerate(output)
+    return [(f".{name}", tensor) for name, tensor in names]
 
 
 def sheet(maps: Tensor) -> FloatArray:
-    """Feature maps (C, h, w) as one grey picture (H, W), each map stretched to 0..1 of its own, in near-square order."""
+    """Feature maps (C, h, w) as one grey picture (H, W): each map stretched to 0..1, in a nearly square arrangement."""
     c, h, w = maps.shape
     columns = math.ceil(math.sqrt(c * h / w))
     low, high = maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)
@@ -83,31 +91,29 @@ def sheet(maps: Tensor) -> FloatArray:
 
 
 def save(checkpoint: Checkpoint, image: npt.NDArray[np.uint8], folder: Path) -> dict[Path, str]:
-    """Write the sheets of one picture (1, H, W, 3) into ``folder``: their paths, each with what it shows.
+    """Write the sheets of one picture (H, W, 3) into ``folder``; returns their paths, each with what it shows.
 
-    ``00-input-truth-output.png`` comes first, then one PNG for each block that ran, with the least and largest value: maps are
-    drawn each in its own range, and one that grows without bound looks like any other. Errors: TrainingError.
+    ``00-input-truth-output.png`` comes first, then one PNG for each block, described with its smallest and largest value:
+    each map is drawn in its own range, so a map that grows without bound looks like any other. Errors: TrainingError.
     """
     if folder.is_dir() and any(folder.iterdir()):
-        raise TrainingError(f"{folder} holds something already, and sheets of two networks would mix: give another -o.")
+        raise TrainingError(f"{folder} is not empty, and sheets of two networks would mix: choose another -o.")
     folder.mkdir(parents=True, exist_ok=True)
     network = checkpoint.build()
-    judge: Any = judge_of(checkpoint.network, checkpoint.arguments, checkpoint.colours)
-    images = Photos([image[0]], [""]) if checkpoint.kind.on_photos else image
-    rows = judge.rows(network, images)
+    evaluator, pictures = evaluator_of(checkpoint), family_of(checkpoint.kind).single(image)
+    rows = evaluator.rows(network, pictures)
     first = folder / "00-input-truth-output.png"
-    plots.save_grid([np.concatenate(rows)], first, scale=_scale(image.shape[2] * len(rows)))
-    shown = {first: "input, truth and output"}
-    inputs = judge.dataset(images).__getitems__([0])["input"]
-    for i, (name, maps) in enumerate(activations(network, inputs).items(), start=1):
+    plots.save_grid([np.concatenate(rows)], first, scale=_scale(image.shape[1] * len(rows)))
+    contents = {first: "input, truth and output"}
+    for i, (name, maps) in enumerate(activations(network, evaluator.inputs(pictures)).items(), start=1):
         path = folder / f"{i:02}-{name}.png"
         picture = sheet(maps)
         plots.save_picture(picture, path, scale=_scale(picture.shape[1]))
         count, height, width = maps.shape
-        shown[path] = f"{count} of {width} x {height}, {maps.min():.3g} to {maps.max():.3g}"
-    return shown
+        contents[path] = f"{count} of {width} x {height}, {maps.min():.3g} to {maps.max():.3g}"
+    return contents
 
 
 def _scale(width: int) -> int:
-    """Whole-number enlargement to about 800 pixels, so that single values can be seen."""
+    """Whole-number enlargement to about 800 pixels, so that single values are visible."""
     return max(1, round(800 / width))

@@ -88,13 +88,13 @@ def test_classes_of_a_checkpoint_are_those_it_records_or_horses(tiny_checkpoint:
 @pytest.mark.parametrize(
     ("model", "options", "message"),
     [
-        ("tiny", ["--palette", "nowhere.npy"], "leave --palette away"),
-        ("tiny", ["--weights", "pyproject.toml"], "leave --weights away"),
-        ("tiny", ["--photos", "--classes", "horse"], "leave --classes away"),
-        ("tiny", ["--photos", "--grid", "grid.png"], "leave --grid away"),
-        ("chroma", ["--palette", "nowhere.npy"], "leave --palette away"),
-        ("chroma", ["--classes", "cat"], "leave --classes away"),
-        ("chroma", ["--photos"], "chroma-tanh is none: leave it away"),
+        ("tiny", ["--palette", "nowhere.npy"], "omit --palette"),
+        ("tiny", ["--weights", "pyproject.toml"], "omit --weights"),
+        ("tiny", ["--photos", "--classes", "horse"], "omit --classes"),
+        ("tiny", ["--photos", "--grid", "grid.png"], "omit --grid"),
+        ("chroma", ["--palette", "nowhere.npy"], "omit --palette"),
+        ("chroma", ["--classes", "cat"], "omit --classes"),
+        ("chroma", ["--photos"], "chroma-tanh cannot be evaluated with --photos.*: omit --photos"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(
@@ -113,7 +113,7 @@ def test_activations_and_export_refuse_what_means_nothing_too(tiny_checkpoint: P
         (export_main, ["unet", str(tiny_checkpoint), *out]),
         (export_main, ["check", str(ROOT / "tests" / "data" / "tiny.onnx"), str(tiny_checkpoint)]),
     ):
-        with pytest.raises(TrainingError, match=f"leave --{option} away"):
+        with pytest.raises(TrainingError, match=f"omit --{option}"):
             CliRunner().invoke(command, [*arguments, *given], catch_exceptions=False)
     assert not (tmp_path / "out").exists()
 
@@ -132,11 +132,11 @@ def test_a_grid_that_cannot_be_written_costs_no_figures(tiny_checkpoint: Path, d
 def test_handout_weights_outside_their_archive_want_their_palette(data_dir: Path, tmp_path: Path) -> None:
     path, palette = tmp_path / "cnn.pkl", tmp_path / "p.npy"
     torch.save(OrderedDict(build("cnn", {"num_filters": 2, "num_colours": 5}).state_dict()), path)
-    with pytest.raises(TrainingError, match=r"cnn\.pkl comes without its palette.*kmeans5.*give it with --palette"):
+    with pytest.raises(TrainingError, match=r"cnn\.pkl has no palette beside it.*kmeans5.*give it with --palette"):
         evaluate(path, data_dir)
     np.save(palette, np.random.default_rng(0).random((5, 3), np.float32))
     assert judged(path, data_dir, "--palette", str(palette)) == HORSES // 10
-    with pytest.raises(TrainingError, match="leave --weights away"):
+    with pytest.raises(TrainingError, match="omit --weights"):
         evaluate(path, data_dir, "--palette", str(palette), "--weights", str(palette))
 
 
@@ -167,7 +167,7 @@ def test_nobody_is_told_how_to_run_a_strangers_code(
         torch.save(foreign, path)
     else:
         path.write_bytes(content)
-    with pytest.raises(TrainingError, match=r"x\.pt is damaged, or no PyTorch file of tensors.*: (give|delete)") as caught:
+    with pytest.raises(TrainingError, match=r"x\.pt is damaged, or is not a PyTorch file.*: (give|delete)") as caught:
         read(path)
     assert "weights_only" not in str(caught.value)
     assert "was run" not in capfd.readouterr().out
@@ -204,10 +204,10 @@ def test_judging_shows_progress(
     ]
     code, answer, said = on_terminal(command, {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'runtime'}"})
     assert code == 0
-    assert "Judging 6 pictures" in said
+    assert "Evaluating 6 pictures" in said
     assert "━" in said
     plain = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
-    assert plain.stderr == "Judging 6 pictures (1)\n"
+    assert plain.stderr == "Evaluating 6 pictures (1)\n"
     assert json.loads(plain.stdout) == json.loads(answer)
 
 
@@ -240,6 +240,6 @@ def test_results_leave_unfinished_runs_out(tmp_path: Path) -> None:
     assert [line.split("|")[1].strip() for line in done.stdout.splitlines()] == ["run", "---", "done"]
     left_out = done.stderr.splitlines()
     assert len(left_out) == 3
-    assert all(line.startswith("Left out: ") and "no folder of a finished run" in line for line in left_out)
-    with pytest.raises(TrainingError, match="no folder of a finished run"):
+    assert all(line.startswith("Left out: ") and "not the folder of a finished run" in line for line in left_out)
+    with pytest.raises(TrainingError, match="not the folder of a finished run"):
         CliRunner().invoke(main, ["results", str(tmp_path / "begun")], catch_exceptions=False)

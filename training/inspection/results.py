@@ -32,19 +32,19 @@ _COLUMNS = {
 
 
 def read(run: Path) -> dict[str, Any]:
-    """``metrics.json`` of a run's folder. Errors: TrainingError."""
+    """Read ``metrics.json`` in the folder of a run. Errors: TrainingError."""
     path = run / "metrics.json"
     try:
         report: dict[str, Any] = json.loads(path.read_text())
         report["recipe"]["epochs"], report["parameters"], report["metrics"].items(), report["seconds"] / 60, report["device"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        way_out = f"; give {run.parent}" if run.is_file() else ""
-        raise TrainingError(f"{path} is missing or damaged: {run} is no folder of a finished run{way_out}.") from error
+        fix = f"; give {run.parent}" if run.is_file() else ""
+        raise TrainingError(f"{path} is missing or damaged: {run} is not the folder of a finished run{fix}.") from error
     return report
 
 
 def table(reports: dict[Path, dict[str, Any]]) -> str:
-    """Markdown table, one row for each run's folder and what `read` found in it, with the columns that any of them has."""
+    """Markdown table: one row for each run, columns for every figure that any of them has."""
     metrics = [
         {name.removeprefix("validation_"): value for name, value in report["metrics"].items()} for report in reports.values()
     ]

@@ -1,0 +1,1 @@
+"""Figures of networks on pictures: how far from the truth, how colourful, how well outlined."""

@@ -1,0 +1,1 @@
+"""Looking into networks and runs: layers, feature maps, and the figures of finished runs."""
