@@ -135,10 +135,21 @@ def colorize(
         raise click.UsageError("--confidence names one file: give one picture.")
     name, device, threads = chosen(model, DEFAULT_COLORIZE_MODEL, device)
     options = Options(
-        "colorize", name, device, working_size, temperature, raw, saturation, blend, mask,
-        keep_colour, strip_metadata=strip_metadata, max_pixels=batch["max_pixels"], overwrite=batch["overwrite"],
+        "colorize",
+        name,
+        device,
+        working_size,
+        temperature,
+        raw,
+        saturation,
+        blend,
+        mask,
+        keep_colour,
+        strip_metadata=strip_metadata,
+        max_pixels=batch["max_pixels"],
+        overwrite=batch["overwrite"],
         threads=threads,
-    )  # fmt: skip
+    )
     _run(planned, options, batch["jobs"], batch["reports"], Path(confidence) if confidence else None)
 
 
@@ -173,9 +184,16 @@ def segment(
         raise click.UsageError(f"A {as_} is written as PNG: give -o a name that ends in .png.")
     name, device, threads = chosen(model, DEFAULT_SEGMENT_MODEL, device)
     options = Options(
-        "segment", name, device, working_size, view=as_, strip_metadata=strip_metadata,
-        max_pixels=batch["max_pixels"], overwrite=batch["overwrite"], threads=threads,
-    )  # fmt: skip
+        "segment",
+        name,
+        device,
+        working_size,
+        view=as_,
+        strip_metadata=strip_metadata,
+        max_pixels=batch["max_pixels"],
+        overwrite=batch["overwrite"],
+        threads=threads,
+    )
     _run(planned, options, batch["jobs"], batch["reports"])
 
 
