@@ -13,12 +13,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import click
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from colorize_run.batch.plan import COLORIZED, is_output, plan, segmented
+from colorize_run.batch.naming import COLORIZE_NAMES, is_output, segment_names
+from colorize_run.batch.plan import plan
 from colorize_run.cli import main
+from colorize_run.errors import OptionError
 from colorize_run.system.hardware import available_threads
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -86,9 +87,9 @@ def test_a_folder_is_mirrored_and_what_is_left_out_is_counted(run: Run, tmp_path
     result = run("in/", "-o", "out/", "--recursive")
     assert result.exit_code == 0, result.stderr
     assert set(digests(tmp_path / "out")) == {"b.jpg", "a.png", "sub/a.png", "sub/deeper/c.tif"}
-    said = result.stderr.splitlines()[0]
-    for words in ("4 pictures", "not pictures 2", "hidden or temporary 2", "hidden folders 1", "linked folders 1"):
-        assert words in said
+    first_line = result.stderr.splitlines()[0]
+    for words in ("4 pictures", "not pictures: 2", "hidden or temporary: 2", "hidden folders: 1", "linked folders: 1"):
+        assert words in first_line
     assert "4 done" in result.stderr
 
 
@@ -108,8 +109,8 @@ def test_outputs_beside_inputs_are_not_coloured_again(run: Run, tmp_path: Path) 
     assert set(before) == {"a.png", "a.colorized.png"}
     again = run("in/")
     assert again.exit_code == 0
-    assert "1 done before" in again.stderr
-    assert "named as outputs 1" in again.stderr
+    assert "1 already done" in again.stderr
+    assert "earlier outputs: 1" in again.stderr
     assert digests(tmp_path / "in") == before
 
 
@@ -120,7 +121,7 @@ def test_segments_of_a_folder_keep_the_whole_name(run: Run, tmp_path: Path) -> N
     assert set(digests(tmp_path / "out")) == {"a.png.mask.png", "a.jpg.mask.png"}
     assert run("segment", "in", "--as", "overlay").exit_code == 0
     assert {"a.png.overlay.png", "a.jpg.overlay.jpg"} < set(digests(tmp_path / "in"))
-    assert "2 done before" in run("segment", "in", "--as", "overlay").stderr
+    assert "2 already done" in run("segment", "in", "--as", "overlay").stderr
 
 
 def test_several_folders_and_files(run: Run, tmp_path: Path) -> None:
@@ -142,7 +143,7 @@ def test_folders_that_would_feed_on_themselves(run: Run, tmp_path: Path) -> None
     again = run("in", "-o", "in/out", "--recursive")
     assert again.exit_code == 0
     assert "1 picture," in again.stderr
-    assert "the output folder 1" in again.stderr
+    assert "the output folder: 1" in again.stderr
     for arguments in (
         ("in", "-o", "in"),
         ("in", "-o", "in/."),
@@ -164,7 +165,7 @@ def test_usage_that_makes_no_sense(run: Run, tmp_path: Path) -> None:
         assert run(*arguments).exit_code == 2, arguments
 
 
-def test_a_folder_that_is_not_there_is_what_is_told(run: Run, tmp_path: Path) -> None:
+def test_a_missing_folder_is_the_first_complaint(run: Run, tmp_path: Path) -> None:
     picture(tmp_path / "in.png")
     for words in (("nope/", "-o", "coloured"), ("nope/", "-r", "-o", "coloured/"), ("in.png", "nope", "-r", "-o", "x")):
         result = run(*words)
@@ -197,9 +198,9 @@ def test_nothing_in_it(run: Run, tmp_path: Path) -> None:
     result = run("in", "-o", "out")
     assert result.exit_code == 66
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("error")]
-    assert "in holds no pictures" in line
+    assert "in contains no pictures" in line
     assert "--recursive" in line
-    assert "not pictures 1" in line
+    assert "not pictures: 1" in line
     picture(tmp_path / "full/a.png")
     assert run("in", "full", "-o", "both").exit_code == 1
     assert set(digests(tmp_path / "both")) == {"full/a.png"}
@@ -231,7 +232,7 @@ def test_no_two_inputs_share_an_output(
             path.touch()
         except OSError:  # a file is where a folder would be
             continue
-    naming = COLORIZED if form == "colorize" else segmented(form)
+    naming = COLORIZE_NAMES if form == "colorize" else segment_names(form)
     planned = plan([str(folder)], None if beside else str(tmp_path / "out"), naming, recursive=True)
     sources, targets = [task.source for task in planned.tasks], [task.target for task in planned.tasks]
     assert len(set(sources)) == len(sources)
@@ -290,12 +291,12 @@ def test_what_is_done_is_not_touched(run: Run, done: Path) -> None:
     before = state()
     result = run("in", "-o", "out", "-r")
     assert result.exit_code == 0
-    assert "3 done before" in result.stderr
+    assert "3 already done" in result.stderr
     assert state() == before
-    assert "3 done before" in run("in", "-o", "out", "-r", "--overwrite").stderr
+    assert "3 already done" in run("in", "-o", "out", "-r", "--overwrite").stderr
 
 
-def test_what_changed_is_done_anew(run: Run, done: Path, tmp_path: Path) -> None:
+def test_what_changed_is_done_again(run: Run, done: Path, tmp_path: Path) -> None:
     whole = digests(done)
     (done / "a.png").write_bytes((done / "a.png").read_bytes()[:100])  # torn
     (done / "b.jpg").write_bytes(b"")
@@ -305,22 +306,22 @@ def test_what_changed_is_done_anew(run: Run, done: Path, tmp_path: Path) -> None
     assert "3 done" in result.stderr
     picture(tmp_path / "in/a.png", 99)
     result = run("in", "-o", "out", "-r")
-    assert "1 done, 2 done before" in result.stderr
+    assert "1 done, 2 already done" in result.stderr
     assert digests(done)["a.png"] != whole["a.png"]
     other = run("in", "-o", "out", "-r", "--saturation", "0.5")
     assert "3 done;" in other.stderr
-    assert "3 done before" in run("in", "-o", "out", "-r", "--saturation", "0.5").stderr
+    assert "3 already done" in run("in", "-o", "out", "-r", "--saturation", "0.5").stderr
 
 
-def test_another_model_or_mask_means_anew(run: Run, done: Path, tmp_path: Path) -> None:
+def test_another_model_or_mask_means_another_output(run: Run, done: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.onnx"
     shutil.copy(TINY, other)
     arguments = ["in", "-o", "out", "-r", "--device", "cpu", "-m", str(other)]
-    assert "3 done before" in CliRunner().invoke(main, arguments).stderr  # the same bytes under another name
+    assert "3 already done" in CliRunner().invoke(main, arguments).stderr  # the same bytes under another name
     for level in (0, 255):
         Image.new("L", (96, 64), level).save("mask.png")
         assert "3 done;" in run("in", "-o", "out", "-r", "--mask", "mask.png").stderr
-        assert "3 done before" in run("in", "-o", "out", "-r", "--mask", "mask.png").stderr
+        assert "3 already done" in run("in", "-o", "out", "-r", "--mask", "mask.png").stderr
 
 
 def test_an_output_that_is_a_link_of_its_input(run: Run, done: Path, tmp_path: Path) -> None:
@@ -330,7 +331,7 @@ def test_an_output_that_is_a_link_of_its_input(run: Run, done: Path, tmp_path: P
     (done / "colour.jpg").unlink()
     os.link(tmp_path / "in/colour.jpg", done / "colour.jpg")
     result = run("in", "-o", "out", "-r")
-    assert (result.exit_code, "4 done before" in result.stderr) == (0, True), result.stderr
+    assert (result.exit_code, "4 already done" in result.stderr) == (0, True), result.stderr
     before = digests(tmp_path / "in")
     result = run("in", "-o", "out", "-r", "--force", "--overwrite")
     assert (result.exit_code, "colour.jpg is an input of this run" in result.stderr) == (1, True), result.stderr
@@ -369,11 +370,11 @@ def test_an_index_that_is_torn_foreign_or_gone(run: Run, done: Path) -> None:
     index.write_bytes(b"\xff\xfe{}\n[1]\n" + b"".join(lines[:2]) + lines[2][:40])
     result = run("in", "-o", "out", "-r")
     assert result.exit_code == 1
-    assert "2 done before, 1 failed" in result.stderr
+    assert "2 already done, 1 failed" in result.stderr
     assert "exists; --overwrite" in result.stderr
     result = run("in", "-o", "out", "-r", "--overwrite")
-    assert (result.exit_code, "1 done, 2 done before" in result.stderr) == (0, True)
-    assert "3 done before" in run("in", "-o", "out", "-r").stderr
+    assert (result.exit_code, "1 done, 2 already done" in result.stderr) == (0, True)
+    assert "3 already done" in run("in", "-o", "out", "-r").stderr
     index.unlink()
     assert "3 failed" in run("in", "-o", "out", "-r").stderr
 
@@ -384,7 +385,7 @@ def test_a_damaged_index_is_no_accident(run: Run, done: Path) -> None:
     with (done / INDEX).open("a") as file:
         file.writelines(f"{line}\n" for line in damage)
     result = run("in", "-o", "out", "-r")
-    assert (result.exit_code, "3 done before" in result.stderr) == (0, True), result.stderr
+    assert (result.exit_code, "3 already done" in result.stderr) == (0, True), result.stderr
 
 
 def test_an_index_that_is_no_file_is_refused(run: Run, tmp_path: Path) -> None:
@@ -413,8 +414,8 @@ def test_runs_into_folders_of_each_other_leave_each_other_alone(run: Run, tmp_pa
     assert run("src", "-r", "-o", "out").exit_code == 0
     assert staged <= set((tmp_path / "out/sub").iterdir())
     process.send_signal(signal.SIGCONT)
-    said = process.communicate(timeout=60)[1]
-    assert (process.returncode, "8 done" in said) == (0, True), said
+    stderr = process.communicate(timeout=60)[1]
+    assert (process.returncode, "8 done" in stderr) == (0, True), stderr
     assert set(digests(tmp_path / "out")) == {"sub/zz.png", *(f"sub/{number}.png" for number in range(8))}
 
 
@@ -450,15 +451,15 @@ def test_interrupt_leaves_whole_files_and_is_resumed(run: Run, crowd: tuple[Path
     process = subprocess.Popen(command("in", "-o", "out", "-r", "--jobs", "2"), stderr=subprocess.PIPE, text=True)
     wait_for(tmp_path / "out", 5, process)
     process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=30)[1]
-    assert process.returncode == 130, said
-    assert "Interrupted" in said
-    assert "goes on from here" in said
+    stderr = process.communicate(timeout=30)[1]
+    assert process.returncode == 130, stderr
+    assert "Interrupted" in stderr
+    assert "run the same command again to continue" in stderr
     there = digests(tmp_path / "out")
     assert 0 < len(there) < 24
     assert there.items() <= whole.items()
     result = run("in", "-o", "out", "-r")
-    assert f"{len(there)} done before" in result.stderr
+    assert f"{len(there)} already done" in result.stderr
     assert digests(tmp_path / "out") == whole
 
 
@@ -625,7 +626,7 @@ def test_a_full_disk_stops_the_run_and_it_goes_on_later(run: Run, tmp_path: Path
     subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
     result = run("in", "-o", small_disk / "out", "--jobs", str(jobs))
     assert result.exit_code == 0
-    assert f"{len(there)} done before" in result.stderr
+    assert f"{len(there)} already done" in result.stderr
     assert len(digests(small_disk / "out")) == 6
 
 
@@ -644,16 +645,16 @@ def test_jobs_for_files(run: Run, tmp_path: Path) -> None:
 def test_index_says_what_made_an_output(done: Path) -> None:
     owner, *lines = map(json.loads, (done / INDEX).read_text().splitlines())
     assert list(owner) == ["owner"]
-    for said in lines:
-        output = (done / said["name"]).read_bytes()
-        assert hashlib.sha256(output).hexdigest() == said["output"]
-        assert len(output) == said["size"]
-        assert hashlib.sha256((done.parent / "in" / said["name"]).read_bytes()).hexdigest() == said["input"]
+    for record in lines:
+        output = (done / record["name"]).read_bytes()
+        assert hashlib.sha256(output).hexdigest() == record["output"]
+        assert len(output) == record["size"]
+        assert hashlib.sha256((done.parent / "in" / record["name"]).read_bytes()).hexdigest() == record["input"]
 
 
 def test_two_names_for_one_output_are_noticed(tmp_path: Path) -> None:
-    with pytest.raises(click.UsageError, match="would both be written"):
-        plan([str(picture(tmp_path / "a.png")), str(tmp_path / "b/../a.png")], str(tmp_path / "out") + "/", COLORIZED)
+    with pytest.raises(OptionError, match="would both be written"):
+        plan([str(picture(tmp_path / "a.png")), str(tmp_path / "b/../a.png")], str(tmp_path / "out") + "/", COLORIZE_NAMES)
 
 
 def test_a_terminal_gets_a_bar(run: Run, tmp_path: Path, on_terminal: OnTerminal) -> None:
@@ -670,7 +671,7 @@ def test_a_terminal_gets_a_bar(run: Run, tmp_path: Path, on_terminal: OnTerminal
     assert "4 done, 1 failed" in text
 
 
-def test_a_library_that_does_not_load_is_told(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_that_does_not_load_is_named(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     picture(tmp_path / "in/a.png")
     (tmp_path / "site").mkdir()
     (tmp_path / "site/onnxruntime.py").write_text("raise ImportError('libgone.so: cannot open shared object file')")
@@ -746,14 +747,14 @@ def test_an_index_with_many_lines_for_a_name(run: Run, tmp_path: Path) -> None:
     before, after = [], []
     lines = index.read_text().splitlines()
     for line in lines:
-        said = json.loads(line)
-        before += [json.dumps({**said, "output": f"{number:064x}"}) for number in range(330)]
-        after += [json.dumps({**said, "output": "f" * 64})] * 330
+        record = json.loads(line)
+        before += [json.dumps({**record, "output": f"{number:064x}"}) for number in range(330)]
+        after += [json.dumps({**record, "output": "f" * 64})] * 330
     index.write_text("\n".join([*before, *lines, *after]) + "\n")
     words = command("in", "-o", "out", "--jobs", "1", "--report", "page.html")
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=20)
     assert done.returncode == 0, done.stderr
-    assert "3 done before" in done.stderr
+    assert "3 already done" in done.stderr
 
 
 def test_there_are_no_more_processes_than_pictures(run: Run, tmp_path: Path) -> None:
@@ -762,7 +763,7 @@ def test_there_are_no_more_processes_than_pictures(run: Run, tmp_path: Path) -> 
     assert run("in/a.png", "in/b.png", "-o", "alone/").exit_code == 0
     result = run("in", "-o", "out", "--jobs", "256")
     assert result.exit_code == 0
-    assert result.stderr.startswith("2 pictures, 2 processes of ")
+    assert result.stderr.startswith("2 pictures, 2 processes with ")
     assert digests(tmp_path / "out") == digests(tmp_path / "alone")
 
 
@@ -777,6 +778,6 @@ def test_threads_of_the_profile_hold_for_folders(run: Run, tmp_path: Path, monke
         entry["threads"] = threads
         (tmp_path / "profile.json").write_text(json.dumps(profile))
         words = "1 thread" if threads == 1 else f"{threads} threads"
-        said = run("in", "-o", f"out{threads}", "--jobs", "1").stderr.splitlines()
-        assert f"profile: tiny on cpu, {words} (" in said[0]
-        assert said[1] == f"1 picture, 1 process of {words}"
+        lines = run("in", "-o", f"out{threads}", "--jobs", "1").stderr.splitlines()
+        assert f"profile: tiny on cpu, {words} (" in lines[0]
+        assert lines[1] == f"1 picture, 1 process with {words}"

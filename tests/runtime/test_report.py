@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from colorize_run import colour
-from colorize_run.batch.messages import Order, Outcome
+from colorize_run.batch.json_lines import SCHEMA, JsonLines
+from colorize_run.batch.messages import Engine, Options, Outcome
 from colorize_run.batch.plan import Task
-from colorize_run.batch.report import SCHEMA, JsonLines
 from colorize_run.cli import main
+from colorize_run.system.hardware import available_threads
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -145,18 +146,18 @@ BYTES = st.binary(min_size=1, max_size=20).filter(lambda name: b"\0" not in name
 
 
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(told=st.lists(st.tuples(BYTES, OUTCOMES), max_size=6))
-def test_lines_are_whole_whatever_is_told(tmp_path: Path, told: list[tuple[bytes, Outcome]]) -> None:
+@given(outcomes=st.lists(st.tuples(BYTES, OUTCOMES), max_size=6))
+def test_lines_are_whole_whatever_they_hold(tmp_path: Path, outcomes: list[tuple[bytes, Outcome]]) -> None:
     path = tmp_path / "run.jsonl"
     path.unlink(missing_ok=True)
-    report = JsonLines(path, Order("colorize", "photo"))
-    report.begin(None, {"device": "cpu", "model": "photo", "sha256": "0"})  # type: ignore[arg-type]
-    for number, (name, outcome) in enumerate(told, 1):
-        report.tell(Task(Path(os.fsdecode(name)), Path("out")), outcome)
+    report = JsonLines(path, Options("colorize", "photo"))
+    report.begin(None, Engine("photo", "0", "photo.onnx", "cpu", "it is there", 1, "0"))  # type: ignore[arg-type]
+    for number, (name, outcome) in enumerate(outcomes, 1):
+        report.finished(Task(Path(os.fsdecode(name)), Path("out")), outcome)
         assert path.read_bytes().count(b"\n") == number
     lines = [json.loads(line) for line in path.read_bytes().split(b"\n") if line]
-    assert [os.fsencode(line["input"]) for line in lines] == [os.fsencode(Path(os.fsdecode(name))) for name, _ in told]
-    assert [line["status"] for line in lines] == [outcome.status for _, outcome in told]
+    assert [os.fsencode(line["input"]) for line in lines] == [os.fsencode(Path(os.fsdecode(name))) for name, _ in outcomes]
+    assert [line["status"] for line in lines] == [outcome.status for _, outcome in outcomes]
     os.close(report._fd)
 
 
@@ -227,7 +228,7 @@ def test_lines_of_others_are_not_continued(run: Run, tmp_path: Path, content: st
 
 
 def test_a_hang_up_that_is_ignored_ends_nothing(run: Run, tmp_path: Path) -> None:
-    code = LATE.format(name="late.html", when="_tell").replace("import sys", "import os, signal, sys").replace(
+    code = LATE.format(name="late.html", when="_finish").replace("import sys", "import os, signal, sys").replace(
         "sys.setprofile(None)", "os.kill(os.getpid(), signal.SIGHUP)"
     )  # fmt: skip
     words = ["in/a.png", "-o", "o.png", "-m", str(TINY), "--device", "cpu"]
@@ -238,7 +239,7 @@ def test_a_hang_up_that_is_ignored_ends_nothing(run: Run, tmp_path: Path) -> Non
 @pytest.mark.parametrize(("ends", "code"), [("", 73), ("os.kill(os.getpid(), signal.SIGINT)", 130)])
 def test_a_report_that_fails_takes_no_other_along(run: Run, tmp_path: Path, ends: str, code: int) -> None:
     hook = LATE.replace("import sys", "import os, signal, sys").replace("sys.setprofile(None)", f"sys.setprofile(None); {ends}")
-    hook = hook.format(name="late.html", when="_tell")
+    hook = hook.format(name="late.html", when="_finish")
     words = ["in", "-o", "o", "--report", "ok.html", "--report", "late.html", "-m", str(TINY), "--device", "cpu"]
     done = subprocess.run([sys.executable, "-c", hook, *words], capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stderr
@@ -271,7 +272,7 @@ main(sys.argv[1:])
 """
 
 
-@pytest.mark.parametrize(("name", "when"), [("late.html", "_tell"), ("late.jsonl", "_open_indices")])
+@pytest.mark.parametrize(("name", "when"), [("late.html", "_finish"), ("late.jsonl", "_open_indices")])
 def test_what_came_into_being_during_the_run_is_kept(run: Run, tmp_path: Path, name: str, when: str) -> None:
     words = ["in/a.png", "-o", "o.png", "--report", name, "-m", str(TINY), "--device", "cpu"]
     code = LATE.format(name=name, when=when)
@@ -330,8 +331,10 @@ def test_interrupt_writes_the_page_with_what_is_there(run: Run, tmp_path: Path, 
     process.send_signal(number)
     if number != signal.SIGINT:
         process.send_signal(number)  # as a terminal that is closed
-    said = process.communicate(timeout=30)[1]
-    assert (process.returncode, "Interrupted;" in said, "goes on from here" in said) == (code, True, True), said
+    stderr = process.communicate(timeout=30)[1]
+    assert process.returncode == code, stderr
+    assert "Interrupted;" in stderr
+    assert "run the same command again to continue" in stderr
     page = (tmp_path / "run.html").read_text()
     assert "interrupted after" in page
     rows = json.loads(re.search(r'id="rows">(.*?)</script>', page, re.DOTALL)[1])  # type: ignore[index]
@@ -355,8 +358,8 @@ def test_the_page_holds_everything_and_no_markup_of_others(run: Run, tmp_path: P
     size = len(page)
     assert run("in", "-o", "out", "-r", "--report", "run.html").exit_code == 1  # its own page is replaced
     again = (tmp_path / "run.html").read_text()
-    assert "5" in re.search(r"<dt>done before</dt><dd>(\d+)</dd>", again)[1]  # type: ignore[index]
-    assert len(again) > 0.9 * size  # what was done before is shown, too
+    assert "<h1>7 pictures: 5 already done, 2 failed</h1>" in again
+    assert len(again) > 0.9 * size  # what was already done is shown too
 
 
 @pytest.fixture(scope="session")
@@ -417,19 +420,19 @@ def test_filters_search_and_order(page: Callable[..., Any]) -> None:
         tab.get_by_label(label).check()
         assert (count.text_content(), cards.count()) == (f"{number} of 7 pictures shown", number)
     tab.get_by_label("Name contains").fill("TALL")
-    assert [cards.count(), cards.locator("h3").text_content()] == [1, "in/sub/tall.webp"]
+    assert [cards.count(), cards.locator("h3").text_content()] == [1, "sub/tall.webp"]
     tab.get_by_label("Name contains").fill("")
     tab.get_by_label("Sort by").select_option("name")
     names = cards.locator("h3").all_text_contents()
-    assert names.index("in/a.png") < names.index("in/b.jpg") < names.index("in/sub/tall.webp")
+    assert names.index("a.png") < names.index("b.jpg") < names.index("sub/tall.webp")
     tab.get_by_label("Sort by").select_option("largest")
     assert "240 × 180" in cards.first.text_content()
 
 
 def test_sliders_by_keyboard(page: Callable[..., Any]) -> None:
     tab = page()
-    slider = tab.get_by_label("Line between before and after, in/a.png")
-    card = tab.locator("#cards > li", has_text="in/a.png")
+    slider = tab.get_by_label("Line between before and after, a.png")
+    card = tab.locator("#cards > li", has_text="a.png")
     assert slider.get_attribute("aria-valuetext") == "50 % before, 50 % after"
     slider.focus()
     tab.keyboard.press("ArrowRight")
@@ -456,20 +459,81 @@ def test_everything_is_reached_by_tab(page: Callable[..., Any]) -> None:
     assert len({name for name in reached if name.startswith("range-")}) == 5
 
 
+def test_pictures_come_first(page: Callable[..., Any]) -> None:
+    """The first row of pictures is in the window of a laptop; the facts of the run are folded away."""
+    tab = page(viewport={"width": 1280, "height": 720})
+    frames = [frame.bounding_box() for frame in tab.locator("#cards figure").all()]
+    top = min(frame["y"] for frame in frames)
+    row = [frame for frame in frames if frame["y"] == top]
+    assert len(row) > 1
+    assert all(frame["y"] + frame["height"] <= 720 for frame in row)
+    facts = tab.get_by_role("table")
+    assert not facts.is_visible()
+    tab.get_by_text("About this run").click()
+    assert facts.is_visible()
+
+
+def test_titles_are_relative_and_paths_are_details(page: Callable[..., Any], report: str) -> None:
+    tab = page()
+    folder = report.removeprefix("file://").removesuffix("/run.html")
+    title = tab.locator("#cards h3", has_text="tall.webp")
+    assert title.text_content() == "sub/tall.webp"
+    assert title.get_attribute("title") == f"{folder}/in/sub/tall.webp"
+    assert folder not in tab.locator("body").inner_text()
+    tab.get_by_text("About this run").click()
+    facts = tab.get_by_role("table").inner_text()
+    assert f"{folder}/in\n" in facts
+    assert f"{folder}/out\n" in facts
+
+
+def test_facts_are_in_plain_words(run: Run, tmp_path: Path) -> None:
+    def facts(*words: str) -> dict[str, str]:
+        assert run("in/a.png", "-o", "o.png", "--overwrite", "--report", "run.html", *words).exit_code == 0
+        rows = re.findall(r'<th scope="row">(.*?)</th><td>(.*?)</td>', (tmp_path / "run.html").read_text())
+        return dict(rows)
+
+    assert facts()["Options"] == "existing files replaced"
+    changed = facts("--force", "--saturation", "0.5", "--strip-metadata")["Options"]
+    assert set(changed.split("; ")) == {
+        "existing files replaced",
+        "saturation 0.5",
+        "metadata removed",
+        "pictures that already have colours are coloured too",
+    }
+    assert facts("--jobs", "1")["In parallel"] == f"1 process with {threads(available_threads())}"
+
+
+def threads(number: int) -> str:
+    return "1 thread" if number == 1 else f"{number} threads"
+
+
+def test_failures_are_unfolded(page: Callable[..., Any]) -> None:
+    tab = page()
+    failures = tab.locator("ol.failures")
+    assert not failures.is_visible()
+    tab.get_by_text("Failures: 2").click()
+    assert failures.locator("li").count() == 2
+    assert "in/empty.png is empty" in failures.inner_text()
+
+
 @pytest.mark.parametrize("options", [{}, {"color_scheme": "dark"}, {"viewport": {"width": 360, "height": 740}}])
 def test_accessible_by_axe(page: Callable[..., Any], options: dict[str, Any]) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
     tab = page(**options)
-    results = axe.Axe().run(tab)
-    assert results.violations_count == 0, results.generate_report()
+    for unfolded in (False, True):
+        if unfolded:
+            for summary in tab.locator("summary").all():
+                summary.click()
+        results = axe.Axe().run(tab)
+        assert results.violations_count == 0, results.generate_report()
     assert tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
 def test_hostile_names_are_text(page: Callable[..., Any]) -> None:
     tab = page()
     names = tab.locator("#cards h3").all_text_contents()
-    assert any(name.startswith("in/<img src=x onerror=alert(1)>\"'&\\n\\udcff<") for name in names), names
-    assert "in/<script>alert(2)<_script>.jpg" in names
+    assert any(name.startswith("<img src=x onerror=alert(1)>\"'&\\n\\udcff<") for name in names), names
+    assert "<script>alert(2)<_script>.jpg" in names
     assert tab.locator("#cards img").count() == 10
     blocked = tab.evaluate(
         "() => new Promise(done => { addEventListener('securitypolicyviolation', event => done(event.effectiveDirective));"

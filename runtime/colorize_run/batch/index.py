@@ -1,4 +1,4 @@
-"""What was done before, by content: a line in the output folder's index for every output, written before the output appears."""
+"""What an output folder remembers: a line of its index for every output, written before the output appears."""
 
 import contextlib
 import errno
@@ -23,10 +23,10 @@ _OWNER = re.compile("[0-9a-f]{16}")
 class Index:
     """The index of one folder, held by one run at a time.
 
-    A line is durable before its output gets its name. So an output whose digest stands in a line of its name is whole and
-    this program's own, whenever the run was killed; any other file is somebody else's. Torn and foreign lines are passed over.
-    ``owner``: how names of its staged files begin. Whoever holds the index may remove these and no others, as a run into a
-    folder above or below this one has an index of its own.
+    A line is durable before its output gets its name. So a file whose digest is in a line of its name is complete and was
+    written by this program, whenever a run was killed; any other file is foreign. Torn and unknown lines are ignored.
+    ``owner``: how the names of this index's staged files begin. The run that holds the index may remove these and no others,
+    as a run into a folder above or below this one has its own index.
     Errors: OutputError when it cannot be written, LockedError while another run holds it.
     """
 
@@ -50,7 +50,7 @@ class Index:
                 os.close(self._fd)
                 raise
             sync_folder(root)
-        self.owner = f"{owner}-{os.fstat(self._fd).st_ino:x}"  # that of a copied index is another
+        self.owner = f"{owner}-{os.fstat(self._fd).st_ino:x}"  # a copied index has another inode, so another owner
 
     def _lock(self) -> None:
         try:
@@ -62,7 +62,7 @@ class Index:
                 raise
 
     def known(self, target: Path) -> list[Record]:
-        """Everything that was ever written under a name."""
+        """All records of outputs that had this name."""
         return self._known.get(self._name(target), [])
 
     def _name(self, target: Path) -> str:
@@ -78,7 +78,7 @@ class Index:
             os.fsync(self._fd)
 
     def _append(self, lines: str) -> None:
-        """Whole or not at all. Errors: OSError."""
+        """Append lines, all or none. Errors: OSError."""
         data = lines.encode()
         before = os.fstat(self._fd).st_size
         if os.write(self._fd, data) != len(data):
@@ -86,12 +86,12 @@ class Index:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def close(self) -> None:
-        """Give the folder back."""
+        """Release the folder for other runs."""
         os.close(self._fd)
 
 
 def sweep(folders: Iterable[Path], owner: str) -> None:
-    """Remove what an owner left half-written in folders: an index that is held, so that no run uses it, or a run that ends."""
+    """Remove the staged files of ``owner`` in folders: of an index that this run holds, or of this run itself."""
     for folder in folders:
         with contextlib.suppress(OSError), os.scandir(folder) as entries:
             for entry in entries:
@@ -100,15 +100,15 @@ def sweep(folders: Iterable[Path], owner: str) -> None:
 
 
 def _parsed(content: bytes) -> tuple[dict[str, list[Record]], str]:
-    """Outputs by name, and the owner; empty where none is told."""
+    """Outputs by name, and the owner; empty if no line has one."""
     known: dict[str, list[Record]] = {}
     owner = ""
     for line in content.split(b"\n"):
         with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
-            said = json.loads(line)
-            if "owner" in said:
-                owner = said["owner"] if _OWNER.fullmatch(said["owner"]) else owner
-            elif type(said["size"]) is int:
-                record = Record(str(said["input"]), str(said["key"]), str(said["output"]), said["size"])
-                known.setdefault(str(said["name"]), []).append(record)
+            fields = json.loads(line)
+            if "owner" in fields:
+                owner = fields["owner"] if _OWNER.fullmatch(fields["owner"]) else owner
+            elif type(fields["size"]) is int:
+                record = Record(str(fields["input"]), str(fields["key"]), str(fields["output"]), fields["size"])
+                known.setdefault(str(fields["name"]), []).append(record)
     return known, owner

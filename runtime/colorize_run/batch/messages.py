@@ -4,32 +4,21 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from colorize_run.errors import ColorizeRunError, ImageFileError
-from colorize_run.system.files import FULL, MAX_PIXELS
+from colorize_run.options import ConversionOptions
+from colorize_run.system.files import FULL
 
 Status = Literal["done", "copied", "skipped", "failed"]
 
 
 @dataclass(frozen=True)
-class Order:
-    """What is wanted of every picture of a run; it can be written as JSON.
+class Options(ConversionOptions):
+    """Options that hold for every picture of a run; plain values, so that they can be sent to another process as JSON.
 
-    ``view``: a form of `segment`; ``measure``: whether the change of lightness is measured, ``thumbnails``: their longer side
-    in pixels, 0 for none; ``threads`` of a process that works alone.
+    ``overwrite``: whether files may be replaced that are not this program's own outputs; ``measure``: whether the change of
+    lightness is measured; ``thumbnails``: their longer side in pixels, 0 for none; ``threads``: of a process that works alone,
+    all when None.
     """
 
-    task: Literal["colorize", "segment"]
-    model: str
-    device: str = "auto"
-    working_size: int | None = None
-    temperature: float | None = None
-    raw: bool = False
-    saturation: float = 1.0
-    blend: float = 1.0
-    mask: str | None = None
-    keep_colour: bool = True
-    view: str = "mask"
-    strip_metadata: bool = False
-    max_pixels: int = MAX_PIXELS
     overwrite: bool = False
     measure: bool = False
     thumbnails: int = 0
@@ -37,8 +26,34 @@ class Order:
 
 
 @dataclass(frozen=True)
+class Engine:
+    """What converts the pictures of a run: a model that is open on a device.
+
+    ``model``: its name; ``sha256`` and ``path``: of its file; ``why``: the reason for the ``device``; ``jobs``: how many
+    pictures at a time: processes with ``threads`` each, or threads beside a CUDA device; ``key``: digest of all that decides
+    an output's bytes besides its input.
+    """
+
+    model: str
+    sha256: str
+    path: str
+    device: str
+    why: str
+    threads: int
+    key: str
+    jobs: int = 1
+
+    def describe_jobs(self) -> str:
+        """How many pictures are done at a time, and by what, in words."""
+        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
+        if self.device == "cuda":
+            return f"{self.jobs} at a time on CUDA"
+        return f"1 process with {threads}" if self.jobs == 1 else f"{self.jobs} processes with {threads} each"
+
+
+@dataclass(frozen=True)
 class Record:
-    """An output: SHA-256 of input and output, and the key of model and options. ``size`` of the output in bytes."""
+    """An output as an index remembers it: SHA-256 of input and output, key of model and options, size in bytes."""
 
     input: str
     key: str
@@ -48,10 +63,10 @@ class Record:
 
 @dataclass(frozen=True)
 class Request:
-    """A picture to be done. ``known``: what was written under the target's name before; ``staged``: where to write its output.
+    """A picture to convert. ``known``: records of outputs that had the target's name; ``staged``: where to write the output.
 
-    Without ``staged`` the output's bytes are handed back. An empty name stands for stdin or stdout. ``kept``: why what lies at
-    the target may not be replaced, though it may be whole; a sentence, empty if it may.
+    Without ``staged`` the output's bytes are returned. An empty name stands for stdin or stdout. ``refusal``: why the file
+    at the target must stay (see `RunFiles`), a sentence; empty if it may be replaced.
     """
 
     number: int
@@ -60,7 +75,7 @@ class Request:
     kind: str | None = None
     staged: str | None = None
     known: tuple[Record, ...] = ()
-    kept: str = ""
+    refusal: str = ""
 
 
 @dataclass
@@ -69,7 +84,8 @@ class Outcome:
 
     ``reason``: the sentence of a failure, with its exit ``code``; ``full``: that no further output will fit. ``lightness``:
     mean and largest difference of L* between input and output before encoding; ``clipped``: share of the pixels whose chroma
-    had to give way to ``gamut``. ``thumbnails``: WebP in base64, before and after. ``replaces``: whether it may replace a file.
+    had to give way to ``gamut``. ``thumbnails``: WebP in base64, before and after;
+    ``thumbnail_size``: width and height of the second. ``replaces``: whether the output may replace a file.
     """
 
     status: Status = "failed"
@@ -87,11 +103,12 @@ class Outcome:
     gamut: str = "sRGB"
     notes: list[str] = field(default_factory=list)
     thumbnails: list[str] = field(default_factory=list)
+    thumbnail_size: tuple[int, int] = (0, 0)
     replaces: bool = False
 
     @classmethod
     def of_error(cls, error: ColorizeRunError, name: str) -> "Outcome":
-        """A picture that failed; errors of inputs leave their name to this."""
-        told = f"{name} {error}" if isinstance(error, ImageFileError) else str(error)
+        """The outcome of a failure; ``name`` is put before errors of inputs, which do not name their file."""
+        reason = f"{name} {error}" if isinstance(error, ImageFileError) else str(error)
         full = isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL
-        return cls("failed", told, error.exit_code, full=full)
+        return cls("failed", reason, error.exit_code, full=full)

@@ -3,14 +3,14 @@ const rows = JSON.parse(document.getElementById("rows").textContent);
 const list = document.getElementById("cards");
 const template = document.getElementById("card");
 const count = document.getElementById("count");
-const words = { all: "all", done: "done", copied: "copied", skipped: "done before", failed: "failed" };
+const words = { all: "all", done: "done", copied: "copied", skipped: "already done", failed: "failed" };
 
 function figures(row) {
   const parts = [];
   if (row.width) parts.push(`${row.width} × ${row.height}`);
   if (row.total) parts.push(`${Math.round(row.total)} ms`);
-  if (row.mean !== null) parts.push(`ΔL* ${row.mean.toFixed(2)}, at most ${row.max.toFixed(2)}`);
-  if (row.clipped) parts.push(`${(100 * row.clipped).toFixed(1)} % reduced`);
+  if (row.mean !== null) parts.push(`ΔL* mean ${row.mean.toFixed(2)}, max ${row.max.toFixed(2)}`);
+  if (row.clipped) parts.push(`colour reduced in ${(100 * row.clipped).toFixed(1)} %`);
   return parts.join(" · ");
 }
 
@@ -24,10 +24,12 @@ function card(row, number) {
   const part = (selector) => item.querySelector(selector);
   item.classList.add(row.status);
   part("h3").textContent = row.name;
+  part("h3").title = row.path;
   part(".badge").textContent = words[row.status];
   part(".figures").textContent = figures(row);
   text(part(".reason"), row.reason);
-  text(part(".where"), row.output && `→ ${row.output}`);
+  text(part(".where"), row.output !== row.name && row.output ? `→ ${row.output}` : "");
+  part(".where").title = row.outputPath;
   for (const note of row.notes) part(".notes").appendChild(document.createElement("li")).textContent = note;
   part(".notes").hidden = !row.notes.length;
   if (row.thumbnails) compare(item, row, number);
@@ -39,6 +41,7 @@ function compare(item, row, number) {
   const [figure, pair, range, label] = ["figure", ".pair", "input", "label"].map((selector) => item.querySelector(selector));
   figure.hidden = false;
   pair.style.aspectRatio = `${row.across} / ${row.down}`;
+  pair.classList.toggle("tall", 3 * row.across < 4 * row.down);
   pair.querySelector(".before").alt = `before: ${row.name}`;
   pair.querySelector(".after").alt = `after: ${row.name}`;
   range.id = `range-${number}`;
@@ -64,23 +67,23 @@ function compare(item, row, number) {
   });
 }
 
-// Pictures are decoded while they are near the window, and let go when they are far.
-const seen = new IntersectionObserver((entries) => {
+// Pictures are decoded only while they are near the window.
+const nearby = new IntersectionObserver((entries) => {
   for (const { target, isIntersecting } of entries) {
     const images = target.querySelectorAll("img");
     if (!isIntersecting) {
       for (const image of images) image.removeAttribute("src");
       continue;
     }
-    const small = JSON.parse(document.getElementById(`t${numbers.get(target)}`).textContent);
-    images.forEach((image, index) => { image.src = `data:image/webp;base64,${small[index]}`; });
+    const pair = JSON.parse(document.getElementById(`t${numbers.get(target)}`).textContent);
+    images.forEach((image, index) => { image.src = `data:image/webp;base64,${pair[index]}`; });
   }
 }, { rootMargin: "800px 0px" });
 
 const items = rows.map(card);
 const numbers = new Map(items.map((item, number) => [item, number]));
 list.append(...items);
-items.forEach((item, number) => { if (rows[number].thumbnails) seen.observe(item); });
+items.forEach((item, number) => { if (rows[number].thumbnails) nearby.observe(item); });
 
 const sorts = {
   order: (a, b) => a - b,
@@ -92,11 +95,11 @@ const sorts = {
 };
 
 function filter() {
-  const wanted = document.querySelector("#choices input:checked").value;
+  const status = document.querySelector("#choices input:checked").value;
   const part = document.getElementById("search").value.toLowerCase();
   let shown = 0;
   rows.forEach((row, number) => {
-    const fits = (wanted === "all" || row.status === wanted) && row.name.toLowerCase().includes(part);
+    const fits = (status === "all" || row.status === status) && row.name.toLowerCase().includes(part);
     items[number].hidden = !fits;
     shown += fits;
   });

@@ -1,66 +1,29 @@
-"""Which picture goes where: arguments become tasks, folders are searched, and no two inputs ever share an output."""
+"""From arguments and folders to tasks: which picture is written where. No two inputs ever share an output."""
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import click
-
-from colorize_run.errors import InputMissingError
+from colorize_run.batch.naming import Naming, is_output
+from colorize_run.errors import InputMissingError, OptionError
 from colorize_run.image.formats import SUFFIXES, accepted, accepted_folder
 from colorize_run.system.files import identity, is_within, shown
 
 STANDARD = Path("-")
 INDEX_NAME = ".colorize-run.jsonl"
-_MARKS = (b".colorized", b".overlay")  # before the suffix of an output that lies beside its input
 _TEMPORARY = (b"~", b".part", b".tmp", b".crdownload", b".filepart")
-_DEEPER = "sub-folders"
-_PNG_MARKS = (b".mask.png", b".soft.png", b".cutout.png")
-
-
-@dataclass(frozen=True)
-class Naming:
-    """How outputs are called: ``beside`` an input, ``in_folder`` of -o, and ``found`` for what a folder was searched for.
-
-    Each maps a name of a file to another. ``found`` gives different names for different names; it takes the input's name and
-    whether the output lies beside it.
-    """
-
-    beside: Callable[[Path], str]
-    in_folder: Callable[[Path], str]
-    found: Callable[[Path, bool], str]
-
-
-def colorized_beside(source: Path) -> str:
-    """``photo.jpg`` -> ``photo.colorized.jpg``; different names give different ones."""
-    return f"{source.stem}.colorized{source.suffix}"
-
-
-COLORIZED = Naming(colorized_beside, lambda s: s.name, lambda s, beside: colorized_beside(s) if beside else s.name)
-
-
-def segmented(form: str) -> Naming:
-    """Names of masks and the like; in folders ``a.jpg`` -> ``a.jpg.mask.png``, as ``a.png`` may lie beside it."""
-
-    def suffix(source: Path) -> str:
-        return source.suffix if form == "overlay" else ".png"
-
-    def short(source: Path) -> str:
-        return f"{source.stem}.{form}{suffix(source)}"
-
-    return Naming(short, short, lambda source, _: f"{source.name}.{form}{suffix(source)}")
-
-
-def is_output(name: bytes) -> bool:
-    """Whether a file is called as outputs are that lie beside their inputs: a folder's search leaves these out."""
-    return name.lower().rpartition(b".")[0].endswith(_MARKS) or name.lower().endswith(_PNG_MARKS)
+_SUB_FOLDERS = "sub-folders"
 
 
 @dataclass(frozen=True)
 class Task:
-    """One picture: where it is, where it goes, in which format if -o says so, and whose folder's index remembers it."""
+    """One picture to convert.
+
+    ``target``: where its output goes; ``kind``: the format to write, None for the input's own; ``root``: the folder whose
+    index remembers the output, if any.
+    """
 
     source: Path
     target: Path
@@ -70,7 +33,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Failure:
-    """Something that cannot be done, known before the work: its name, the whole sentence, and its exit code."""
+    """Something that is known to fail before the work begins: its name, the whole sentence, and its exit code."""
 
     name: str
     reason: str
@@ -78,86 +41,98 @@ class Failure:
 
 
 @dataclass
-class Found:
-    """What the search of folders saw: pictures by relative name, failures, and what was left out, counted by its kind."""
+class FolderContents:
+    """What the search of a folder gave: pictures by relative name, failures, and what was ignored, counted by its kind."""
 
-    names: list[str] = field(default_factory=list)
+    pictures: list[str] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
-    left: Counter[str] = field(default_factory=Counter)
+    ignored: Counter[str] = field(default_factory=Counter)
 
 
-def in_words(left: Counter[str]) -> str:
-    """What was left out, such as "not pictures 3, linked folders 1"; empty for nothing."""
-    hint = {_DEEPER: " (--recursive looks into them)"}
-    return ", ".join(f"{what} {count}{hint.get(what, '')}" for what, count in left.items())
+def describe_ignored(ignored: Counter[str]) -> str:
+    """What was ignored, such as "not pictures: 3, linked folders: 1"; empty for nothing."""
+    hint = {_SUB_FOLDERS: " (use --recursive to include them)"}
+    return ", ".join(f"{kind}: {count}{hint.get(kind, '')}" for kind, count in ignored.items())
 
 
 @dataclass
 class Plan:
-    """Tasks, what failed already, and what the search left out; ``folders``: whether any was given."""
+    """Tasks, what failed already, and what the search ignored; ``folders``: whether any was given.
+
+    ``folder``: absolute path of the deepest folder that holds all inputs; empty if there is none, as for stdin.
+    """
 
     tasks: list[Task]
     failures: list[Failure]
-    left: Counter[str]
+    ignored: Counter[str]
     folders: bool
+    folder: str
 
 
 def plan(names: Sequence[str], output: str | None, naming: Naming, *, recursive: bool = False) -> Plan:
-    """What goes where. UsageError if two outputs would be one, or folders would feed on each other.
+    """Which input is written where. No picture is opened and nothing is written.
 
-    InputMissingError for what may be a misspelt folder. No picture has been opened then, and nothing was written.
+    Errors: OptionError if two outputs would have one name, or outputs would become inputs; InputMissingError for an input
+    that does not exist where only a folder makes sense, as its name may be misspelt.
     """
     folders = [name for name in names if name != "-" and os.path.isdir(name)]
     _check_arguments(names, folders, output, recursive=recursive)
     failures: list[Failure] = []
-    left: Counter[str] = Counter()
+    ignored: Counter[str] = Counter()
     avoid = None if output in (None, "-") else identity(Path(output or ""))
     tasks: list[Task] = []
     for name in names:
         if name in folders:
-            found = search(Path(name), recursive=recursive, avoid=avoid)
-            failures += found.failures
-            left += found.left
-            if not found.names and not found.failures:
-                failures.append(_empty(name, found.left))
-            tasks += _of_folder(Path(name), found.names, output, naming, alone=len(folders) == 1)
+            contents = search(Path(name), recursive=recursive, avoid=avoid)
+            failures += contents.failures
+            ignored += contents.ignored
+            if not contents.pictures and not contents.failures:
+                failures.append(_empty(name, contents.ignored))
+            tasks += _of_folder(Path(name), contents.pictures, output, naming, alone=len(folders) == 1)
         else:
             tasks.append(_of_file(name, output, naming, alone=len(names) == 1, indexed=bool(folders)))
     _check_unique(tasks)
-    return Plan(tasks, failures, left, bool(folders))
+    inputs = (Path(name) if name in folders else Path(name).parent for name in names if name != "-")
+    return Plan(tasks, failures, ignored, bool(folders), common_folder(inputs))
+
+
+def common_folder(folders: Iterable[Path]) -> str:
+    """The deepest folder that holds all of ``folders``, as an absolute path; empty for none."""
+    paths = {os.path.abspath(folder) for folder in folders}
+    return os.path.commonpath(paths) if paths else ""
 
 
 def _check_arguments(names: Sequence[str], folders: list[str], output: str | None, *, recursive: bool) -> None:
     if output == "":
-        raise click.UsageError("-o is empty: name a file or a folder.")
+        raise OptionError("-o is empty: name a file or a folder.")
     if recursive and not folders:
-        _check_there(names)
-        raise click.UsageError("--recursive looks into sub-folders: give a folder.")
+        _check_exists(names)
+        raise OptionError("--recursive is for folders: give a folder.")
     if not folders and len(names) == 1:
         return
     what = f"{shown(folders[0])} is a folder" if folders else f"there are {len(names)} pictures"
     if folders and ("-" in names or output == "-"):
-        raise click.UsageError(f"{what}, and neither stdin nor stdout can go with it.")
+        raise OptionError(f"{what}: stdin and stdout cannot be combined with folders.")
     if output and _names_a_picture(output):
-        raise click.UsageError(f"{shown(output)} is one file, but {what}: give -o a folder.")
+        raise OptionError(f"{shown(output)} is one file, but {what}: give -o a folder.")
     _check_different(folders)
     for folder in folders if output else ():
         _check_apart(Path(folder), Path(output or ""), recursive=recursive)
 
 
-def _check_there(names: Sequence[str]) -> None:
-    """Before it is said what is wrong with options: a misspelt folder is none, which is no reason to speak of suffixes."""
+def _check_exists(names: Sequence[str]) -> None:
+    """Before any other complaint: the real mistake may be a misspelt folder."""
     for name in names:
         if name != "-" and not os.path.lexists(name):
             raise InputMissingError(f"{shown(name)} does not exist.")
 
 
 def _check_different(folders: list[str]) -> None:
-    seen: dict[tuple[int, int] | None, str] = {}
+    known: dict[tuple[int, int] | None, str] = {}
     for folder in folders:
-        first = seen.setdefault(identity(Path(folder)), folder)
+        first = known.setdefault(identity(Path(folder)), folder)
         if first is not folder:
-            raise click.UsageError(f"{shown(first)} and {shown(folder)} are the same folder: give it once.")
+            raise OptionError(f"{shown(first)} and {shown(folder)} are the same folder: give it once.")
 
 
 def _names_a_picture(output: str) -> bool:
@@ -166,15 +141,15 @@ def _names_a_picture(output: str) -> bool:
 
 
 def _check_apart(folder: Path, output: Path, *, recursive: bool) -> None:
-    """A folder must not be written into itself, nor from below the output folder into inputs."""
+    """Outputs of a folder must not go into the folder itself, nor into one that contains it."""
     if output.exists() and not output.is_dir():
-        raise click.UsageError(f"{shown(output)} is a file, but {shown(folder)} is a folder: give -o a folder.")
+        raise OptionError(f"{shown(output)} is a file, but {shown(folder)} is a folder: give -o a folder.")
     if identity(folder) == identity(output):
-        raise click.UsageError(
-            f"{shown(output)} is the input folder itself: leave -o away to write beside the inputs, or give another folder."
+        raise OptionError(
+            f"{shown(output)} is the input folder itself: omit -o to write beside the inputs, or choose another folder."
         )
     if recursive and output.exists() and is_within(folder, output):
-        raise click.UsageError(f"With --recursive, {shown(folder)} must not lie in the output folder {shown(output)}.")
+        raise OptionError(f"With --recursive, {shown(folder)} must not be inside the output folder {shown(output)}.")
 
 
 def _of_file(name: str, output: str | None, naming: Naming, *, alone: bool, indexed: bool) -> Task:
@@ -187,34 +162,34 @@ def _of_file(name: str, output: str | None, naming: Naming, *, alone: bool, inde
     target = Path(output)
     if os.path.isdir(target) or not alone or output.endswith(("/", os.sep)):
         if source is STANDARD:
-            raise click.UsageError("A picture from stdin has no name: give -o a file, not a folder.")
+            raise OptionError("A picture from stdin has no name: give -o a file, not a folder.")
         return Task(source, target / naming.in_folder(source), root=target if indexed else None)
     kind = SUFFIXES.get(target.suffix.lower())
     if kind is None:
-        _check_there([name])
-        raise click.UsageError(f"{shown(target)}: the format is taken from the suffix; known: {', '.join(SUFFIXES)}.")
+        _check_exists([name])
+        raise OptionError(f"{shown(target)}: the suffix decides the format; known suffixes: {', '.join(SUFFIXES)}.")
     return Task(source, target, kind)
 
 
-def _empty(name: str, left: Counter[str]) -> Failure:
-    seen = f"; left out: {in_words(left)}" if left else ""
-    return Failure(shown(name), f"{shown(name)} holds no pictures{seen}.", 66)
+def _empty(name: str, ignored: Counter[str]) -> Failure:
+    what = f"; ignored: {describe_ignored(ignored)}" if ignored else ""
+    return Failure(shown(name), f"{shown(name)} contains no pictures{what}.", 66)
 
 
 def _of_folder(folder: Path, names: list[str], output: str | None, naming: Naming, *, alone: bool) -> Iterator[Task]:
-    """A folder's pictures, mirrored: straight into -o, or below the folder's own name where several folders are given."""
+    """Tasks for the pictures of a folder. They go straight into -o, or below the folder's own name if several are given."""
     root = folder if output is None else Path(output)
     into = root if alone or output is None else root / Path(os.path.abspath(folder)).name
     for relative in map(Path, names):
-        yield Task(folder / relative, into / relative.parent / naming.found(relative, output is None), root=root)
+        yield Task(folder / relative, into / relative.parent / naming.mirrored(relative, output is None), root=root)
 
 
-def search(folder: Path, *, recursive: bool, avoid: tuple[int, int] | None = None) -> Found:
+def search(folder: Path, *, recursive: bool, avoid: tuple[int, int] | None = None) -> FolderContents:
     """The pictures in a folder, in order; ``avoid``: identity of a sub-folder not to be looked into.
 
-    Links to pictures count as pictures, links to folders are not followed: so no loop, and nothing twice.
+    Links to pictures count as pictures; links to folders are not followed, so there is no loop and no picture twice.
     """
-    found = Found()
+    contents = FolderContents()
     stack = [""]
     while stack:
         relative = stack.pop()
@@ -223,17 +198,17 @@ def search(folder: Path, *, recursive: bool, avoid: tuple[int, int] | None = Non
                 listed = sorted(entries, key=lambda entry: os.fsencode(entry.name))
         except OSError as error:
             name = shown(os.path.join(folder, relative))
-            found.failures.append(Failure(name, f"The folder {name} cannot be read: {error.strerror}.", 1))
+            contents.failures.append(Failure(name, f"The folder {name} cannot be read: {error.strerror}.", 1))
             continue
         deeper = []
         for entry in listed:
             path = os.path.join(relative, entry.name)
             if not _is_folder(entry):
-                _sort_file(os.fsencode(entry.name), path, found)
-            elif _enters(entry, found, avoid, recursive=recursive):
+                _add_file(os.fsencode(entry.name), path, contents)
+            elif _is_entered(entry, contents, avoid, recursive=recursive):
                 deeper.append(path)
         stack += reversed(deeper)
-    return found
+    return contents
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -243,29 +218,29 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _sort_file(base: bytes, path: str, found: Found) -> None:
+def _add_file(base: bytes, path: str, contents: FolderContents) -> None:
     if is_output(base):
-        found.left["named as outputs"] += 1
+        contents.ignored["earlier outputs"] += 1
     elif accepted(base):
-        found.names.append(path)
+        contents.pictures.append(path)
     elif base == os.fsencode(INDEX_NAME):
         pass
     elif base.startswith((b".", b"~")) or base.endswith(_TEMPORARY):
-        found.left["hidden or temporary"] += 1
+        contents.ignored["hidden or temporary"] += 1
     else:
-        found.left["not pictures"] += 1
+        contents.ignored["not pictures"] += 1
 
 
-def _enters(entry: os.DirEntry[str], found: Found, avoid: tuple[int, int] | None, *, recursive: bool) -> bool:
-    """Whether a sub-folder is looked into; if not, it is counted."""
+def _is_entered(entry: os.DirEntry[str], contents: FolderContents, avoid: tuple[int, int] | None, *, recursive: bool) -> bool:
+    """Whether a sub-folder is searched; if not, it is counted."""
     if avoid is not None and identity(Path(entry.path)) == avoid:
-        found.left["the output folder"] += 1
+        contents.ignored["the output folder"] += 1
     elif entry.is_symlink():
-        found.left["linked folders"] += 1
+        contents.ignored["linked folders"] += 1
     elif not accepted_folder(os.fsencode(entry.name)):
-        found.left["hidden folders"] += 1
+        contents.ignored["hidden folders"] += 1
     elif not recursive:
-        found.left[_DEEPER] += 1
+        contents.ignored[_SUB_FOLDERS] += 1
     else:
         return True
     return False
@@ -276,7 +251,5 @@ def _check_unique(tasks: list[Task]) -> None:
     for task in tasks:
         key = os.path.abspath(task.target)
         if key in taken:
-            raise click.UsageError(
-                f"{shown(taken[key])} and {shown(task.source)} would both be written to {shown(task.target)}."
-            )
+            raise OptionError(f"{shown(taken[key])} and {shown(task.source)} would both be written to {shown(task.target)}.")
         taken[key] = task.source

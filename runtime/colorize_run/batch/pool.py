@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from colorize_run.batch.messages import Order, Outcome, Request
+from colorize_run.batch.messages import Engine, Options, Outcome, Request
 from colorize_run.errors import (
     ColorizeRunError,
     DeviceError,
@@ -51,7 +51,7 @@ class Worker:
 
     process: WorkerProcess
     hand: dict[int, Request] = field(default_factory=dict)
-    about: dict[str, Any] = field(default_factory=dict)
+    engine: Engine | None = None
 
     def submit(self, request: Request) -> None:
         """Hand a picture over; that a worker is gone is noticed by its `WorkerProcess.receive`."""
@@ -64,19 +64,19 @@ class Worker:
 class Pool:
     """Worker processes of one run: on the CPU ``jobs`` with a share of the cores each; on CUDA one, which holds the model once.
 
-    ``jobs``: how many at a time, 0 or None for `automatic_jobs`; never more than there are ``pictures``. Where the order names
+    ``jobs``: how many at a time, 0 or None for `automatic_jobs`; never more than there are ``pictures``. Where the options name
     threads, one process has these, and several never have more.
-    ``about``: what the first worker says of model and device, and the ``key`` of outputs. Errors: those of the model.
+    ``engine``: what the first worker reports of model and device. Errors: those of the model.
     """
 
     staging = True
 
-    def __init__(self, order: Order, jobs: int | None, pictures: int) -> None:
+    def __init__(self, options: Options, jobs: int | None, pictures: int) -> None:
         jobs = max(1, min(jobs or automatic_jobs(pictures), pictures))
         share = max(1, available_threads() // jobs)
         self._options: dict[str, Any] = {
-            "order": asdict(order),
-            "threads": min(share, order.threads or share),
+            "options": asdict(options),
+            "threads": min(share, options.threads or share),
             "slots": max(1, min(jobs, _CUDA_SLOTS)),
         }
         self._selector = selectors.DefaultSelector()
@@ -85,14 +85,14 @@ class Pool:
         self._false_starts = 0
         try:
             self._start()
-            self.about = self._first_words()
+            engine = self._first_engine()
         except BaseException:
             self.close()
             raise
-        self._on_cuda = self.about["device"] == "cuda"
+        self._on_cuda = engine.device == "cuda"
         self._room = self._options["slots"] + 1 if self._on_cuda else 2  # one waits, so that no worker does
         self._most = 1 if self._on_cuda else jobs
-        self.about["jobs"] = self._options["slots"] if self._on_cuda else jobs
+        self.engine = replace(engine, jobs=self._options["slots"] if self._on_cuda else jobs)
 
     def _start(self) -> None:
         worker = Worker(WorkerProcess.start("colorize_run.batch.worker", self._options))
@@ -100,14 +100,14 @@ class Pool:
         for fd in worker.process.readable:
             self._selector.register(fd, selectors.EVENT_READ, worker)
 
-    def _first_words(self) -> dict[str, Any]:
+    def _first_engine(self) -> Engine:
         worker = self._workers[0]
-        while not worker.about:
+        while worker.engine is None:
             self._selector.select()
             if self._hear(worker) is None:
                 self._workers.remove(worker)
                 raise ColorizeRunError(f"No worker could be started: {worker.process.close()}.")
-        return worker.about
+        return worker.engine
 
     def _hear(self, worker: Worker) -> list[Answer] | None:
         """Answers of a worker; None when it is gone. Errors: of the model or device, which end the run."""
@@ -121,7 +121,7 @@ class Pool:
             if header["kind"] == "refused":
                 raise _ERRORS.get(header["exit"], ColorizeRunError)(header["error"])
             if header["kind"] == "ready":
-                worker.about = {**header["about"], "key": header["key"]}
+                worker.engine = Engine(**header["engine"])
             else:
                 outcome = Outcome(**header["outcome"])
                 outcome.size = (outcome.size[0], outcome.size[1])
@@ -174,8 +174,8 @@ class Pool:
         slots = self._options["slots"] if self._on_cuda else 1
         hand = list(worker.hand.values())
         suspects, innocent = hand[:slots], hand[slots:]
-        waiting.extendleft(reversed(innocent if worker.about else hand))
-        if not worker.about:  # it died while loading: no picture's fault
+        waiting.extendleft(reversed(innocent if worker.engine else hand))
+        if worker.engine is None:  # it died while loading: no picture's fault
             self._false_starts += 1
             if self._false_starts > _FALSE_STARTS:
                 raise ColorizeRunError(f"Workers do not start any more: {how}. What is done is whole.")

@@ -1,4 +1,4 @@
-"""What a report shows of a picture: how much its lightness changed, and how it looks, small."""
+"""What a report shows of a picture: the change of its lightness, and thumbnails."""
 
 import contextlib
 import io
@@ -22,7 +22,7 @@ _LIGHTNESS = (116 * colour.perceived_of_linear(np.arange(_LEVELS + 1, dtype=np.f
 
 
 class Lightness:
-    """Differences of CIELAB L* between pictures as they were read and as they are coloured, before encoding; to 0.02."""
+    """Differences of CIELAB L* between the pixels read and the coloured pixels before encoding, exact to 0.02."""
 
     def __init__(self) -> None:
         self._sum, self._count, self._largest = 0.0, 0, 0.0
@@ -62,18 +62,21 @@ def _lightness(strip: npt.NDArray[Any], space: Space | None) -> npt.NDArray[np.f
     return np.asarray(cv2.LUT(steps, _LIGHTNESS), np.float32)
 
 
-def thumbnail(source: Path | BinaryIO, side: int) -> bytes:
-    """A picture file's first frame as a WebP in sRGB of at most ``side`` pixels; transparency stays."""
+def thumbnail(source: Path | BinaryIO, side: int) -> tuple[bytes, tuple[int, int]]:
+    """A picture file's first frame as a WebP in sRGB of at most ``side`` pixels, and its width and height.
+
+    Transparency stays. Errors: those of `reader` and Pillow.
+    """
     with reader.opened_file(source) as file, reader.undecoded(file) as image:
         profile = image.info.get("icc_profile")
         image.draft("RGB", (side, side))  # JPEG alone: decodes an eighth or a quarter
         small = ImageOps.exif_transpose(_shrunk(image, side))
-        with contextlib.suppress(*icc.CMS_ERRORS):  # damaged ones are said elsewhere
+        with contextlib.suppress(*icc.CMS_ERRORS):  # a damaged profile is noted when the picture is converted
             if profile and small.mode == "RGB" and not icc.is_srgb(profile):
                 small = icc.to_srgb(small, profile)
         buffer = io.BytesIO()
         small.save(buffer, "WEBP", quality=60, method=2)
-        return buffer.getvalue()
+        return buffer.getvalue(), small.size
 
 
 def _shrunk(image: Image.Image, side: int) -> Image.Image:

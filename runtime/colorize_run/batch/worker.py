@@ -7,8 +7,8 @@ from typing import Any
 
 import cv2
 
-from colorize_run.batch.item import Workshop
-from colorize_run.batch.messages import Order, Record, Request
+from colorize_run.batch.item import ItemConverter
+from colorize_run.batch.messages import Options, Record, Request
 from colorize_run.errors import ColorizeRunError
 from colorize_run.system.worker_process import Answer, Frame
 
@@ -23,18 +23,18 @@ def _share_one_heap() -> None:
 
 def start(options: dict[str, Any]) -> tuple[Answer, int, dict[str, Any]]:
     """Open the model; what answers requests, the number of threads, and what is known of the model. Errors: of the model."""
-    workshop = Workshop(Order(**options["order"]), options["threads"])
+    converter = ItemConverter(Options(**options["options"]), options["threads"])
     cv2.setNumThreads(options["threads"])
-    on_cuda = workshop.about["device"] == "cuda"
+    on_cuda = converter.engine.device == "cuda"
     if not on_cuda:
         _share_one_heap()
 
     def answer(message: dict[str, Any], _fd: int | None) -> Frame:
         request = Request(**{**message, "known": tuple(Record(**record) for record in message["known"])})
         try:
-            outcome, _, _ = workshop.do(request)
+            outcome, _, _ = converter.do(request)
         except ColorizeRunError as error:  # of the model or the device: no picture's fault
             return {"kind": "refused", "exit": error.exit_code, "error": str(error)}, b""
         return {"kind": "done", "number": request.number, "outcome": asdict(outcome)}, b""
 
-    return answer, options["slots"] if on_cuda else 1, {"about": workshop.about, "key": workshop.key}
+    return answer, options["slots"] if on_cuda else 1, {"engine": asdict(converter.engine)}

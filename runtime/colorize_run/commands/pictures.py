@@ -1,23 +1,24 @@
 """``colorize-run colorize`` and ``segment``: what was asked for, and who does it."""
 
+import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from colorize_run.batch.plan import COLORIZED, STANDARD, Plan, plan, segmented
+from colorize_run.batch.naming import COLORIZE_NAMES, Naming, segment_names
+from colorize_run.batch.plan import STANDARD, Plan, plan
 from colorize_run.commands.common import EXIT_CODES, chosen, device_option, model_option, number, say
 from colorize_run.errors import OptionError, OutputError
 from colorize_run.model.library import DEFAULT_COLORIZE_MODEL, DEFAULT_SEGMENT_MODEL
-from colorize_run.system.files import MAX_PIXELS, identity, shown
+from colorize_run.system.files import MAX_PIXELS, shown
 
 if TYPE_CHECKING:
-    from colorize_run.batch.messages import Order
-    from colorize_run.batch.pool import Pool
-    from colorize_run.batch.run import Alone, Listener
+    from colorize_run.batch.messages import Options
+    from colorize_run.batch.run import Executor, Listener
 
 images_argument = click.argument("images", nargs=-1, required=True, type=click.Path(readable=False), metavar="IMAGE|FOLDER…")
 
@@ -123,22 +124,33 @@ def colorize(
 
     Of a FOLDER all pictures are done.
     """
-    from colorize_run.batch.messages import Order
+    from colorize_run.batch.messages import Options
 
     if raw and (saturation != 1 or blend != 1 or mask or confidence):
         raise click.UsageError(
-            "--raw shows the network's own picture: --saturation, --blend, --mask and --confidence mean nothing."
+            "--raw writes the network's own picture: --saturation, --blend, --mask and --confidence do not apply."
         )
-    planned = plan(images, output, COLORIZED, recursive=batch["recursive"])
+    planned = _plan(images, output, COLORIZE_NAMES, recursive=batch["recursive"])
     if confidence and (len(images) > 1 or planned.folders):
         raise click.UsageError("--confidence names one file: give one picture.")
     name, device, threads = chosen(model, DEFAULT_COLORIZE_MODEL, device)
-    order = Order(
-        "colorize", name, device, working_size, temperature, raw, saturation, blend, mask,
-        keep_colour, strip_metadata=strip_metadata, max_pixels=batch["max_pixels"], overwrite=batch["overwrite"],
+    options = Options(
+        "colorize",
+        name,
+        device,
+        working_size,
+        temperature,
+        raw,
+        saturation,
+        blend,
+        mask,
+        keep_colour,
+        strip_metadata=strip_metadata,
+        max_pixels=batch["max_pixels"],
+        overwrite=batch["overwrite"],
         threads=threads,
-    )  # fmt: skip
-    _run(planned, order, batch["jobs"], batch["reports"], Path(confidence) if confidence else None)
+    )
+    _run(planned, options, batch["jobs"], batch["reports"], Path(confidence) if confidence else None)
 
 
 @click.command(epilog=EXIT_CODES, short_help="Find what pictures show: masks, overlays, cut-outs.")
@@ -165,85 +177,116 @@ def segment(
     strip_metadata: bool, **batch: Any,
 ) -> None:  # fmt: skip
     """Find what IMAGE… show: outlines of the full size, drawn on the picture's own edges. Of a FOLDER all pictures are done."""
-    from colorize_run.batch.messages import Order
+    from colorize_run.batch.messages import Options
 
-    planned = plan(images, output, segmented(as_), recursive=batch["recursive"])
+    planned = _plan(images, output, segment_names(as_), recursive=batch["recursive"])
     if as_ in ("mask", "soft") and any(task.kind not in (None, "PNG") for task in planned.tasks):
         raise click.UsageError(f"A {as_} is written as PNG: give -o a name that ends in .png.")
     name, device, threads = chosen(model, DEFAULT_SEGMENT_MODEL, device)
-    order = Order(
-        "segment", name, device, working_size, view=as_, strip_metadata=strip_metadata,
-        max_pixels=batch["max_pixels"], overwrite=batch["overwrite"], threads=threads,
-    )  # fmt: skip
-    _run(planned, order, batch["jobs"], batch["reports"])
+    options = Options(
+        "segment",
+        name,
+        device,
+        working_size,
+        view=as_,
+        strip_metadata=strip_metadata,
+        max_pixels=batch["max_pixels"],
+        overwrite=batch["overwrite"],
+        threads=threads,
+    )
+    _run(planned, options, batch["jobs"], batch["reports"])
 
 
-def _run(planned: Plan, order: "Order", jobs: int | None, reports: tuple[str, ...], confidence: Path | None = None) -> None:
+@contextlib.contextmanager
+def _as_usage_errors() -> Iterator[None]:
+    """Show an OptionError as click shows wrong options: with the command's usage."""
+    try:
+        yield
+    except OptionError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _plan(names: tuple[str, ...], output: str | None, naming: Naming, *, recursive: bool) -> Plan:
+    with _as_usage_errors():
+        return plan(names, output, naming, recursive=recursive)
+
+
+def _run(planned: Plan, options: "Options", jobs: int | None, reports: tuple[str, ...], confidence: Path | None = None) -> None:
     """Do what was planned; exits with a code other than 0 when some failed."""
-    from colorize_run.batch.progress import progress
     from colorize_run.batch.run import Run
 
     if not planned.tasks:
         _say_nothing_to_do(planned)
     listeners: list[Listener] = []
     if reports:
-        from colorize_run.batch.report import reports_to, side_for
+        from colorize_run.batch.page import side_for
+        from colorize_run.batch.report import reports_to
 
         pages = any(name.lower().endswith(".html") for name in reports)
-        order = replace(order, measure=True, thumbnails=side_for(len(planned.tasks)) if pages else 0)
-        listeners += reports_to(reports, planned, order, confidence)
-    summary = Run(planned, order, [*listeners, progress(planned)])(_hands(planned, order, jobs, confidence))
+        options = replace(options, measure=True, thumbnails=side_for(len(planned.tasks)) if pages else 0)
+        with _as_usage_errors():
+            listeners += reports_to(reports, planned, options, confidence)
+    start = _executor(planned, options, jobs, confidence)
+    summary = Run(planned, options, [*listeners, _progress(planned)], say)(start)
     if summary.exit_code:
         sys.exit(summary.exit_code)
 
 
+def _progress(planned: Plan) -> "Listener":
+    """A bar where stderr is a terminal and folders are done, else lines."""
+    if planned.folders and sys.stderr is not None and sys.stderr.isatty():
+        from colorize_run.batch.bar import Bar
+
+        return Bar(say)
+    from colorize_run.batch.progress import Lines
+
+    return Lines(say)
+
+
 def _say_nothing_to_do(planned: Plan) -> NoReturn:
-    """Why there is not one picture."""
+    """Print why there is no picture to convert, and exit."""
     for failure in planned.failures:
         say(f"error: {failure.reason}")
     codes = {failure.code for failure in planned.failures}
     sys.exit(codes.pop() if len(codes) == 1 else 1)
 
 
-def _hands(planned: Plan, order: "Order", jobs: int | None, confidence: Path | None) -> "Callable[[], Alone | Pool]":
-    """Who does the pictures: workers for folders and where several are wanted at a time, else this process."""
-    apart = planned.folders or jobs is not None
-    if apart and any(task.source is STANDARD or task.target is STANDARD for task in planned.tasks):
-        raise click.UsageError("--jobs is for files: neither stdin nor stdout can go with it.")
+def _executor(planned: Plan, options: "Options", jobs: int | None, confidence: Path | None) -> "Callable[[], Executor]":
+    """What starts the conversion: workers for folders and where several pictures at a time are wanted, else this process."""
+    with_workers = planned.folders or jobs is not None
+    if with_workers and any(task.source is STANDARD or task.target is STANDARD for task in planned.tasks):
+        raise click.UsageError("--jobs cannot be combined with stdin or stdout.")
     if confidence is not None:
-        _check_confidence(confidence, planned, order)
+        _check_confidence(confidence, planned, options)
 
-    def start() -> "Alone | Pool":
-        hands = _pool(planned, order, jobs) if apart else _alone(order, confidence)
-        if order.device == "auto":
-            say(f"device: {hands.about['device']} ({hands.about['why']})")
-        return hands
+    def start() -> "Executor":
+        executor = _pool(planned, options, jobs) if with_workers else _in_process(options, confidence)
+        if options.device == "auto":
+            say(f"device: {executor.engine.device} ({executor.engine.why})")
+        return executor
 
     return start
 
 
-def _pool(planned: Plan, order: "Order", jobs: int | None) -> "Pool":
+def _pool(planned: Plan, options: "Options", jobs: int | None) -> "Executor":
     from colorize_run.batch.pool import Pool
 
-    return Pool(order, jobs, len(planned.tasks))
+    return Pool(options, jobs, len(planned.tasks))
 
 
-def _alone(order: "Order", confidence: Path | None) -> "Alone":
-    from colorize_run.batch.item import Workshop
-    from colorize_run.batch.run import Alone
+def _in_process(options: "Options", confidence: Path | None) -> "Executor":
+    from colorize_run.batch.in_process import InProcess
 
-    workshop = Workshop(order, order.threads)
-    if confidence is not None and not workshop.says_confidence:
-        raise OptionError(f"{workshop.about['path']} does not say how sure it is: leave --confidence away.")
-    return Alone(workshop, order, confidence)
+    return InProcess(options, confidence)
 
 
-def _check_confidence(confidence: Path, planned: Plan, order: "Order") -> None:
+def _check_confidence(confidence: Path, planned: Plan, options: "Options") -> None:
     """Before the work. Errors: OutputError for a file that is the picture or its output, or that exists."""
+    from colorize_run.batch.claim import RunFiles, check_replaceable, claim
+
     task = planned.tasks[0]
     if confidence.absolute() == task.target.absolute():
         raise OutputError(f"{shown(task.target)} cannot be both the picture and its confidence.")
-    if identity(confidence) is not None and identity(confidence) == identity(task.source):
-        raise OutputError(f"{shown(confidence)} is an input of this run; inputs are never replaced.")
-    if not order.overwrite and (confidence.exists() or confidence.is_symlink()):
-        raise OutputError(f"{shown(confidence)} exists; --overwrite replaces it.")
+    if refusal := RunFiles([task.source]).refusal(confidence):
+        raise OutputError(refusal)
+    check_replaceable(confidence, claim(confidence), overwrite=options.overwrite)

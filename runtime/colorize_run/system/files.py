@@ -34,13 +34,18 @@ def write_atomically(data: bytes, target: Path, *, overwrite: bool) -> None:
         publish(partial, target, overwrite=overwrite)
 
 
+def as_existing(target: Path) -> OutputError:
+    """The error for an output's name that is taken by a file which must stay."""
+    return OutputError(f"{shown(target)} exists; --overwrite replaces it.")
+
+
 @contextlib.contextmanager
 def told(target: Path) -> Iterator[None]:
     """What the system raises while ``target`` is written, as an OutputError that names it."""
     try:
         yield
     except FileExistsError as error:
-        raise OutputError(f"{shown(target)} exists; --overwrite replaces it.") from error
+        raise as_existing(target) from error
     except OSError as error:
         raise OutputError(f"{shown(target)} cannot be written: {error.strerror}.") from error
 

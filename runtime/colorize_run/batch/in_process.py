@@ -1,0 +1,70 @@
+"""This process converts and writes the pictures itself, one after another."""
+
+import io
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from PIL import Image
+
+from colorize_run.batch.item import ItemConverter
+from colorize_run.batch.messages import Options, Outcome, Request
+from colorize_run.errors import OptionError, OutputError
+from colorize_run.system.files import make_folder, write_atomically
+
+
+class InProcess:
+    """An executor without workers. ``confidence``: the file that the model's confidence is written to, if any.
+
+    Errors: those of the model; OptionError when it has no confidence to write.
+    """
+
+    staging = False
+
+    def __init__(self, options: Options, confidence: Path | None = None) -> None:
+        self._converter, self._options, self._confidence = ItemConverter(options, options.threads), options, confidence
+        self.engine = replace(self._converter.engine, jobs=1)
+        if confidence is not None and not self._converter.says_confidence:
+            raise OptionError(f"{self.engine.path} has no confidence output: omit --confidence.")
+
+    def run(self, requests: Iterable[Request]) -> Iterator[list[tuple[Request, Outcome]]]:
+        """Convert and write all pictures."""
+        for request in requests:
+            outcome, data, confidence = self._converter.do(request)
+            if outcome.status != "failed":
+                start = time.perf_counter()
+                try:
+                    self._write(request, data, confidence)
+                except OutputError as error:
+                    outcome = Outcome.of_error(error, request.source)
+                outcome.milliseconds["write"] = round(1e3 * (time.perf_counter() - start), 2)
+            yield [(request, outcome)]
+
+    def _write(self, request: Request, data: bytes, confidence: Image.Image | None) -> None:
+        if confidence is not None and self._confidence is not None:
+            buffer = io.BytesIO()
+            confidence.save(buffer, "PNG")
+            write_atomically(buffer.getvalue(), self._confidence, overwrite=self._options.overwrite)
+        if not request.target:
+            _write_standard_output(data)
+            return
+        target = Path(request.target)
+        make_folder(target.parent)
+        write_atomically(data, target, overwrite=self._options.overwrite)
+
+    def close(self) -> None:
+        """Do nothing: there is no process to end."""
+
+
+def _write_standard_output(data: bytes) -> None:
+    if sys.stdout is None:
+        raise OutputError("stdout is closed: name a file with -o.")
+    if sys.stdout.isatty():
+        raise OutputError("A terminal cannot show a picture: redirect stdout, or name a file with -o.")
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        raise OutputError(f"stdout cannot be written: {error.strerror}.") from error
