@@ -12,7 +12,6 @@ from click.shell_completion import CompletionItem
 # The matrices here are small: OpenBLAS's own threads only get in the way of ours. Read when NumPy is imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from colorize_run import __version__
 from colorize_run.commands.bench import bench
 from colorize_run.commands.common import EXIT_CODES, say
 from colorize_run.commands.completion import complete_model_names, completion
@@ -22,6 +21,7 @@ from colorize_run.commands.pictures import colorize, segment
 from colorize_run.commands.tune import tune
 from colorize_run.commands.watch import watch
 from colorize_run.errors import ColorizeRunError, internal, interrupt
+from colorize_run.version import __version__
 
 
 class DefaultCommandGroup(click.Group):

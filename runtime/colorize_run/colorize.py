@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from colorize_run import __version__, colour
+from colorize_run import colour
 from colorize_run.colour import guided
 from colorize_run.colour.space import SRGB
 from colorize_run.colour.steady import Steady
@@ -25,6 +25,8 @@ from colorize_run.image.picture import Picture
 from colorize_run.image.xmp import Provenance
 from colorize_run.model.library import DEFAULT_COLORIZE_MODEL
 from colorize_run.network import Network, Observe, Result
+from colorize_run.system.files import MAX_PIXELS
+from colorize_run.version import __version__
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -85,7 +87,7 @@ class Colorizer(Network):
 
     def colorize_file(
         self, source: Path | BinaryIO, kind: str | None = None, *, raw: bool = False,
-        max_pixels: int = reader.MAX_PIXELS, keep_metadata: bool = True, control: Control | None = None,
+        max_pixels: int = MAX_PIXELS, keep_metadata: bool = True, control: Control | None = None,
         observe: Observe | None = None,
     ) -> tuple[bytes, Result]:  # fmt: skip
         """Colourize a picture file, each of its frames; returns the new file's bytes, in format ``kind`` or the source's own.

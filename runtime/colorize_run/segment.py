@@ -15,11 +15,13 @@ from colorize_run.colour import guided
 from colorize_run.colour.strips import PARALLEL_FROM, ChromaRows, tiles
 from colorize_run.errors import ContractError, ModelFileError, OptionError
 from colorize_run.image import reader
+from colorize_run.image.encode import encode
 from colorize_run.image.metadata import Metadata
-from colorize_run.image.reader import Picture
+from colorize_run.image.picture import Picture
 from colorize_run.model.library import DEFAULT_SEGMENT_MODEL
 from colorize_run.network import Network, Result
 from colorize_run.options import FORMS, Form
+from colorize_run.system.files import MAX_PIXELS
 
 FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]
@@ -73,7 +75,7 @@ class Segmenter(Network):
 
     def segment_file(
         self, source: Path | BinaryIO, as_: Form = "mask", kind: str | None = None, *,
-        max_pixels: int = reader.MAX_PIXELS, keep_metadata: bool = True,
+        max_pixels: int = MAX_PIXELS, keep_metadata: bool = True,
     ) -> tuple[bytes, Result]:  # fmt: skip
         """Segment a picture file, the first frame of several; returns the bytes of a new file of the picture's full size.
 
@@ -148,12 +150,12 @@ def _write_mask(picture: Picture, found: Refined, kind: str) -> bytes:
     del kind  # always PNG
     image = Image.fromarray(found.mask(), "P")
     image.putpalette([value for rgb in found.colours for value in rgb])
-    return reader.encode(Picture(image, "PNG", save_options=_dpi(picture)))
+    return encode(Picture(image, "PNG", save_options=_dpi(picture)))
 
 
 def _write_soft(picture: Picture, found: Refined, kind: str) -> bytes:
     del kind
-    return reader.encode(Picture(Image.fromarray(found.foreground()), "PNG", save_options=_dpi(picture)))
+    return encode(Picture(Image.fromarray(found.foreground()), "PNG", save_options=_dpi(picture)))
 
 
 def _dpi(picture: Picture) -> dict[str, Any]:
@@ -168,7 +170,7 @@ def _write_overlay(picture: Picture, found: Refined, kind: str) -> bytes:
         picture.notes.append("its 16 bits per channel were rounded to 8")
     picture.pixels = Image.composite(Image.fromarray(colours), picture.in_bytes().convert("RGB"), share)
     picture.alpha, picture.depth = picture.alpha_in_bytes(), 8
-    return reader.encode(picture, kind)
+    return encode(picture, kind)
 
 
 def _write_cutout(picture: Picture, found: Refined, kind: str) -> bytes:
@@ -186,7 +188,7 @@ def _write_cutout(picture: Picture, found: Refined, kind: str) -> bytes:
         picture.alpha = opacity
         seen = opacity > 0
         picture.pixels = picture.pixels * (seen if picture.pixels.ndim == 2 else seen[..., None])
-    return reader.encode(picture, kind)
+    return encode(picture, kind)
 
 
 _WRITERS: dict[Form, Callable[[Picture, Refined, str], bytes]] = {

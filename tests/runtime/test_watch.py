@@ -219,7 +219,7 @@ def test_refusals_are_one_sentence_and_an_exit_code(tmp_path: Path, stub: Path) 
     sentence(run(inbox, tmp_path, "--recursive"), 2, "--recursive")
     sentence(run(inbox, "/proc/nowhere/out"), 73, "cannot be made")
     sentence(run(inbox, outbox, "-m", "nonsense"), 65, "nonsense")
-    sentence(run(inbox, outbox, "--task", "segment", "-m", stub), 65, "colorize")
+    sentence(run(inbox, outbox, "--task", "segment", "-m", stub), 65, "colourizing")
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"no model")
     sentence(run(inbox, outbox, "-m", broken), 65, "broken.onnx")

@@ -115,15 +115,16 @@ def _input(picture: str | None, size: tuple[int, int]) -> tuple[bytes, str]:
 
     from colorize_run.diagnostics.timing import photograph
     from colorize_run.image import reader
+    from colorize_run.system.files import MAX_PIXELS, shown
 
     Image.MAX_IMAGE_PIXELS = None  # our own limit names the way out
     if picture is None:
         return photograph(*size), ".jpg"
     try:
-        reader.read(Path(picture), reader.MAX_PIXELS)
+        reader.read(Path(picture), MAX_PIXELS)
         return Path(picture).read_bytes(), Path(picture).suffix
     except ImageFileError as error:
-        raise type(error)(f"{reader.shown(picture)} {error}") from error
+        raise type(error)(f"{shown(picture)} {error}") from error
 
 
 def _groups(models: tuple[str, ...], variants: bool, device: str) -> "list[list[Subject]]":
@@ -160,8 +161,8 @@ def _measure(group: "list[Subject]", plan: Plan, report: "Report") -> None:
 
 
 def _as_dict(report: "Report", plan: Plan) -> dict[str, Any]:
-    from colorize_run import __version__
     from colorize_run.diagnostics.profile import machine
+    from colorize_run.version import __version__
 
     return {
         "machine": {"colorize-run": __version__, **machine()}, "picture": _picture(plan.data), "rounds": plan.rounds,

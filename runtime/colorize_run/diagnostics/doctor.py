@@ -34,7 +34,7 @@ ONNXRUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxr
 
 
 def _python(request: dict[str, Any]) -> Check:
-    from colorize_run import __version__
+    from colorize_run.version import __version__
 
     where = Path(__file__).parent
     text = f"colorize-run {__version__} in {where}, Python {platform.python_version()}, {platform.platform()}"

@@ -14,15 +14,10 @@ from PIL import Image, UnidentifiedImageError
 from colorize_run.errors import ImageFileError, InputMissingError
 from colorize_run.image import animation
 from colorize_run.image.decode import picture_of
-from colorize_run.image.encode import Writer as Writer
-from colorize_run.image.encode import encode as encode
-from colorize_run.image.formats import FORMATS
-from colorize_run.image.formats import READABLE as READABLE
-from colorize_run.image.formats import SUFFIXES as SUFFIXES
-from colorize_run.image.picture import Picture as Picture
-from colorize_run.system.files import MAX_PIXELS as MAX_PIXELS
-from colorize_run.system.files import shown as shown
-from colorize_run.system.files import write_atomically as write_atomically
+from colorize_run.image.encode import Writer
+from colorize_run.image.formats import FORMATS, READABLE
+from colorize_run.image.picture import Picture
+from colorize_run.system.files import MAX_PIXELS
 from colorize_run.system.native import captured_output
 
 _LARGE_PIXELS = 32_000_000
