@@ -27,15 +27,13 @@ _ACTIVITY = {"colorize": "colourizing", "segment": "segmenting"}
 class Result:
     """One colourized file: seconds by stage, the share of pixels whose chroma had to give way, and notes.
 
-    ``gamut``: what they had to give way to; ``confidence``: a mode L image of the picture's size, white where the model is
-    sure, of the first frame; None where the model says nothing of it. ``size``: width and height of the first frame;
-    ``left``: whether the picture was left as it is, as it has colours.
+    ``gamut``: what they had to give way to; ``size``: width and height of the first frame; ``left``: whether the picture was
+    left as it is, as it has colours.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
     moved_share: float = 0.0
     gamut: str = "sRGB"
-    confidence: Image.Image | None = None
     notes: list[str] = field(default_factory=list)
     size: tuple[int, int] = (0, 0)
     left: bool = False

@@ -506,38 +506,6 @@ def test_control_that_means_nothing_is_wrong_usage(run: Run, arguments: list[str
     assert run("photo.jpg", *arguments).exit_code == 2
 
 
-def with_confidence(model: onnx.ModelProto) -> None:
-    """A further output, sigmoid(a*), as a model may have it by the contract."""
-    graph = model.graph
-    for name, value in (("first", [0]), ("second", [1]), ("axis", [1])):
-        graph.initializer.append(onnx.numpy_helper.from_array(np.array(value), name))
-    graph.node.append(onnx.helper.make_node("Slice", ["ab", "first", "second", "axis"], ["a_alone"]))
-    graph.node.append(onnx.helper.make_node("Sigmoid", ["a_alone"], ["confidence"]))
-    graph.output.append(onnx.helper.make_tensor_value_info("confidence", onnx.TensorProto.FLOAT, ["n", 1, "h", "w"]))
-
-
-def test_confidence_is_written_where_the_model_has_it(run: Run, tmp_path: Path) -> None:
-    model = tampered(tmp_path, with_confidence)
-    assert run("photo.jpg", "--confidence", "sure.png", model=model).exit_code == 0
-    with Image.open("sure.png") as image:
-        assert (image.mode, image.size) == ("L", SIZE)
-        assert image.getextrema()[0] != image.getextrema()[1]
-    result = run("photo.jpg", "--confidence", "sure.png", "-o", "other.jpg", model=model)
-    assert result.exit_code == 73
-    one_line(result, "sure.png", "--overwrite")
-    one_line(run("photo.jpg", "--confidence", "photo.jpg", "-o", "x.jpg", "--overwrite", model=model), "input")
-    one_line(run("photo.jpg", "--confidence", "x.png", "-o", "x.png", model=model), "both")
-
-
-def test_confidence_that_the_model_does_not_have(run: Run, tmp_path: Path) -> None:
-    result = run("photo.jpg", "--confidence", "sure.png")
-    assert result.exit_code == 2
-    one_line(result, "tiny.onnx", "--confidence")
-    assert not (tmp_path / "photo.colorized.jpg").exists()
-    shutil.copy("photo.jpg", "second.jpg")
-    assert run("photo.jpg", "second.jpg", "--confidence", "sure.png").exit_code == 2
-
-
 def test_metadata_can_be_stripped(run: Run) -> None:
     with Image.open("photo.jpg") as image:
         image.save("said.jpg", comment=b"attic")

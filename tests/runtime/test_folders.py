@@ -159,7 +159,7 @@ def test_folders_that_would_feed_on_themselves(run: Run, tmp_path: Path) -> None
 def test_usage_that_makes_no_sense(run: Run, tmp_path: Path) -> None:
     picture(tmp_path / "in/a.png")
     for arguments in (
-        ("in", "-", "-o", "out"), ("in", "--confidence", "c.png"), ("in/a.png", "-r"), ("in", "--jobs", "none"),
+        ("in", "-", "-o", "out"), ("in/a.png", "-r"), ("in", "--jobs", "none"),
         ("in", "--jobs", "0"), ("-", "--jobs", "2"), ("in/a.png", "-o", "-", "--jobs", "2"),
     ):  # fmt: skip
         assert run(*arguments).exit_code == 2, arguments

@@ -198,7 +198,6 @@ def test_a_report_never_replaces_what_the_run_reads_or_writes(run: Run, tmp_path
     picture = ["in/b.jpg", "-o", "o.jpg", "--overwrite"]
     for words, what in (
         (["--mask", "m.png", "--report", "m.jsonl"], "the mask"),
-        (["--confidence", "c.html", "--report", "./c.html"], "the confidence"),
         (["--report", "late.jsonl"], "a picture"),
         (["--report", "r.jsonl", "--report", "./r.jsonl", "--report", "linked.jsonl"], "another report"),
     ):

@@ -4,7 +4,6 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -12,9 +11,9 @@ import click
 from colorize_run.batch.naming import COLORIZE_NAMES, Naming, segment_names
 from colorize_run.batch.plan import STANDARD, Plan, plan
 from colorize_run.commands.common import EXIT_CODES, chosen, device_option, model_option, number, say
-from colorize_run.errors import OptionError, OutputError
+from colorize_run.errors import OptionError
 from colorize_run.model.library import DEFAULT_COLORIZE_MODEL, DEFAULT_SEGMENT_MODEL
-from colorize_run.system.files import MAX_PIXELS, shown
+from colorize_run.system.files import MAX_PIXELS
 
 if TYPE_CHECKING:
     from colorize_run.batch.messages import Options
@@ -108,7 +107,6 @@ Folders:
     help="Share of the new colours; the rest are the picture's own.",
 )
 @click.option("--mask", type=click.Path(readable=False), help="A picture: colour only where it is white.")
-@click.option("--confidence", type=click.Path(), help="Write how sure the model is as a grey PNG; white is sure.")
 @click.option(
     "--strip-metadata",
     is_flag=True,
@@ -117,7 +115,7 @@ Folders:
 @batch_options
 def colorize(
     images: tuple[str, ...], output: str | None, model: str | None, device: str, raw: bool, working_size: int | None,
-    temperature: float | None, keep_colour: bool, saturation: float, blend: float, mask: str | None, confidence: str | None,
+    temperature: float | None, keep_colour: bool, saturation: float, blend: float, mask: str | None,
     strip_metadata: bool, **batch: Any,
 ) -> None:  # fmt: skip
     """Colourize IMAGE…: JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF or HEIC, every frame; - reads one from stdin.
@@ -126,13 +124,9 @@ def colorize(
     """
     from colorize_run.batch.messages import Options
 
-    if raw and (saturation != 1 or blend != 1 or mask or confidence):
-        raise click.UsageError(
-            "--raw writes the network's own picture: --saturation, --blend, --mask and --confidence do not apply."
-        )
+    if raw and (saturation != 1 or blend != 1 or mask):
+        raise click.UsageError("--raw writes the network's own picture: --saturation, --blend and --mask do not apply.")
     planned = _plan(images, output, COLORIZE_NAMES, recursive=batch["recursive"])
-    if confidence and (len(images) > 1 or planned.folders):
-        raise click.UsageError("--confidence names one file: give one picture.")
     name, device, threads = chosen(model, DEFAULT_COLORIZE_MODEL, device)
     options = Options(
         "colorize",
@@ -150,7 +144,7 @@ def colorize(
         overwrite=batch["overwrite"],
         threads=threads,
     )
-    _run(planned, options, batch["jobs"], batch["reports"], Path(confidence) if confidence else None)
+    _run(planned, options, batch["jobs"], batch["reports"])
 
 
 @click.command(epilog=EXIT_CODES, short_help="Find what pictures show: masks, overlays, cut-outs.")
@@ -211,7 +205,7 @@ def _plan(names: tuple[str, ...], output: str | None, naming: Naming, *, recursi
         return plan(names, output, naming, recursive=recursive)
 
 
-def _run(planned: Plan, options: "Options", jobs: int | None, reports: tuple[str, ...], confidence: Path | None = None) -> None:
+def _run(planned: Plan, options: "Options", jobs: int | None, reports: tuple[str, ...]) -> None:
     """Do what was planned; exits with a code other than 0 when some failed."""
     from colorize_run.batch.run import Run
 
@@ -225,8 +219,8 @@ def _run(planned: Plan, options: "Options", jobs: int | None, reports: tuple[str
         pages = any(name.lower().endswith(".html") for name in reports)
         options = replace(options, measure=True, thumbnails=side_for(len(planned.tasks)) if pages else 0)
         with _as_usage_errors():
-            listeners += reports_to(reports, planned, options, confidence)
-    start = _executor(planned, options, jobs, confidence)
+            listeners += reports_to(reports, planned, options)
+    start = _executor(planned, options, jobs)
     summary = Run(planned, options, [*listeners, _progress(planned)], say)(start)
     if summary.exit_code:
         sys.exit(summary.exit_code)
@@ -251,16 +245,14 @@ def _say_nothing_to_do(planned: Plan) -> NoReturn:
     sys.exit(codes.pop() if len(codes) == 1 else 1)
 
 
-def _executor(planned: Plan, options: "Options", jobs: int | None, confidence: Path | None) -> "Callable[[], Executor]":
+def _executor(planned: Plan, options: "Options", jobs: int | None) -> "Callable[[], Executor]":
     """What starts the conversion: workers for folders and where several pictures at a time are wanted, else this process."""
     with_workers = planned.folders or jobs is not None
     if with_workers and any(task.source is STANDARD or task.target is STANDARD for task in planned.tasks):
         raise click.UsageError("--jobs cannot be combined with stdin or stdout.")
-    if confidence is not None:
-        _check_confidence(confidence, planned, options)
 
     def start() -> "Executor":
-        executor = _pool(planned, options, jobs) if with_workers else _in_process(options, confidence)
+        executor = _pool(planned, options, jobs) if with_workers else _in_process(options)
         if options.device == "auto":
             say(f"device: {executor.engine.device} ({executor.engine.why})")
         return executor
@@ -274,19 +266,7 @@ def _pool(planned: Plan, options: "Options", jobs: int | None) -> "Executor":
     return Pool(options, jobs, len(planned.tasks))
 
 
-def _in_process(options: "Options", confidence: Path | None) -> "Executor":
+def _in_process(options: "Options") -> "Executor":
     from colorize_run.batch.in_process import InProcess
 
-    return InProcess(options, confidence)
-
-
-def _check_confidence(confidence: Path, planned: Plan, options: "Options") -> None:
-    """Before the work. Errors: OutputError for a file that is the picture or its output, or that exists."""
-    from colorize_run.batch.claim import RunFiles, check_replaceable, claim
-
-    task = planned.tasks[0]
-    if confidence.absolute() == task.target.absolute():
-        raise OutputError(f"{shown(task.target)} cannot be both the picture and its confidence.")
-    if refusal := RunFiles([task.source]).refusal(confidence):
-        raise OutputError(refusal)
-    check_replaceable(confidence, claim(confidence), overwrite=options.overwrite)
+    return InProcess(options)
