@@ -12,6 +12,7 @@ import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -536,7 +537,7 @@ def without(key: str) -> Callable[[onnx.ModelProto], None]:
     return change
 
 
-def with_contract(**changes: object) -> Callable[[onnx.ModelProto], None]:
+def with_contract(**changes: Any) -> Callable[[onnx.ModelProto], None]:
     def change(model: onnx.ModelProto) -> None:
         entry = next(entry for entry in model.metadata_props if entry.key == CONTRACT_KEY)
         entry.value = json.dumps(json.loads(entry.value) | changes)

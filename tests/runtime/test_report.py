@@ -151,7 +151,7 @@ def test_lines_are_whole_whatever_they_hold(tmp_path: Path, outcomes: list[tuple
     path = tmp_path / "run.jsonl"
     path.unlink(missing_ok=True)
     report = JsonLines(path, Options("colorize", "photo"))
-    report.begin(None, Engine("photo", "0", "photo.onnx", "cpu", "it is there", 1, "0"))  # type: ignore[arg-type]
+    report.begin(None, Engine("photo", "0", "photo.onnx", "cpu", "it is there", 1, "0"))
     for number, (name, outcome) in enumerate(outcomes, 1):
         report.finished(Task(Path(os.fsdecode(name)), Path("out")), outcome)
         assert path.read_bytes().count(b"\n") == number
@@ -336,7 +336,7 @@ def test_interrupt_writes_the_page_with_what_is_there(run: Run, tmp_path: Path, 
     assert "run the same command again to continue" in stderr
     page = (tmp_path / "run.html").read_text()
     assert "interrupted after" in page
-    rows = json.loads(re.search(r'id="rows">(.*?)</script>', page, re.DOTALL)[1])  # type: ignore[index]
+    rows = json.loads(re.search(r'id="rows">(.*?)</script>', page, re.DOTALL)[1])
     assert 8 <= len(rows) == len(lines_of(lines)) < 66
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -96,7 +97,7 @@ def profile(models: Path, tmp_path: Path) -> Path:
     return tmp_path / "config" / "profile.json"
 
 
-def edited(profile: Path, **values: object) -> None:
+def edited(profile: Path, **values: Any) -> None:
     content = json.loads(profile.read_text())
     content["models"]["photo"] |= values
     profile.write_text(json.dumps(content))
