@@ -41,6 +41,27 @@ device_option = click.option(
     help="cuda fails before any file is touched if it does not work; auto says what it took, and why.",
 )
 
+working_size_option = click.option(
+    "--working-size",
+    type=click.IntRange(1),
+    metavar="PIXELS",
+    help="Short side at which the network sees the picture, while its long side allows it.  [default: the model's]",
+)
+temperature_option = click.option(
+    "--temperature",
+    type=click.FloatRange(0.01, 10),
+    callback=number,
+    help="Of a palette model: lower is more colourful, and blotchier.  [default: the model's]",
+)
+saturation_option = click.option(
+    "--saturation",
+    type=click.FloatRange(0, 4),
+    default=1.0,
+    callback=number,
+    show_default=True,
+    help="Strength of the new colours: 0 is grey, 1 the model's own.",
+)
+
 
 def announce(device: str, model: "Model") -> None:
     """Say what ``auto`` took."""

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from colorize_run.commands.common import saturation_option, temperature_option, working_size_option
 from colorize_run.errors import InboxMissingError, OptionError, OutputError
+from colorize_run.system.files import WATCH_MAX_PIXELS
+from colorize_run.system.hardware import available_threads
 
 if TYPE_CHECKING:
     from colorize_run.watch.ledger import Ledger
@@ -66,7 +69,8 @@ def _limits(command: Callable[..., None]) -> Callable[..., None]:
         ("--timeout", click.FloatRange(0.1), 120.0, "Seconds that one picture may take."),
         ("--drain", click.FloatRange(0), 30.0, "Seconds that pictures in hand get when told to stop."),
         ("--max-bytes", click.IntRange(1), 64 * _MIB, "Quarantine larger files."),
-        ("--max-pixels", click.IntRange(1), 50_000_000, "Quarantine larger pictures before decoding."),
+        ("--max-pixels", click.IntRange(1), WATCH_MAX_PIXELS, "Quarantine larger pictures before decoding. The limit is lower"
+         " than that of `colorize-run IMAGE`, because --memory limits a worker; raise both together."),
         ("--max-side", click.IntRange(1), 16_384, "Quarantine longer or wider pictures before decoding."),
         ("--min-free", click.IntRange(0), 256, "MiB to leave free on the output's disk, or 5 % if that is less."),
         ("--memory", click.IntRange(0), 4096, "MiB of address space for a worker on the CPU; 0: no limit."),
@@ -85,6 +89,9 @@ def _limits(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("-m", "--model", help="A model's name, or the path of an .onnx file.  [default: photo, or flowers]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
               help="cuda ends with exit code 69 where it does not work; auto goes on with the CPU, and says so.")  # fmt: skip
+@working_size_option
+@temperature_option
+@saturation_option
 @click.option("--keep-colour/--force", default=True, show_default=True, help="Leave pictures that have colours as they are.")
 @click.option("--strip-metadata", is_flag=True, help="Leave EXIF, XMP and IPTC out of the outputs.")
 @click.option("--recursive", is_flag=True, help="Sub-folders too, mirrored in OUTBOX; eight deep.")
@@ -112,7 +119,7 @@ def run(inbox: Path, outbox: Path, model: str | None, **options: Any) -> None:
     settings = _settings(inbox, outbox, model, options)
     try:
         settings.check()
-        supervisor = Supervisor(settings, max(1, _cores() // settings.workers))
+        supervisor = Supervisor(settings, max(1, available_threads() // settings.workers))
     except (sqlite3.Error, OSError) as error:
         raise OutputError(f"The folders {settings.outbox} and {settings.state} cannot be used: {error}.") from error
     with _no_click_signals():
@@ -126,6 +133,8 @@ def _settings(inbox: Path, outbox: Path, model: str | None, options: dict[str, A
         raise InboxMissingError(f"There is no folder {inbox}.")
     if (options["inputs"] == "move") != (options["done_dir"] is not None):
         raise OptionError("--input move and --done-dir go together.")
+    if options["task"] == "segment" and (options["temperature"] is not None or options["saturation"] != 1):
+        raise OptionError("--temperature and --saturation need --task colorize.")
     state = options.pop("state") or outbox / STATE_FOLDER
     for folder in filter(None, (outbox, state, options["done_dir"], options["failed_dir"])):
         try:
@@ -148,10 +157,6 @@ def _model(task: str, model: str | None) -> Path:
     return library.find_model(
         model or {"colorize": library.DEFAULT_COLORIZE_MODEL, "segment": library.DEFAULT_SEGMENT_MODEL}[task]
     )
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
 
 
 @contextlib.contextmanager
