@@ -142,7 +142,7 @@ def test_options_that_do_not_apply_end_before_any_file_is_touched(tmp_path: Path
     ):
         sentence(run(inbox, outbox, "--once", "--device", "cpu", "--settle", "0.05", *arguments), 2, words)
     assert [path.name for path in outbox.iterdir()] == [".colorize-run"]
-    assert run("status", outbox).stderr.startswith("not running; nothing yet")
+    assert run("status", outbox).stderr.startswith("not running; no files yet")
     assert (inbox / "p.jpg").stat().st_mtime_ns == before.st_mtime_ns
 
 
@@ -333,15 +333,15 @@ def test_status_retry_forget_and_verify(tmp_path: Path, stub: Path, golden: Gold
         assert told["running"]
         assert told["quarantined"][0]["class"] == "undecodable"
         sentence(run("retry", watch.outbox, "p0.jpg"), 2, "Not quarantined")
-        sentence(run("retry", watch.outbox, "--all"), 0, "1 to be tried again")
+        sentence(run("retry", watch.outbox, "--all"), 0, "1 will be tried again")
         wait_for(lambda: len(watch.events("quarantined")) == 2, 20, "was not tried again")
         sentence(run("forget", watch.outbox, "p1.jpg"), 0)
         wait_for(lambda: len([e for e in watch.events("done") if e["name"] == "p1.jpg"]) == 2, 20, "was not done anew")
         assert watch.stop() == 0
-    sentence(run("verify", watch.outbox), 0, "2 outputs are as they were written")
+    sentence(run("verify", watch.outbox), 0, "2 outputs are unchanged")
     (watch.outbox / "p0.jpg").write_bytes(b"changed")
     (watch.outbox / "p1.jpg").unlink()
-    sentence(run("verify", watch.outbox), 1, "p0.jpg: is not what was written", "p1.jpg: is missing")
+    sentence(run("verify", watch.outbox), 1, "p0.jpg: has changed", "p1.jpg: is missing")
     sentence(run("status", watch.outbox), 0, "not running")
 
 
