@@ -54,7 +54,7 @@ def watch() -> None:
 
 def _limits(command: Callable[..., None]) -> Callable[..., None]:
     """The options that are limits, in seconds, bytes, MiB and pixels."""
-    for name, kind, default, help_text in (
+    for name, kind, default, help_text in reversed((
         ("--poll", click.FloatRange(0.01), 0.25, "Seconds between two checks of the folder."),
         ("--settle", click.FloatRange(0.05), 0.5, "Seconds without a change before a file is read."),
         ("--remote-settle", click.FloatRange(0.05), 5.0, "The same on network shares, whose writers the kernel does not know."),
@@ -67,7 +67,7 @@ def _limits(command: Callable[..., None]) -> Callable[..., None]:
         ("--min-free", click.IntRange(0), 256, "MiB to keep free on the disk of OUTBOX, or 5 % of it if that is less."),
         ("--memory", click.IntRange(0), 4096, "MiB of address space for each worker on the CPU; 0: no limit."),
         ("--workers", click.IntRange(1, 64), 1, "Number of worker processes."),
-    ):  # fmt: skip
+    )):  # fmt: skip
         command = click.option(name, type=kind, default=default, show_default=True, help=help_text)(command)
     return command
 

@@ -12,23 +12,23 @@ from colorize_run.system.mounts import has_writer, leases_count
 from colorize_run.watch.inbox import Source, SourceLostError, generation
 from colorize_run.watch.jobs import Job
 from colorize_run.watch.ledger import Row, Work
-from colorize_run.watch.lifecycle import Verdicts
+from colorize_run.watch.lifecycle import Lifecycle
 from colorize_run.watch.outbox import Origin
 from colorize_run.watch.pending import Item
-from colorize_run.watch.storage import BlockedError, Surroundings
+from colorize_run.watch.storage import BlockedError, Storage
 
 _MAX_INTERRUPTED = 20
 _NOT_A_FILE = (errno.ELOOP, errno.ENXIO, errno.ENOTDIR, errno.EISDIR, errno.EOPNOTSUPP)
 
 
 class Intake:
-    """From the input folder to jobs. ``flying``: items in workers' hands, by name."""
+    """From the input folder to jobs. ``in_flight``: items in workers' hands, by name."""
 
-    def __init__(self, source: Source, around: Surroundings, verdicts: Verdicts) -> None:
-        self.settings, self.telemetry = around.settings, around.telemetry
-        self.source, self.around, self.verdicts = source, around, verdicts
-        self.pending, self.settled = verdicts.pending, verdicts.settled
-        self.flying: dict[bytes, Item] = {}
+    def __init__(self, source: Source, storage: Storage, lifecycle: Lifecycle) -> None:
+        self.settings, self.telemetry = storage.settings, storage.telemetry
+        self.source, self.storage, self.lifecycle = source, storage, lifecycle
+        self.pending, self.settled = lifecycle.pending, lifecycle.settled
+        self.in_flight: dict[bytes, Item] = {}
         self.source_lost = ""
         self.waiting = self.unaccounted = self._room = self._scans = 0
         self._leases = leases_count(self.settings.inbox)
@@ -53,9 +53,9 @@ class Intake:
             self.source_lost = str(error) or "gone"
             return
         known = sum(item.scan == self._scans for item in self.pending.items.values()) + self.settled.met_count
-        strays = self.pending.strays(self.flying.values())
+        strays = self.pending.strays(self.in_flight.values())
         for item in strays:
-            self.verdicts.again(item)
+            self.lifecycle.again(item)
         self.unaccounted = seen - known - self.waiting + len(strays)
         if self.source.whole:
             self._infer_gone()
@@ -76,7 +76,7 @@ class Intake:
         if item is not None:
             first, item.scan = item.scan != self._scans, self._scans
             if item.gen != gen and item.state != "claimed":
-                self.verdicts.renew(item, gen)
+                self.lifecycle.renew(item, gen)
             return first
         if (met := self.settled.meet(name, gen)) is not None:
             return met
@@ -89,7 +89,7 @@ class Intake:
 
     def _admit(self, name: bytes, gen: str) -> None:
         """A name that is not on its way: new, changed since it was done, or known from an earlier run."""
-        with self.around.state() as ledger:
+        with self.storage.state() as ledger:
             row = ledger.get(name)
         now = time.monotonic()
         item = Item(name, gen, now, now, time.time(), scan=self._scans)
@@ -104,10 +104,10 @@ class Intake:
     def _infer_gone(self) -> None:
         """Of files on their way, and of those that are done, which the scan did not meet."""
         for item in [item for item in self.pending.items.values() if item.scan != self._scans and item.state != "claimed"]:
-            self.verdicts.vanished(item)
+            self.lifecycle.vanished(item)
         if self.waiting or len(self.settled) == self.settled.met_count:
             return
-        with contextlib.suppress(BlockedError), self.around.state() as ledger:
+        with contextlib.suppress(BlockedError), self.storage.state() as ledger:
             ledger.gone(
                 [
                     name
@@ -119,10 +119,10 @@ class Intake:
 
     def _dispose_leftovers(self) -> None:
         """Inputs that are done but still there: a kill came between, or they could not be moved."""
-        disposer = self.verdicts.disposer
+        disposer = self.lifecycle.disposer
         if not self.settled.met_count or not disposer.is_due():
             return
-        with contextlib.suppress(BlockedError), self.around.state() as ledger:
+        with contextlib.suppress(BlockedError), self.storage.state() as ledger:
             present = [found for found in ledger.settled() if self.settled.has_met(*found[:2])]
         for name, gen, state in present:
             if disposer.is_due():
@@ -133,11 +133,11 @@ class Intake:
     def next_jobs(self, room: int, model_sha: str) -> list[Job]:
         """Up to ``room`` files that are there whole, claimed in the ledger by one commit."""
         taken: list[tuple[Item, Job]] = []
-        while len(taken) < room and not self.around.blocks and not self.source_lost:
+        while len(taken) < room and not self.storage.blocks and not self.source_lost:
             now = time.monotonic()
-            if any(item.suspect for item in (*self.flying.values(), *(item for item, _ in taken))):
+            if any(item.suspect for item in (*self.in_flight.values(), *(item for item, _ in taken))):
                 break
-            item = self.pending.pick(now, busy=bool(self.flying or taken))
+            item = self.pending.pick(now, busy=bool(self.in_flight or taken))
             if item is None:
                 break
             if job := self._open(item, now):
@@ -155,9 +155,9 @@ class Intake:
         try:
             arrived = self._arrived(item, fd, now)
         except OSError as error:
-            self.verdicts.retry(item, error)
+            self.lifecycle.retry(item, error)
         except Exception as error:
-            self.verdicts.bug(item, error)
+            self.lifecycle.bug(item, error)
         finally:
             if not arrived:
                 os.close(fd)
@@ -165,14 +165,14 @@ class Intake:
 
     def _unopened(self, item: Item, error: OSError) -> None:
         if error.errno == errno.ENOENT:
-            self.verdicts.vanished(item)
+            self.lifecycle.vanished(item)
         elif error.errno in _NOT_A_FILE:
             self.pending.drop(item)
         elif error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
-            self.verdicts.again(item, after=1.0)
-            self.around.block("space", error.strerror or "")
+            self.lifecycle.again(item, after=1.0)
+            self.storage.block("space", error.strerror or "")
         else:
-            self.verdicts.retry(item, error)
+            self.lifecycle.retry(item, error)
 
     def _arrived(self, item: Item, fd: int, now: float) -> bool:
         """Whether the file is quiet, whole in size, and has no writer; if not, it goes where it belongs."""
@@ -181,18 +181,18 @@ class Intake:
         if not stat.S_ISREG(status.st_mode):
             self.pending.drop(item)
         elif gen != item.gen:
-            self.verdicts.renew(item, gen)
+            self.lifecycle.renew(item, gen)
         elif status.st_size == 0:
-            self.verdicts.incomplete(item, "empty", "is empty (0 bytes).", {})
+            self.lifecycle.incomplete(item, "empty", "is empty (0 bytes).", {})
         elif (writer := self._writer(fd)) or (writer is None and now - item.since < self.settings.remote_settle):
             due = now + self.settings.settle if writer else item.since + self.settings.remote_settle
             self.pending.wait(item, "settling", due, "has a writer" if writer else "may have a writer elsewhere")
         elif status.st_size > (limit := self.settings.max_bytes):
             err = f"has {status.st_size} bytes; --max-bytes raises the limit of {limit}."
-            self.verdicts.quarantine(item, "too_big", err, {})
+            self.lifecycle.quarantine(item, "too_big", err, {})
         elif item.interrupted >= _MAX_INTERRUPTED:
             err = f"was being worked on {item.interrupted} times when the watch was ended."
-            self.verdicts.quarantine(item, "interrupted", err, {})
+            self.lifecycle.quarantine(item, "interrupted", err, {})
         else:
             return True
         return False
@@ -204,20 +204,20 @@ class Intake:
     def _claimed(self, taken: list[tuple[Item, Job]], model_sha: str) -> list[Job]:
         """Step 1: the claims, durable. Content that is known with its output in place need only be hashed."""
         try:
-            with self.around.state() as ledger:
+            with self.storage.state() as ledger:
                 for item, job in taken:
                     job.before = self._before(item.name, ledger.get(item.name), model_sha)
                 ledger.claim([(item.name, item.gen, item.strikes, item.interrupted, item.first_seen) for item, _ in taken])
         except BaseException as error:
             for item, job in taken:
                 job.close()
-                self.verdicts.again(item)
+                self.lifecycle.again(item)
             if isinstance(error, BlockedError):
                 return []
             raise
         for item, _ in taken:
             item.state = "claimed"
-            self.flying[item.name] = item
+            self.in_flight[item.name] = item
             self.telemetry.observe("settle", time.monotonic() - item.since)
             attempt = item.strikes + item.interrupted + 1
             self.telemetry.event("claimed", item.name, gen=item.gen, state="claimed", attempt=attempt)
@@ -232,20 +232,20 @@ class Intake:
         try:
             if row and row.state == "done" and row.sha and (row.model_sha, row.opts_sha) == (model_sha, opts_sha):
                 known = Work(out, row.sha, row.out_sha or "", model_sha, opts_sha)
-                return known if self.around.outbox.digest(out) == known.out_sha else None
-            origin = self.around.outbox.origin(out)
-            work = Work(out, origin.sha, self.around.outbox.digest(out) or "", model_sha, opts_sha) if origin else None
+                return known if self.storage.outbox.digest(out) == known.out_sha else None
+            origin = self.storage.outbox.origin(out)
+            work = Work(out, origin.sha, self.storage.outbox.digest(out) or "", model_sha, opts_sha) if origin else None
         except OSError:
             return None
         return work if work and Origin.of(work) == origin else None
 
     def reclaim(self, held: Container[bytes]) -> None:
         """Items that are said to be in workers' hands, but in none of those ``held``: their turn comes again."""
-        for name in [name for name in self.flying if name not in held]:
-            self.verdicts.again(self.flying.pop(name))
+        for name in [name for name in self.in_flight if name not in held]:
+            self.lifecycle.again(self.in_flight.pop(name))
 
     def give_back(self, job: Job) -> None:
         """A job that nobody worked on: its turn comes again, as if nothing had been."""
-        item = self.flying.pop(job.name)
+        item = self.in_flight.pop(job.name)
         job.close()
-        self.verdicts.again(item)
+        self.lifecycle.again(item)

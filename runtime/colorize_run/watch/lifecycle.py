@@ -14,7 +14,7 @@ from colorize_run.system.files import shortened
 from colorize_run.watch.dispose import Disposer
 from colorize_run.watch.ledger import Row
 from colorize_run.watch.pending import Item, Pending, Settled
-from colorize_run.watch.storage import BlockedError, Surroundings
+from colorize_run.watch.storage import BlockedError, Storage
 
 _FOLDER = b"quarantine/"
 
@@ -22,12 +22,12 @@ _MAX_STRIKES = 2
 _MANY = 100  # files that cannot be read, from which on they are tried less often
 
 
-class Verdicts:
+class Lifecycle:
     """Moves items between `Pending`, the ledger and what is settled; each move is logged. Errors: BlockedError where said."""
 
-    def __init__(self, around: Surroundings, disposer: Disposer) -> None:
-        self.settings, self.telemetry = around.settings, around.telemetry
-        self.around, self.disposer = around, disposer
+    def __init__(self, storage: Storage, disposer: Disposer) -> None:
+        self.settings, self.telemetry = storage.settings, storage.telemetry
+        self.storage, self.disposer = storage, disposer
         self.pending, self.settled = Pending(), Settled()
         self.quarantined_now = 0
 
@@ -82,7 +82,7 @@ class Verdicts:
             self.quarantine(item, err_class, err, header)
             return
         self.again(item)
-        with self.around.state() as ledger:
+        with self.storage.state() as ledger:
             ledger.strike(item.name, item.strikes, item.interrupted, err_class, err)
 
     def bug(self, item: Item, error: Exception) -> None:
@@ -97,15 +97,15 @@ class Verdicts:
     def quarantine(self, item: Item, err_class: str, err: str, header: dict[str, Any]) -> None:
         """Give a generation up: a sidecar with the reason, the ledger, and --failed-dir if there is one."""
         try:
-            write_reason(self.around.state_fd, item, err_class, err, header)
+            write_reason(self.storage.state_fd, item, err_class, err, header)
         except OSError as error:
             self.again(item)
-            self.around.block("state", error.strerror or str(error))
+            self.storage.block("state", error.strerror or str(error))
             return
         row = Row(item.name, item.gen, "quarantined", item.strikes, item.interrupted, item.first_seen, header.get("sha"),
                   None, None, err_class, err, None, header.get("model_sha"), self.settings.options_key)  # fmt: skip
         try:
-            with self.around.state() as ledger:
+            with self.storage.state() as ledger:
                 ledger.quarantine(row)
         except BlockedError:
             self.again(item)

@@ -61,9 +61,9 @@ class Pending:
             del self.items[item.name]
         item.state = "dropped"
 
-    def strays(self, flying: Collection[Item]) -> list[Item]:
+    def strays(self, in_flight: Collection[Item]) -> list[Item]:
         """Items whose turn would never come: there must be none, whatever went wrong."""
-        queued = {id(item) for item in (*self._ready, *self._suspects, *flying)}
+        queued = {id(item) for item in (*self._ready, *self._suspects, *in_flight)}
         queued |= {id(item) for due, _, item in self._heap if item.due == due}
         return [item for item in self.items.values() if id(item) not in queued]
 

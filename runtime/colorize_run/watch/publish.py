@@ -34,20 +34,20 @@ class _Made:
     seconds: float = 0.0
 
 
-class Outcome:
+class Publisher:
     """Acts on answers of workers."""
 
     def __init__(self, intake: Intake) -> None:
-        self.intake, self.around, self.verdicts = intake, intake.around, intake.verdicts
+        self.intake, self.storage, self.lifecycle = intake, intake.storage, intake.lifecycle
         self.settings, self.telemetry = intake.settings, intake.telemetry
         self.last_done: float | None = None
 
     def died(self, job: Job, err_class: str, err: str) -> None:
         """The worker died of a file, or was killed for it."""
-        item = self.intake.flying.pop(job.name)
+        item = self.intake.in_flight.pop(job.name)
         job.close()
         with contextlib.suppress(BlockedError):
-            self.verdicts.strike(item, err_class, err, {})
+            self.lifecycle.strike(item, err_class, err, {})
 
     def answered(self, answers: list[Answer]) -> None:
         """Act on what workers say of their files."""
@@ -55,7 +55,7 @@ class Outcome:
         for answer in answers:
             job = answer.job
             assert job is not None
-            item = self.intake.flying.pop(job.name)
+            item = self.intake.in_flight.pop(job.name)
             try:
                 self._guarded(item, answer, partial(self._act, item, job, answer, made))
             finally:
@@ -68,12 +68,12 @@ class Outcome:
         try:
             act()
         except BlockedError:
-            self.verdicts.again(item)
+            self.lifecycle.again(item)
         except OSError as error:
-            self.around.block("output", error.strerror or str(error), need=len(answer.body))
-            self.verdicts.again(item)
+            self.storage.block("output", error.strerror or str(error), need=len(answer.body))
+            self.lifecycle.again(item)
         except Exception as error:
-            self.verdicts.bug(item, error)
+            self.lifecycle.bug(item, error)
         else:
             return True
         return False
@@ -84,16 +84,16 @@ class Outcome:
             now = generation(durable.stat_beneath(self.intake.source.fd, item.name))
             read = generation(os.fstat(job.fd))
         except FileNotFoundError:
-            self.verdicts.vanished(item)
+            self.lifecycle.vanished(item)
             return False
         except OSError as error:
-            self.verdicts.retry(item, error)
+            self.lifecycle.retry(item, error)
             return False
         if now == read == item.gen:
             return True
         self.telemetry.count("files", "superseded")
         self.telemetry.event("superseded", item.name, gen=now, state="settling")
-        self.verdicts.renew(item, now)
+        self.lifecycle.renew(item, now)
         return False
 
     def _act(self, item: Item, job: Job, answer: Answer, made: list[_Made]) -> None:
@@ -102,52 +102,52 @@ class Outcome:
         header = answer.header
         kind, err = header["kind"], str(header.get("error", ""))
         if kind == "done":
-            made.append(self._staged(item, answer))
+            made.append(self._stage(item, answer))
         elif kind == "same":
             self._confirm(item, job)
         elif kind == "input":
-            self.verdicts.retry(item, OSError(header["errno"], err))
+            self.lifecycle.retry(item, OSError(header["errno"], err))
         elif kind in ("too_big", "too_many_pixels", "too_long"):
-            self.verdicts.quarantine(item, kind, err, header)
+            self.lifecycle.quarantine(item, kind, err, header)
         elif kind == "undecodable":
-            self.verdicts.incomplete(item, kind, err, header)
+            self.lifecycle.incomplete(item, kind, err, header)
         elif kind == "device":
-            self.verdicts.again(item)
+            self.lifecycle.again(item)
         elif kind == "memory":
-            self.verdicts.strike(item, kind, err, header)
+            self.lifecycle.strike(item, kind, err, header)
         else:
             self.telemetry.count("bugs")
             self.telemetry.event("bug", item.name, err_class="bug", err=err, trace=header.get("trace"))
-            self.verdicts.strike(item, "bug", err, header)
+            self.lifecycle.strike(item, "bug", err, header)
 
-    def _staged(self, item: Item, answer: Answer) -> _Made:
+    def _stage(self, item: Item, answer: Answer) -> _Made:
         """Step 3."""
         header, start = answer.header, time.monotonic()
         name = self.settings.output_name(item.name)
         work = Work(name, header["sha"], header["out_sha"], header["model_sha"], self.settings.options_key)
-        temporary = self.around.outbox.stage(name, answer.body, Origin.of(work))
+        temporary = self.storage.outbox.stage(name, answer.body, Origin.of(work))
         return _Made(item, answer, work, temporary, time.monotonic() - start)
 
     def _publish(self, made: list[_Made]) -> None:
         """Steps 4 to 8."""
         start = time.monotonic()
         try:
-            with self.around.state() as ledger:
+            with self.storage.state() as ledger:
                 ledger.written([(each.item.name, each.work) for each in made])
         except BaseException as error:
             for each in made:
-                self.around.outbox.discard(each.temporary, each.work.out)
-                self.verdicts.again(each.item)
+                self.storage.outbox.discard(each.temporary, each.work.out)
+                self.lifecycle.again(each.item)
             if isinstance(error, BlockedError):
                 return
             raise
         made = self._renamed(made)
         try:
-            with self.around.state() as ledger:
+            with self.storage.state() as ledger:
                 ledger.done([each.item.name for each in made])
         except BlockedError:
             for each in made:
-                self.verdicts.again(each.item)
+                self.lifecycle.again(each.item)
             return
         for each in made:
             each.seconds += (time.monotonic() - start) / len(made)
@@ -155,11 +155,11 @@ class Outcome:
 
     def _renamed(self, made: list[_Made]) -> list[_Made]:
         """Steps 5 and 6: those that have their names, durably."""
-        failed = self.around.outbox.publish([(each.temporary, each.work.out) for each in made])
+        failed = self.storage.outbox.publish([(each.temporary, each.work.out) for each in made])
         for each in made:
             if error := failed.get(each.temporary):
-                self.around.block("output", error.strerror or str(error), need=len(each.answer.body))
-                self.verdicts.again(each.item)
+                self.storage.block("output", error.strerror or str(error), need=len(each.answer.body))
+                self.lifecycle.again(each.item)
         return [each for each in made if each.temporary not in failed]
 
     def _report(self, made: _Made) -> None:
@@ -177,16 +177,16 @@ class Outcome:
         """The file was touched, or its share mounted anew, but its bytes are those whose output is in place."""
         before = job.before
         assert before is not None
-        with self.around.state() as ledger:
+        with self.storage.state() as ledger:
             ledger.written([(item.name, before)])
             ledger.done([item.name])
         self._finished(item, before, "same", 0.0)
 
     def _finished(self, item: Item, work: Work, event: str, seconds: float) -> None:
-        self.verdicts.settle(item)
+        self.lifecycle.settle(item)
         self.last_done = time.time()
         self.telemetry.count("files", event)
         took = round(seconds * 1000, 1)
         self.telemetry.event(event, item.name, gen=item.gen, sha=work.sha, out_sha=work.out_sha, state="done", ms=took)
-        remove_reason(self.around.state_fd, item.name)
-        self.verdicts.disposer.done(item.name, item.gen)
+        remove_reason(self.storage.state_fd, item.name)
+        self.lifecycle.disposer.done(item.name, item.gen)
