@@ -12,6 +12,7 @@ from typing import Any
 from colorize_run.system import durable
 from colorize_run.system.files import shortened
 from colorize_run.watch.dispose import Disposer
+from colorize_run.watch.generation import size_of
 from colorize_run.watch.ledger import Row
 from colorize_run.watch.pending import Item, Pending, Settled
 from colorize_run.watch.storage import BlockedError, Storage
@@ -31,14 +32,14 @@ class Lifecycle:
         self.pending, self.settled = Pending(), Settled()
         self.quarantined_now = 0
 
-    def renew(self, item: Item, gen: str) -> None:
+    def changed(self, item: Item, gen: str) -> None:
         """The file changed: whatever was known of it is void."""
         now = time.monotonic()
         item.gen, item.since = gen, now
         item.strikes = item.interrupted = item.retries = 0
         self.pending.wait(item, "settling", now + self.settings.settle)
 
-    def again(self, item: Item, after: float = 0.0) -> None:
+    def requeue(self, item: Item, after: float = 0.0) -> None:
         """Its turn comes again, as if nothing had been."""
         self.pending.wait(item, "settling", time.monotonic() + after)
 
@@ -59,7 +60,7 @@ class Lifecycle:
         many = sum(other.state == "retry" for other in self.pending.items.values()) > _MANY
         delay = min(60.0 if many else 4.0, 2.0 ** min(item.retries, 6)) * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load
         item.retries += 1
-        self.pending.wait(item, "retry", time.monotonic() + delay, err)
+        self.pending.wait(item, "retry", time.monotonic() + delay)
         self.telemetry.count("files", "retried")
         why = errno.errorcode.get(error.errno or 0, str(error.errno))
         self.telemetry.event("retry", item.name, state="retry_wait", err_class="input", why=why, err=err, attempt=item.retries)
@@ -70,7 +71,7 @@ class Lifecycle:
         if time.monotonic() >= due:
             self.quarantine(item, err_class, err, header)
             return
-        self.pending.wait(item, "incomplete", due, err)
+        self.pending.wait(item, "incomplete", due)
         self.telemetry.event("incomplete", item.name, gen=item.gen, state="incomplete", err_class=err_class, err=err)
 
     def strike(self, item: Item, err_class: str, err: str, header: dict[str, Any]) -> None:
@@ -81,7 +82,7 @@ class Lifecycle:
         if item.strikes >= _MAX_STRIKES:
             self.quarantine(item, err_class, err, header)
             return
-        self.again(item)
+        self.requeue(item)
         with self.storage.state() as ledger:
             ledger.strike(item.name, item.strikes, item.interrupted, err_class, err)
 
@@ -90,7 +91,7 @@ class Lifecycle:
         err = f"{type(error).__name__}: {error}"
         self.telemetry.count("bugs")
         self.telemetry.event("bug", item.name, err_class="bug", err=err, trace=traceback.format_exc())
-        self.again(item, after=1.0)
+        self.requeue(item, after=1.0)
         with contextlib.suppress(BlockedError):
             self.strike(item, "bug", err, {})
 
@@ -99,7 +100,7 @@ class Lifecycle:
         try:
             write_reason(self.storage.state_fd, item, err_class, err, header)
         except OSError as error:
-            self.again(item)
+            self.requeue(item)
             self.storage.block("state", error.strerror or str(error))
             return
         row = Row(item.name, item.gen, "quarantined", item.strikes, item.interrupted, item.first_seen, header.get("sha"),
@@ -108,7 +109,7 @@ class Lifecycle:
             with self.storage.state() as ledger:
                 ledger.quarantine(row)
         except BlockedError:
-            self.again(item)
+            self.requeue(item)
             return
         self.settle(item)
         self.quarantined_now += 1
@@ -121,7 +122,7 @@ def write_reason(state: int, item: Item, err_class: str, err: str, header: dict[
     """Write the reason durably below the folder ``state``. Errors: OSError."""
     found = {
         "name": os.fsdecode(item.name), "name_hex": item.name.hex(), "class": err_class, "reason": err,
-        "sha256": header.get("sha"), "size": int(item.gen.split(":")[2]), "generation": item.gen,
+        "sha256": header.get("sha"), "size": size_of(item.gen), "generation": item.gen,
         "strikes": item.strikes, "interrupted": item.interrupted, "first_seen": item.first_seen, "last_seen": time.time(),
     }  # fmt: skip
     folder, _, base = item.name.rpartition(b"/")

@@ -55,18 +55,18 @@ class Pipeline:
     def is_idle(self) -> bool:
         """Whether nothing is on its way but files that cannot be read, and were tried three times."""
         left = any(item.state != "retry" or item.retries < 3 for item in self.lifecycle.pending.items.values())
-        return not (left or self.intake.waiting or self.intake.in_flight or self.intake.source_lost)
+        return not (left or self.intake.unqueued or self.intake.in_flight or self.intake.source_lost)
 
     def pending(self) -> int:
         """How many files are on their way, or wait in the folder for their turn."""
-        return len(self.lifecycle.pending.items) + self.intake.waiting
+        return len(self.lifecycle.pending.items) + self.intake.unqueued
 
     def counts(self) -> dict[str, int]:
         """Files on their way by state."""
         found = dict.fromkeys(("settling", "incomplete", "retry", "ready", "claimed"), 0)
         for item in self.lifecycle.pending.items.values():
             found[item.state] += 1
-        return {**found, "unqueued": self.intake.waiting}
+        return {**found, "unqueued": self.intake.unqueued}
 
     def describe(self) -> dict[str, Any]:
         """The part of the health file that is about files."""

@@ -153,7 +153,7 @@ class Supervisor:
         if intake.source_lost:
             if now >= self._source_due:
                 self._source_due = now + 1.0
-                self._rescan = intake.look_for_source()
+                self._rescan = intake.find_source()
             if intake.source_lost:
                 return
         changed = False

@@ -129,7 +129,7 @@ class WorkerPool:
         """Workers whose device failed go, whatever else happens."""
         failed = {worker: answer.header["error"] for worker, answer in told if answer.header["kind"] == "device"}
         try:
-            self._pipeline.publisher.answered([answer for _, answer in told])
+            self._pipeline.publisher.handle([answer for _, answer in told])
         finally:
             for worker, error in failed.items():
                 self._device_failures.append(time.monotonic())
@@ -191,7 +191,7 @@ class WorkerPool:
         if jobs and died and worker.ready:
             limit = f"took longer than the {self.settings.timeout:g} seconds of --timeout."
             err_class, err = ("timeout", limit) if why == "timeout" else ("crash", how)
-            self._pipeline.publisher.died(jobs.pop(0), err_class, err)
+            self._pipeline.publisher.worker_died(jobs.pop(0), err_class, err)
         for job in jobs:
             self._pipeline.intake.give_back(job)
 
