@@ -23,7 +23,7 @@ from colorize_run.errors import ColorizeRunError
 from colorize_run.model.session import Model
 from colorize_run.watch.ledger import _COLUMNS, Ledger
 from colorize_run.watch.log import Telemetry
-from colorize_run.watch.pipeline import Flow
+from colorize_run.watch.pipeline import Pipeline
 from colorize_run.watch.settings import Settings
 from colorize_run.watch.worker import FileConverter
 
@@ -93,14 +93,14 @@ def ledger(data: bytes) -> None:
                 continue  # the table itself refuses it
         database.close()
         try:
-            flow = Flow(Settings(inbox, outbox, state, inputs="delete", adopt=True), Telemetry())
+            pipeline = Pipeline(Settings(inbox, outbox, state, inputs="delete", adopt=True), Telemetry())
         except (ColorizeRunError, sqlite3.Error, OSError):
             return  # one sentence for whoever started it
         try:
-            flow.intake.scan()
-            flow.describe()
+            pipeline.intake.scan()
+            pipeline.describe()
         finally:
-            flow.close()
+            pipeline.close()
 
 
 def _rows(data: bytes) -> list[list[Any]]:

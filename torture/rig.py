@@ -23,7 +23,7 @@ from colorize_run import Colorizer
 from colorize_run.control import Control
 from colorize_run.image.formats import accepted
 from colorize_run.model.contract import CONTRACT_KEY, Contract, WorkingSize
-from colorize_run.watch.inbox import generation
+from colorize_run.watch.generation import generation
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -7,13 +7,12 @@ import signal
 from typing import Any
 
 import click
-from click.shell_completion import CompletionItem
 
 # The matrices here are small: OpenBLAS's own threads only get in the way of ours. Read when NumPy is imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from colorize_run.commands.bench import bench
-from colorize_run.commands.common import EXIT_CODES, say
+from colorize_run.commands.common import EXIT_CODES, DefaultCommandGroup, say
 from colorize_run.commands.completion import complete_model_names, completion
 from colorize_run.commands.doctor import doctor
 from colorize_run.commands.models import models, verify
@@ -24,19 +23,8 @@ from colorize_run.errors import ColorizeRunError, internal, interrupt
 from colorize_run.version import __version__
 
 
-class DefaultCommandGroup(click.Group):
-    """A group whose command ``colorize`` need not be named: ``colorize-run photo.jpg``."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put ``colorize`` in front unless the first word is a command or an option of the group."""
-        own = {*self.commands, "--help", "-h", "--version"}
-        if args and args[0] not in own:
-            args = ["colorize", *args]
-        return super().parse_args(ctx, args)
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[Any]]:
-        """Commands and options; files where none begins so, as a picture may come first."""
-        return super().shell_complete(ctx, incomplete) or [CompletionItem(incomplete, type="file")]
+class Program(DefaultCommandGroup):
+    """The whole command line: turns every error into one sentence and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; nothing that goes wrong ends in a traceback."""
@@ -90,7 +78,11 @@ def _occupy_standard_descriptors() -> None:
 
 
 @click.group(
-    cls=DefaultCommandGroup, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True, epilog=EXIT_CODES
+    cls=Program,
+    default="colorize",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    no_args_is_help=True,
+    epilog=EXIT_CODES,
 )
 @click.version_option(__version__, prog_name="colorize-run")
 def main() -> None:

@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import io
 import json
 import os
 import re
@@ -20,12 +21,15 @@ from click.testing import CliRunner, Result
 from colorize_run.cli import main
 from colorize_run.image.formats import accepted
 from colorize_run.system.files import shortened
+from colorize_run.system.hardware import available_threads
 from colorize_run.system.mounts import has_writer, leases_count
 from colorize_run.watch.pending import Settled
 from colorize_run.watch.settings import Settings
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
+from torture import faults
 from torture.kills import QUICK, fill
 from torture.rig import Golden, Watch, children, judge, picture, rss, stub_model, wait_for
 from torture.writers import IGNORED, NAMES
@@ -103,6 +107,82 @@ def test_pictures_that_have_colours_are_left_unless_told_otherwise(tmp_path: Pat
         watch.put("coffee.jpg", sample)
         assert watch.run_once() == 0
         assert ((watch.outbox / "coffee.jpg").read_bytes() == sample) is same
+
+
+@pytest.mark.parametrize(
+    "options", [["--working-size", "96", "--temperature", "0.5", "--saturation", "1.3"], ["--saturation", "0.5"]]
+)
+def test_options_of_the_colours_give_the_same_bytes_as_for_a_file(tmp_path: Path, options: list[str]) -> None:
+    sample = ROOT / "docs" / "samples" / "chelsea.jpg"
+    options = [*options, "--force", "--device", "cpu"]
+    (tmp_path / "in").mkdir()
+    shutil.copy(sample, tmp_path / "in")
+    files = [tmp_path / "plain.jpg", tmp_path / "expected.jpg"]
+    for target, arguments in zip(files, (["--force", "--device", "cpu"], options), strict=True):
+        done = CliRunner().invoke(main, [str(sample), "-o", str(target), *arguments])
+        assert done.exit_code == 0, done.stderr
+    plain, expected = (path.read_bytes() for path in files)
+    command = [sys.executable, "-m", "colorize_run", "watch", tmp_path / "in", tmp_path / "out", "--once", *options]
+    result = subprocess.run(command, check=False, capture_output=True)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "out" / "chelsea.jpg").read_bytes() == expected != plain
+
+
+def test_options_that_do_not_apply_end_before_any_file_is_touched(tmp_path: Path, stub: Path) -> None:
+    inbox, outbox = tmp_path / "in", tmp_path / "out"
+    inbox.mkdir()
+    (inbox / "p.jpg").write_bytes(picture(1))
+    before = (inbox / "p.jpg").stat()
+    for arguments, words in (
+        (["-m", stub, "--temperature", "0.5"], "temperature"),
+        (["-m", stub, "--temperature", "nan"], "nan"),
+        (["-m", stub, "--working-size", "0"], "--working-size"),
+        (["--task", "segment", "--temperature", "0.5"], "--task colorize"),
+        (["--task", "segment", "--saturation", "0.5"], "--task colorize"),
+    ):
+        sentence(run(inbox, outbox, "--once", "--device", "cpu", "--settle", "0.05", *arguments), 2, words)
+    assert [path.name for path in outbox.iterdir()] == [".colorize-run"]
+    assert run("status", outbox).stderr.startswith("not running; no files yet")
+    assert (inbox / "p.jpg").stat().st_mtime_ns == before.st_mtime_ns
+
+
+@pytest.mark.skipif(bool(faults.no_mounts()), reason=faults.no_mounts())
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
+def test_a_quota_of_the_cgroup_limits_the_workers_threads(tmp_path: Path, stub: Path) -> None:
+    if not re.search(r"^(0:|\d+:(\w+,)*cpu(,\w+)*):", Path("/proc/self/cgroup").read_text(), re.MULTILINE):
+        pytest.skip("this process is in no cgroup")
+    watch = Watch(tmp_path, stub, *QUICK)
+    quota = (
+        "mount -t tmpfs none /sys/fs/cgroup && cd /sys/fs/cgroup && echo 100000 100000 > cpu.max &&"
+        " mkdir -p cpu cpu,cpuacct && echo 100000 | tee cpu/cpu.cfs_quota_us cpu/cpu.cfs_period_us"
+        " cpu,cpuacct/cpu.cfs_quota_us > cpu,cpuacct/cpu.cfs_period_us && cd - > /dev/null && exec"
+    )
+    for prefix, threads in (([], available_threads()), (["unshare", "--mount", "sh", "-c", f'{quota} "$@"', "sh"], 1)):
+        watch._command = [*prefix, *watch._command]
+        with watch:
+            watch.wait_ready()
+            assert watch.process is not None
+            (worker,) = children(watch.process.pid)
+            command = Path(f"/proc/{worker}/cmdline").read_text().split("\0")
+            assert next(json.loads(word) for word in command if word.startswith("{"))["threads"] == threads
+            assert watch.stop() == 0
+
+
+def test_pictures_that_are_too_large_are_refused_by_their_headers(tmp_path: Path, stub: Path) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    heif.register_heif_opener()
+    watch = Watch(tmp_path, stub, *QUICK, "--once", "--max-side", "99", "--max-pixels", "5000")
+    for name, size in (("long", (128, 16)), ("large", (96, 64)), ("good", (64, 64))):
+        for suffix in (".jpg", ".heic"):
+            file = io.BytesIO()
+            Image.new("L", size, 90).convert("RGB").save(file, "JPEG" if suffix == ".jpg" else "HEIF")
+            watch.put(name + suffix, file.getvalue())
+    assert watch.run_once() == 1
+    refused = {event["name"]: event["err_class"] for event in watch.events("quarantined")}
+    assert refused == {
+        "long.jpg": "too_long", "long.heic": "too_long", "large.jpg": "too_many_pixels", "large.heic": "too_many_pixels",
+    }  # fmt: skip
+    assert {event["name"] for event in watch.events("done")} == {"good.jpg", "good.heic"}
 
 
 def test_what_is_not_kept_is_moved_or_deleted_once_its_output_is_there(tmp_path: Path, stub: Path, golden: Golden) -> None:
@@ -219,7 +299,7 @@ def test_refusals_are_one_sentence_and_an_exit_code(tmp_path: Path, stub: Path) 
     sentence(run(inbox, tmp_path, "--recursive"), 2, "--recursive")
     sentence(run(inbox, "/proc/nowhere/out"), 73, "cannot be made")
     sentence(run(inbox, outbox, "-m", "nonsense"), 65, "nonsense")
-    sentence(run(inbox, outbox, "--task", "segment", "-m", stub), 65, "colourizing")
+    sentence(run(inbox, outbox, "--task", "segment", "-m", stub), 65, "for colourizing, not for segmenting")
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"no model")
     sentence(run(inbox, outbox, "-m", broken), 65, "broken.onnx")
@@ -253,15 +333,15 @@ def test_status_retry_forget_and_verify(tmp_path: Path, stub: Path, golden: Gold
         assert told["running"]
         assert told["quarantined"][0]["class"] == "undecodable"
         sentence(run("retry", watch.outbox, "p0.jpg"), 2, "Not quarantined")
-        sentence(run("retry", watch.outbox, "--all"), 0, "1 to be tried again")
+        sentence(run("retry", watch.outbox, "--all"), 0, "1 will be tried again")
         wait_for(lambda: len(watch.events("quarantined")) == 2, 20, "was not tried again")
         sentence(run("forget", watch.outbox, "p1.jpg"), 0)
         wait_for(lambda: len([e for e in watch.events("done") if e["name"] == "p1.jpg"]) == 2, 20, "was not done anew")
         assert watch.stop() == 0
-    sentence(run("verify", watch.outbox), 0, "2 outputs are as they were written")
+    sentence(run("verify", watch.outbox), 0, "2 outputs are unchanged")
     (watch.outbox / "p0.jpg").write_bytes(b"changed")
     (watch.outbox / "p1.jpg").unlink()
-    sentence(run("verify", watch.outbox), 1, "p0.jpg: is not what was written", "p1.jpg: is missing")
+    sentence(run("verify", watch.outbox), 1, "p0.jpg: has changed", "p1.jpg: is missing")
     sentence(run("status", watch.outbox), 0, "not running")
 
 

@@ -2,27 +2,58 @@
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from colorize_run.model.session import Model
 
-EXIT_CODES = """\b
-Exit codes:
-  0   all done
-  1   some pictures failed, each named with its reason; the others are done
-  2   wrong usage
-  65  bad model file
-  66  no input exists
-  69  device not available, or a library that does not load
-  70  internal error
-  73  no output can be written
-  75  another run is writing to the same folder
-  130 interrupted; what is done is whole
-"""
+_MEANINGS = {
+    0: "all done",
+    1: "some pictures failed, each named with its reason; the others are done",
+    2: "wrong usage",
+    65: "bad model file",
+    66: "no input exists",
+    69: "device not available, or a library that does not load",
+    70: "internal error",
+    73: "no output can be written",
+    75: "another run is writing to the same folder",
+    130: "interrupted; what is done is whole",
+}
+
+
+def exit_codes(changes: Mapping[int, str] | None = None) -> str:
+    """The exit codes for the end of a help text; ``changes`` are those that mean something else for a command."""
+    lines = [f"  {code:<3} {meaning}" for code, meaning in {**_MEANINGS, **(changes or {})}.items()]
+    return "\n".join(["\b", "Exit codes:", *lines, ""])
+
+
+EXIT_CODES = exit_codes()
+
+
+class DefaultCommandGroup(click.Group):
+    """A group with one command whose name may be left out: ``default``."""
+
+    def __init__(self, *arguments: Any, default: str, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._default = default
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the default command in front, unless the first word is a command or an option of the group."""
+        own = {*self.commands, *(name for parameter in self.get_params(ctx) for name in parameter.opts)}
+        if args and args[0] not in own:
+            args = [self._default, *args]
+        return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem[Any]]":
+        """Commands and options that begin with ``incomplete``; files if there is none, because a file may come first."""
+        from click.shell_completion import CompletionItem
+
+        return super().shell_complete(ctx, incomplete) or [CompletionItem(incomplete, type="file")]
 
 
 def number(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:
@@ -39,6 +70,27 @@ device_option = click.option(
     default="auto",
     show_default=True,
     help="cuda fails before any file is touched if it does not work; auto says what it took, and why.",
+)
+
+working_size_option = click.option(
+    "--working-size",
+    type=click.IntRange(1),
+    metavar="PIXELS",
+    help="Short side at which the network sees the picture, while its long side allows it.  [default: the model's]",
+)
+temperature_option = click.option(
+    "--temperature",
+    type=click.FloatRange(0.01, 10),
+    callback=number,
+    help="Of a palette model: lower is more colourful, and blotchier.  [default: the model's]",
+)
+saturation_option = click.option(
+    "--saturation",
+    type=click.FloatRange(0, 4),
+    default=1.0,
+    callback=number,
+    show_default=True,
+    help="Strength of the new colours: 0 is grey, 1 the model's own.",
 )
 
 

@@ -10,7 +10,17 @@ import click
 
 from colorize_run.batch.naming import COLORIZE_NAMES, Naming, segment_names
 from colorize_run.batch.plan import STANDARD, Plan, plan
-from colorize_run.commands.common import EXIT_CODES, chosen, device_option, model_option, number, say
+from colorize_run.commands.common import (
+    EXIT_CODES,
+    chosen,
+    device_option,
+    model_option,
+    number,
+    saturation_option,
+    say,
+    temperature_option,
+    working_size_option,
+)
 from colorize_run.errors import OptionError
 from colorize_run.model.library import DEFAULT_COLORIZE_MODEL, DEFAULT_SEGMENT_MODEL
 from colorize_run.system.files import MAX_PIXELS
@@ -73,31 +83,14 @@ Folders:
 @model_option
 @device_option
 @click.option("--raw", is_flag=True, help="The network's own picture at its working size, not joined with the photograph.")
-@click.option(
-    "--working-size",
-    type=click.IntRange(1),
-    metavar="PIXELS",
-    help="Short side at which the network sees the picture, while its long side allows it.  [default: the model's]",
-)
-@click.option(
-    "--temperature",
-    type=click.FloatRange(0.01, 10),
-    callback=number,
-    help="Of a palette model: lower is more colourful, and blotchier.  [default: the model's]",
-)
+@working_size_option
+@temperature_option
 @click.option(
     "--keep-colour/--force",
     default=True,
     help="Leave pictures that have colours already as they are, with a note, or colour these, too.  [default: keep-colour]",
 )
-@click.option(
-    "--saturation",
-    type=click.FloatRange(0, 4),
-    default=1.0,
-    callback=number,
-    show_default=True,
-    help="Strength of the new colours: 0 is grey, 1 the model's own.",
-)
+@saturation_option
 @click.option(
     "--blend",
     type=click.FloatRange(0, 1),
@@ -160,10 +153,7 @@ def colorize(
 )  # fmt: skip
 @click.option("-m", "--model", help="A model's name, or the path of an .onnx file.  [default: flowers]")
 @device_option
-@click.option(
-    "--working-size", type=click.IntRange(1), metavar="PIXELS",
-    help="Short side at which the network sees the picture, while its long side allows it.  [default: the model's]",
-)  # fmt: skip
+@working_size_option
 @click.option("--strip-metadata", is_flag=True, help="Leave EXIF, XMP and IPTC out of overlays and cut-outs.")
 @batch_options
 def segment(

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from colorize_run.errors import LockedError, OutputError
 
-MAX_PIXELS = 125_000_000  # of a picture, unless told otherwise
+MAX_PIXELS = 125_000_000  # default of the command line and of Python
+WATCH_MAX_PIXELS = 50_000_000  # default of the watch, whose workers have 4 GiB of address space by default (--memory)
 FULL = (errno.ENOSPC, errno.EDQUOT)  # no further file will fit either
 
 

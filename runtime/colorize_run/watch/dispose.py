@@ -14,7 +14,8 @@ from pathlib import Path
 from colorize_run.image.formats import accepted_folder
 from colorize_run.system import durable
 from colorize_run.system.files import shortened
-from colorize_run.watch.inbox import Source, generation
+from colorize_run.watch.generation import generation, without_change_time
+from colorize_run.watch.inbox import Source
 from colorize_run.watch.log import Telemetry
 from colorize_run.watch.settings import Settings
 
@@ -77,15 +78,11 @@ def _aside(folder: int, base: bytes, gen: str) -> bytes | None:
     """Rename a file to a hidden name, which is returned; None after putting back what is not of ``gen``."""
     aside = _ASIDE + secrets.token_hex(8).encode() + os.path.splitext(base)[1]
     os.rename(base, aside, src_dir_fd=folder, dst_dir_fd=folder)
-    if _content(generation(os.stat(aside, dir_fd=folder, follow_symlinks=False))) == _content(gen):
+    current = generation(os.stat(aside, dir_fd=folder, follow_symlinks=False))
+    if without_change_time(current) == without_change_time(gen):
         return aside
     _put_back(folder, aside, base)
     return None
-
-
-def _content(gen: str) -> str:
-    """A generation without its change time, which renaming moves."""
-    return gen.rpartition(":")[0]
 
 
 def _put_back(folder: int, aside: bytes, base: bytes) -> bool:
@@ -152,7 +149,7 @@ def recover(root: int, depth: int, name_of: Callable[[str], bytes | None], path:
             with contextlib.suppress(OSError), durable.folder_beneath(root, name) as deeper:
                 recover(deeper, depth - 1, name_of, path + b"/" + name if path else name)
         elif name.startswith(_ASIDE):
-            known = name_of(_content(generation(os.stat(name, dir_fd=root, follow_symlinks=False))))
+            known = name_of(without_change_time(generation(os.stat(name, dir_fd=root, follow_symlinks=False))))
             folder, _, base = (known or b"").rpartition(b"/")
             if not (known and folder == path and _put_back(root, name, base)):
                 os.rename(name, b"recovered-" + name[len(_ASIDE) :], src_dir_fd=root, dst_dir_fd=root)

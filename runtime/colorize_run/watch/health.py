@@ -9,19 +9,19 @@ import traceback
 from typing import Any
 
 from colorize_run.watch.log import Telemetry, write_health
-from colorize_run.watch.pipeline import Flow
+from colorize_run.watch.pipeline import Pipeline
 from colorize_run.watch.settings import Settings
-from colorize_run.watch.workers import Crew
+from colorize_run.watch.workers import WorkerPool
 
 _HEALTH_EVERY = 5.0
 _UNHEALTHY_AFTER = 60.0  # seconds of being blocked
 
 
-class Vitals:
-    """Looks at flow and crew. ``ready`` once the model is loaded and the input folder was looked through once."""
+class HealthMonitor:
+    """Looks at pipeline and pool. ``ready`` once the model is loaded and the input folder was looked through once."""
 
-    def __init__(self, settings: Settings, telemetry: Telemetry, flow: Flow, crew: Crew) -> None:
-        self._settings, self._telemetry, self._flow, self._crew = settings, telemetry, flow, crew
+    def __init__(self, settings: Settings, telemetry: Telemetry, pipeline: Pipeline, pool: WorkerPool) -> None:
+        self._settings, self._telemetry, self._pipeline, self._pool = settings, telemetry, pipeline, pool
         self.ready = False
         self.last_scan: float | None = None
         self.scan_seconds = 0.0
@@ -33,17 +33,17 @@ class Vitals:
 
     def state(self) -> str:
         """One word for it."""
-        if self._crew.stopping:
+        if self._pool.stopping:
             return "stopping"
-        if self._flow.intake.source_lost:
+        if self._pipeline.intake.source_lost:
             return "source_lost"
-        if self._flow.around.blocks:
+        if self._pipeline.storage.blocks:
             return "blocked"
         return "running" if self.ready else "starting"
 
     def tell(self, now: float) -> None:
         """Bring live line, health file and systemd up to date, each as often as it needs."""
-        if not self.ready and self._crew.model_sha and self.last_scan:
+        if not self.ready and self._pool.model_sha and self.last_scan:
             self.ready = True
             self._health_due = 0.0
             notify("READY=1")
@@ -61,7 +61,7 @@ class Vitals:
         try:
             self.write()
         except OSError as error:
-            self._flow.around.block("state", error.strerror or str(error))
+            self._pipeline.storage.block("state", error.strerror or str(error))
 
     def write(self, **changes: Any) -> None:
         """Replace the health file. Errors: OSError."""
@@ -72,8 +72,8 @@ class Vitals:
         counters = self._telemetry.counters
         done = counters["files", "done"] + counters["files", "same"]
         return (
-            f"{self.state()}: {self._flow.pending()} pending, {done} done, {counters['files', 'quarantined']} quarantined,"
-            f" {self._rate(done):.1f} images/s, {self._crew.actual or 'no device yet'}"
+            f"{self.state()}: {self._pipeline.pending()} pending, {done} done, {counters['files', 'quarantined']} quarantined,"
+            f" {self._rate(done):.1f} images/s, {self._pool.actual or 'no device yet'}"
         )
 
     def _rate(self, done: int) -> float:
@@ -87,26 +87,26 @@ class Vitals:
 
     def health(self) -> dict[str, Any]:
         """What the health file holds."""
-        now, crew, blocks = time.monotonic(), self._crew, self._flow.around.blocks
+        now, pool, blocks = time.monotonic(), self._pool, self._pipeline.storage.blocks
         long_blocked = any(now - block.since > _UNHEALTHY_AFTER for block in blocks.values())
         buggy = len(self._bugs) == 10 and now - self._bugs[0] < 60
-        lost = bool(self._flow.intake.source_lost)
+        lost = bool(self._pipeline.intake.source_lost)
         counters = self._telemetry.counters.items()
         return {
             "state": self.state(),
             "healthy": not (long_blocked or lost or buggy),
-            "ready": self.ready and not (blocks or lost or crew.stopping),
+            "ready": self.ready and not (blocks or lost or pool.stopping),
             "since": self._since,
             "pid": os.getpid(),
             "last_scan": self.last_scan,
             "scan_seconds": round(self.scan_seconds, 4),
-            "provider": {"requested": self._settings.device, "actual": crew.actual},
-            "degraded": float(crew.device != self._settings.device),
-            "model_sha": crew.model_sha,
-            "workers": [worker.process.pid for worker in crew.workers],
+            "provider": {"requested": self._settings.device, "actual": pool.actual},
+            "degraded": float(pool.device != self._settings.device),
+            "model_sha": pool.model_sha,
+            "workers": [worker.process.pid for worker in pool.workers],
             "totals": {f"{name}_{label}".strip("_"): value for (name, label), value in counters},
             "log_lines_dropped": self._telemetry.dropped,
-            **self._flow.describe(),
+            **self._pipeline.describe(),
         }
 
     def bug(self, error: Exception) -> None:

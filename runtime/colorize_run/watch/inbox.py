@@ -117,11 +117,3 @@ class Source:
             pass
         except OSError:
             self.whole = False  # one unreadable sub-folder does not take the others down
-
-
-def generation(status: os.stat_result) -> str:
-    """One state of one file, to be compared for equality only.
-
-    The change time, which no program can set, catches copies that put the modification time back.
-    """
-    return f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}"

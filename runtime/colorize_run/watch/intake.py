@@ -1,4 +1,4 @@
-"""Seeing files and taking them up: the input folder, what settles in it, and the claim that begins the work on a file."""
+"""Finds files in the input folder, waits until they are complete, and claims them for workers."""
 
 import contextlib
 import errno
@@ -9,42 +9,46 @@ from collections.abc import Container
 
 from colorize_run.system import durable
 from colorize_run.system.mounts import has_writer, leases_count
-from colorize_run.watch.inbox import Source, SourceLostError, generation
+from colorize_run.watch.generation import generation
+from colorize_run.watch.inbox import Source, SourceLostError
 from colorize_run.watch.jobs import Job
 from colorize_run.watch.ledger import Row, Work
-from colorize_run.watch.lifecycle import Verdicts
+from colorize_run.watch.lifecycle import Lifecycle
 from colorize_run.watch.outbox import Origin
 from colorize_run.watch.pending import Item
-from colorize_run.watch.storage import BlockedError, Surroundings
+from colorize_run.watch.storage import BlockedError, Storage
 
 _MAX_INTERRUPTED = 20
 _NOT_A_FILE = (errno.ELOOP, errno.ENXIO, errno.ENOTDIR, errno.EISDIR, errno.EOPNOTSUPP)
 
 
 class Intake:
-    """From the input folder to jobs. ``flying``: items in workers' hands, by name."""
+    """From the input folder to jobs.
 
-    def __init__(self, source: Source, around: Surroundings, verdicts: Verdicts) -> None:
-        self.settings, self.telemetry = around.settings, around.telemetry
-        self.source, self.around, self.verdicts = source, around, verdicts
-        self.pending, self.settled = verdicts.pending, verdicts.settled
-        self.flying: dict[bytes, Item] = {}
+    ``in_flight``: items that workers have, by name. ``unqueued``: files that the last scan left for later, because too many
+    are pending. ``unaccounted``: files that the last scan met and that no queue holds; must be 0. ``source_lost``: why the
+    input folder cannot be used, empty if it can.
+    """
+
+    def __init__(self, source: Source, storage: Storage, lifecycle: Lifecycle) -> None:
+        self.settings, self.telemetry = storage.settings, storage.telemetry
+        self.source, self.storage, self.lifecycle = source, storage, lifecycle
+        self.pending, self.settled = lifecycle.pending, lifecycle.settled
+        self.in_flight: dict[bytes, Item] = {}
         self.source_lost = ""
-        self.waiting = self.unaccounted = self._room = self._scans = 0
+        self.unqueued = self.unaccounted = self._room = self._scans = 0
         self._leases = leases_count(self.settings.inbox)
 
-    # -- seeing -------------------------------------------------------------------------------------------------
-
     def scan(self) -> None:
-        """Look at the input folder: new files, new generations, files that are gone; then count whether none is missed."""
+        """Read the input folder: new files, new generations, missing files; then check that no file was overlooked."""
         self.settled.begin_scan()
         self._scans += 1
-        seen = self.waiting = 0
+        count = self.unqueued = 0
         active = sum(item.state not in ("incomplete", "retry") for item in self.pending.items.values())
         self._room = self.settings.max_pending - active
         try:
             for name, status in self.source.scan():
-                seen += self._notice(name, generation(status))
+                count += self._notice(name, generation(status))
         except BlockedError:
             return
         except SourceLostError as error:
@@ -53,15 +57,15 @@ class Intake:
             self.source_lost = str(error) or "gone"
             return
         known = sum(item.scan == self._scans for item in self.pending.items.values()) + self.settled.met_count
-        strays = self.pending.strays(self.flying.values())
+        strays = self.pending.strays(self.in_flight.values())
         for item in strays:
-            self.verdicts.again(item)
-        self.unaccounted = seen - known - self.waiting + len(strays)
+            self.lifecycle.requeue(item)
+        self.unaccounted = count - known - self.unqueued + len(strays)
         if self.source.whole:
             self._infer_gone()
         self._dispose_leftovers()
 
-    def look_for_source(self) -> bool:
+    def find_source(self) -> bool:
         """Whether a lost input folder is back."""
         if not self.source.reopen():
             return False
@@ -71,25 +75,25 @@ class Intake:
         return True
 
     def _notice(self, name: bytes, gen: str) -> bool:
-        """What one name in the folder means. False for one that this scan met before: folders that change may tell twice."""
+        """Handle one name of a scan; False if this scan met it before: a folder that changes may list a name twice."""
         item = self.pending.items.get(name)
         if item is not None:
-            first, item.scan = item.scan != self._scans, self._scans
+            is_first, item.scan = item.scan != self._scans, self._scans
             if item.gen != gen and item.state != "claimed":
-                self.verdicts.renew(item, gen)
-            return first
-        if (met := self.settled.meet(name, gen)) is not None:
-            return met
+                self.lifecycle.changed(item, gen)
+            return is_first
+        if (is_first_meeting := self.settled.meet(name, gen)) is not None:
+            return is_first_meeting
         if self._room <= 0:
-            self.waiting += 1  # the folder keeps it for us
+            self.unqueued += 1  # a later scan finds it again
         else:
             self._room -= 1
             self._admit(name, gen)
         return True
 
     def _admit(self, name: bytes, gen: str) -> None:
-        """A name that is not on its way: new, changed since it was done, or known from an earlier run."""
-        with self.around.state() as ledger:
+        """Add a file that is not pending: it is new, has changed since it was done, or is known from an earlier run."""
+        with self.storage.state() as ledger:
             row = ledger.get(name)
         now = time.monotonic()
         item = Item(name, gen, now, now, time.time(), scan=self._scans)
@@ -102,12 +106,12 @@ class Intake:
         self.telemetry.event("seen", name, gen=gen, state="settling")
 
     def _infer_gone(self) -> None:
-        """Of files on their way, and of those that are done, which the scan did not meet."""
+        """Handle pending and settled files that the scan did not meet: they are gone."""
         for item in [item for item in self.pending.items.values() if item.scan != self._scans and item.state != "claimed"]:
-            self.verdicts.vanished(item)
-        if self.waiting or len(self.settled) == self.settled.met_count:
+            self.lifecycle.vanished(item)
+        if self.unqueued or len(self.settled) == self.settled.met_count:
             return
-        with contextlib.suppress(BlockedError), self.around.state() as ledger:
+        with contextlib.suppress(BlockedError), self.storage.state() as ledger:
             ledger.gone(
                 [
                     name
@@ -118,134 +122,146 @@ class Intake:
             self.settled.keep_met()
 
     def _dispose_leftovers(self) -> None:
-        """Inputs that are done but still there: a kill came between, or they could not be moved."""
-        disposer = self.verdicts.disposer
+        """Move or delete finished inputs that are still there, after a kill or a failed attempt."""
+        disposer = self.lifecycle.disposer
         if not self.settled.met_count or not disposer.is_due():
             return
-        with contextlib.suppress(BlockedError), self.around.state() as ledger:
-            present = [found for found in ledger.settled() if self.settled.has_met(*found[:2])]
+        with contextlib.suppress(BlockedError), self.storage.state() as ledger:
+            present = [entry for entry in ledger.settled() if self.settled.has_met(*entry[:2])]
         for name, gen, state in present:
             if disposer.is_due():
                 (disposer.failed if state == "quarantined" else disposer.done)(name, gen)
 
-    # -- claiming -----------------------------------------------------------------------------------------------
-
     def next_jobs(self, room: int, model_sha: str) -> list[Job]:
-        """Up to ``room`` files that are there whole, claimed in the ledger by one commit."""
-        taken: list[tuple[Item, Job]] = []
-        while len(taken) < room and not self.around.blocks and not self.source_lost:
+        """Up to ``room`` complete files, claimed in the ledger by one commit."""
+        ready: list[tuple[Item, Job]] = []
+        while len(ready) < room and not self.storage.blocks and not self.source_lost:
             now = time.monotonic()
-            if any(item.suspect for item in (*self.flying.values(), *(item for item, _ in taken))):
+            if any(item.suspect for item in (*self.in_flight.values(), *(item for item, _ in ready))):
                 break
-            item = self.pending.pick(now, busy=bool(self.flying or taken))
+            item = self.pending.pick(now, busy=bool(self.in_flight or ready))
             if item is None:
                 break
             if job := self._open(item, now):
-                taken.append((item, job))
-        return self._claimed(taken, model_sha) if taken else []
+                ready.append((item, job))
+        return self._claim(ready, model_sha) if ready else []
 
     def _open(self, item: Item, now: float) -> Job | None:
-        """An item's file, opened, if it is there whole; if not, the item goes where it belongs."""
+        """A job with the open file if it is complete; otherwise the item moves on to where it belongs."""
         try:
             fd = durable.open_beneath(self.source.fd, item.name)
         except OSError as error:
-            self._unopened(item, error)
+            self._handle_open_error(item, error)
             return None
-        arrived = False
+        is_complete = False
         try:
-            arrived = self._arrived(item, fd, now)
+            is_complete = self._is_complete(item, fd, now)
         except OSError as error:
-            self.verdicts.retry(item, error)
+            self.lifecycle.retry(item, error)
         except Exception as error:
-            self.verdicts.bug(item, error)
+            self.lifecycle.bug(item, error)
         finally:
-            if not arrived:
+            if not is_complete:
                 os.close(fd)
-        return Job(item.name, fd) if arrived else None
+        return Job(item.name, fd) if is_complete else None
 
-    def _unopened(self, item: Item, error: OSError) -> None:
+    def _handle_open_error(self, item: Item, error: OSError) -> None:
         if error.errno == errno.ENOENT:
-            self.verdicts.vanished(item)
+            self.lifecycle.vanished(item)
         elif error.errno in _NOT_A_FILE:
             self.pending.drop(item)
         elif error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
-            self.verdicts.again(item, after=1.0)
-            self.around.block("space", error.strerror or "")
+            self.lifecycle.requeue(item, after=1.0)
+            self.storage.block("space", error.strerror or "")
         else:
-            self.verdicts.retry(item, error)
+            self.lifecycle.retry(item, error)
 
-    def _arrived(self, item: Item, fd: int, now: float) -> bool:
-        """Whether the file is quiet, whole in size, and has no writer; if not, it goes where it belongs."""
+    def _is_complete(self, item: Item, fd: int, now: float) -> bool:
+        """Whether the file is unchanged, not empty, not being written and within the limits.
+
+        Otherwise the item waits, is quarantined, or is dropped. Errors: OSError, BlockedError.
+        """
         status = os.fstat(fd)
-        gen = generation(status)
+        gen, size, limit = generation(status), status.st_size, self.settings.max_bytes
         if not stat.S_ISREG(status.st_mode):
             self.pending.drop(item)
-        elif gen != item.gen:
-            self.verdicts.renew(item, gen)
-        elif status.st_size == 0:
-            self.verdicts.incomplete(item, "empty", "is empty (0 bytes).", {})
-        elif (writer := self._writer(fd)) or (writer is None and now - item.since < self.settings.remote_settle):
-            due = now + self.settings.settle if writer else item.since + self.settings.remote_settle
-            self.pending.wait(item, "settling", due, "has a writer" if writer else "may have a writer elsewhere")
-        elif status.st_size > (limit := self.settings.max_bytes):
-            err = f"has {status.st_size} bytes; --max-bytes raises the limit of {limit}."
-            self.verdicts.quarantine(item, "too_big", err, {})
-        elif item.interrupted >= _MAX_INTERRUPTED:
-            err = f"was being worked on {item.interrupted} times when the watch was ended."
-            self.verdicts.quarantine(item, "interrupted", err, {})
-        else:
+            return False
+        if gen != item.gen:
+            self.lifecycle.changed(item, gen)
+            return False
+        if size == 0:
+            self.lifecycle.incomplete(item, "empty", "is empty (0 bytes).", {})
+            return False
+        if self._waits_for_writer(item, fd, now):
+            return False
+        if size > limit:
+            err = f"has {size} bytes; --max-bytes raises the limit of {limit}."
+            self.lifecycle.quarantine(item, "too_big", err, {})
+            return False
+        if item.interrupted >= _MAX_INTERRUPTED:
+            err = f"was being processed {item.interrupted} times when the watch was killed."
+            self.lifecycle.quarantine(item, "interrupted", err, {})
+            return False
+        return True
+
+    def _waits_for_writer(self, item: Item, fd: int, now: float) -> bool:
+        """Whether the item must wait, because a program writes to the file, or may do so on another machine."""
+        writer = has_writer(fd)
+        if writer:
+            self.pending.wait(item, "settling", now + self.settings.settle)
+            return True
+        is_unknown = writer is None or not self._leases
+        quiet_until = item.since + self.settings.remote_settle
+        if is_unknown and now < quiet_until:
+            self.pending.wait(item, "settling", quiet_until)
             return True
         return False
 
-    def _writer(self, fd: int) -> bool | None:
-        writer = has_writer(fd)
-        return None if writer is False and not self._leases else writer
-
-    def _claimed(self, taken: list[tuple[Item, Job]], model_sha: str) -> list[Job]:
-        """Step 1: the claims, durable. Content that is known with its output in place need only be hashed."""
+    def _claim(self, ready: list[tuple[Item, Job]], model_sha: str) -> list[Job]:
+        """Step 1: record the claims durably. A file whose output may already be in place need only be hashed."""
         try:
-            with self.around.state() as ledger:
-                for item, job in taken:
-                    job.before = self._before(item.name, ledger.get(item.name), model_sha)
-                ledger.claim([(item.name, item.gen, item.strikes, item.interrupted, item.first_seen) for item, _ in taken])
+            with self.storage.state() as ledger:
+                for item, job in ready:
+                    job.existing = self._existing_output(item.name, ledger.get(item.name), model_sha)
+                ledger.claim([(item.name, item.gen, item.strikes, item.interrupted, item.first_seen) for item, _ in ready])
         except BaseException as error:
-            for item, job in taken:
+            for item, job in ready:
                 job.close()
-                self.verdicts.again(item)
+                self.lifecycle.requeue(item)
             if isinstance(error, BlockedError):
                 return []
             raise
-        for item, _ in taken:
+        for item, _ in ready:
             item.state = "claimed"
-            self.flying[item.name] = item
+            self.in_flight[item.name] = item
             self.telemetry.observe("settle", time.monotonic() - item.since)
             attempt = item.strikes + item.interrupted + 1
             self.telemetry.event("claimed", item.name, gen=item.gen, state="claimed", attempt=attempt)
-        return [job for _, job in taken]
+        return [job for _, job in ready]
 
-    def _before(self, name: bytes, row: Row | None, model_sha: str) -> Work | None:
-        """An output that is in place as this model made it with these options: only its input is to be compared yet.
+    def _existing_output(self, name: bytes, row: Row | None, model_sha: str) -> Work | None:
+        """The record of an output in place that this model made with these options; the input is still to be compared.
 
-        The ledger knows of it, or, where the ledger was lost, it says itself what it is made of.
+        The record comes from the ledger or, if the ledger was lost, from the output's own attribute.
         """
         out, opts_sha = self.settings.output_name(name), self.settings.options_key
         try:
             if row and row.state == "done" and row.sha and (row.model_sha, row.opts_sha) == (model_sha, opts_sha):
                 known = Work(out, row.sha, row.out_sha or "", model_sha, opts_sha)
-                return known if self.around.outbox.digest(out) == known.out_sha else None
-            origin = self.around.outbox.origin(out)
-            work = Work(out, origin.sha, self.around.outbox.digest(out) or "", model_sha, opts_sha) if origin else None
+                return known if self.storage.outbox.digest(out) == known.out_sha else None
+            origin = self.storage.outbox.origin(out)
+            work = Work(out, origin.sha, self.storage.outbox.digest(out) or "", model_sha, opts_sha) if origin else None
         except OSError:
             return None
         return work if work and Origin.of(work) == origin else None
 
     def reclaim(self, held: Container[bytes]) -> None:
-        """Items that are said to be in workers' hands, but in none of those ``held``: their turn comes again."""
-        for name in [name for name in self.flying if name not in held]:
-            self.verdicts.again(self.flying.pop(name))
+        """Requeue items that count as in flight, although no worker holds them; ``held``: names that workers hold."""
+        for name in [name for name in self.in_flight if name not in held]:
+            self.lifecycle.requeue(self.in_flight.pop(name))
 
     def give_back(self, job: Job) -> None:
-        """A job that nobody worked on: its turn comes again, as if nothing had been."""
-        item = self.flying.pop(job.name)
+        """Requeue a job that no worker has begun; this does not count as an attempt."""
+        item = self.in_flight.pop(job.name)
         job.close()
-        self.verdicts.again(item)
+        self.lifecycle.requeue(item)

@@ -23,7 +23,7 @@ class Job:
 
     name: bytes
     fd: int
-    before: Work | None = None
+    existing: Work | None = None
     begun: float = 0.0
 
     def close(self) -> None:
@@ -85,7 +85,7 @@ class Worker:
 
     def submit(self, job: Job) -> None:
         """Hand a file over. Errors: OSError when the worker is gone."""
-        self.process.send({"known": job.before and job.before.sha}, job.fd)
+        self.process.send({"known": job.existing and job.existing.sha}, job.fd)
         if not self.jobs:
             job.begun = time.monotonic()
         self.jobs.append(job)

@@ -140,12 +140,11 @@ class Ledger:
         """Name, generation and state of every input that is done or quarantined, and was still there when last looked."""
         yield from self._database.execute("SELECT name, gen, state FROM file WHERE gone=0 AND state IN ('done', 'quarantined')")
 
-    def name_of(self, content: str) -> bytes | None:
-        """Name of the file whose generation, but for its change time, is ``content``."""
-        found = self._database.execute(
-            "SELECT name FROM file WHERE substr(gen, 1, ?)=? LIMIT 1", (len(content) + 1, content + ":")
-        ).fetchone()
-        return found[0] if found else None
+    def name_of(self, gen: str) -> bytes | None:
+        """Name of a file whose generation begins with ``gen``, see `without_change_time`; None if there is none."""
+        query = "SELECT name FROM file WHERE substr(gen, 1, ?)=? LIMIT 1"
+        row = self._database.execute(query, (len(gen), gen)).fetchone()
+        return row[0] if row else None
 
     def counts(self) -> dict[str, int]:
         """Number of rows by state."""

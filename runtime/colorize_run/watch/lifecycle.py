@@ -12,9 +12,10 @@ from typing import Any
 from colorize_run.system import durable
 from colorize_run.system.files import shortened
 from colorize_run.watch.dispose import Disposer
+from colorize_run.watch.generation import size_of
 from colorize_run.watch.ledger import Row
 from colorize_run.watch.pending import Item, Pending, Settled
-from colorize_run.watch.storage import BlockedError, Surroundings
+from colorize_run.watch.storage import BlockedError, Storage
 
 _FOLDER = b"quarantine/"
 
@@ -22,23 +23,23 @@ _MAX_STRIKES = 2
 _MANY = 100  # files that cannot be read, from which on they are tried less often
 
 
-class Verdicts:
+class Lifecycle:
     """Moves items between `Pending`, the ledger and what is settled; each move is logged. Errors: BlockedError where said."""
 
-    def __init__(self, around: Surroundings, disposer: Disposer) -> None:
-        self.settings, self.telemetry = around.settings, around.telemetry
-        self.around, self.disposer = around, disposer
+    def __init__(self, storage: Storage, disposer: Disposer) -> None:
+        self.settings, self.telemetry = storage.settings, storage.telemetry
+        self.storage, self.disposer = storage, disposer
         self.pending, self.settled = Pending(), Settled()
         self.quarantined_now = 0
 
-    def renew(self, item: Item, gen: str) -> None:
+    def changed(self, item: Item, gen: str) -> None:
         """The file changed: whatever was known of it is void."""
         now = time.monotonic()
         item.gen, item.since = gen, now
         item.strikes = item.interrupted = item.retries = 0
         self.pending.wait(item, "settling", now + self.settings.settle)
 
-    def again(self, item: Item, after: float = 0.0) -> None:
+    def requeue(self, item: Item, after: float = 0.0) -> None:
         """Its turn comes again, as if nothing had been."""
         self.pending.wait(item, "settling", time.monotonic() + after)
 
@@ -59,7 +60,7 @@ class Verdicts:
         many = sum(other.state == "retry" for other in self.pending.items.values()) > _MANY
         delay = min(60.0 if many else 4.0, 2.0 ** min(item.retries, 6)) * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load
         item.retries += 1
-        self.pending.wait(item, "retry", time.monotonic() + delay, err)
+        self.pending.wait(item, "retry", time.monotonic() + delay)
         self.telemetry.count("files", "retried")
         why = errno.errorcode.get(error.errno or 0, str(error.errno))
         self.telemetry.event("retry", item.name, state="retry_wait", err_class="input", why=why, err=err, attempt=item.retries)
@@ -70,7 +71,7 @@ class Verdicts:
         if time.monotonic() >= due:
             self.quarantine(item, err_class, err, header)
             return
-        self.pending.wait(item, "incomplete", due, err)
+        self.pending.wait(item, "incomplete", due)
         self.telemetry.event("incomplete", item.name, gen=item.gen, state="incomplete", err_class=err_class, err=err)
 
     def strike(self, item: Item, err_class: str, err: str, header: dict[str, Any]) -> None:
@@ -81,8 +82,8 @@ class Verdicts:
         if item.strikes >= _MAX_STRIKES:
             self.quarantine(item, err_class, err, header)
             return
-        self.again(item)
-        with self.around.state() as ledger:
+        self.requeue(item)
+        with self.storage.state() as ledger:
             ledger.strike(item.name, item.strikes, item.interrupted, err_class, err)
 
     def bug(self, item: Item, error: Exception) -> None:
@@ -90,25 +91,25 @@ class Verdicts:
         err = f"{type(error).__name__}: {error}"
         self.telemetry.count("bugs")
         self.telemetry.event("bug", item.name, err_class="bug", err=err, trace=traceback.format_exc())
-        self.again(item, after=1.0)
+        self.requeue(item, after=1.0)
         with contextlib.suppress(BlockedError):
             self.strike(item, "bug", err, {})
 
     def quarantine(self, item: Item, err_class: str, err: str, header: dict[str, Any]) -> None:
         """Give a generation up: a sidecar with the reason, the ledger, and --failed-dir if there is one."""
         try:
-            write_reason(self.around.state_fd, item, err_class, err, header)
+            write_reason(self.storage.state_fd, item, err_class, err, header)
         except OSError as error:
-            self.again(item)
-            self.around.block("state", error.strerror or str(error))
+            self.requeue(item)
+            self.storage.block("state", error.strerror or str(error))
             return
         row = Row(item.name, item.gen, "quarantined", item.strikes, item.interrupted, item.first_seen, header.get("sha"),
                   None, None, err_class, err, None, header.get("model_sha"), self.settings.options_key)  # fmt: skip
         try:
-            with self.around.state() as ledger:
+            with self.storage.state() as ledger:
                 ledger.quarantine(row)
         except BlockedError:
-            self.again(item)
+            self.requeue(item)
             return
         self.settle(item)
         self.quarantined_now += 1
@@ -121,7 +122,7 @@ def write_reason(state: int, item: Item, err_class: str, err: str, header: dict[
     """Write the reason durably below the folder ``state``. Errors: OSError."""
     found = {
         "name": os.fsdecode(item.name), "name_hex": item.name.hex(), "class": err_class, "reason": err,
-        "sha256": header.get("sha"), "size": int(item.gen.split(":")[2]), "generation": item.gen,
+        "sha256": header.get("sha"), "size": size_of(item.gen), "generation": item.gen,
         "strikes": item.strikes, "interrupted": item.interrupted, "first_seen": item.first_seen, "last_seen": time.time(),
     }  # fmt: skip
     folder, _, base = item.name.rpartition(b"/")

@@ -7,14 +7,12 @@ import select
 import stat
 import sys
 import time
-import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    pass
+from colorize_run.system.files import shown
 
 _CHUNK = select.PIPE_BUF  # what a pipe takes at once if it takes anything
 
@@ -23,12 +21,6 @@ _ON_TERMINAL = {
     "quarantined", "blocked", "healed", "source_lost", "source_back", "worker_died", "degraded", "model_refused", "bug",
     "ledger_rebuilt",
 }  # fmt: skip
-
-
-def shown(name: bytes) -> str:
-    """A file name as it may be printed: control characters and undecodable bytes escaped."""
-    text = os.fsdecode(name)
-    return "".join(c if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp") else ascii(c)[1:-1] for c in text)
 
 
 class Telemetry:
@@ -63,7 +55,7 @@ class Telemetry:
             if event not in _ON_TERMINAL:
                 return
             told = ", ".join(str(fields[key]) for key in ("err_class", "why", "err") if fields.get(key))
-            line = f"\r\x1b[K{event.replace('_', ' ')}: {shown(name) + ': ' if name is not None else ''}{told}"
+            line = f"\r\x1b[K{event.replace('_', ' ')}: {shown(os.fsdecode(name)) + ': ' if name is not None else ''}{told}"
         else:
             named = {} if name is None else {"name": os.fsdecode(name)}
             line = json.dumps({"time": round(time.time(), 3), "event": event, **named, **fields})

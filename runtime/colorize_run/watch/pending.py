@@ -30,7 +30,6 @@ class Item:
     interrupted: int = 0
     retries: int = 0
     state: str = "settling"
-    why: str = ""
     scan: int = 0
 
     @property
@@ -49,10 +48,10 @@ class Pending:
         self._suspects: collections.deque[Item] = collections.deque()
         self._order = itertools.count()
 
-    def wait(self, item: Item, state: str, due: float, why: str = "") -> None:
+    def wait(self, item: Item, state: str, due: float) -> None:
         """Let an item, new or known, wait until ``due``."""
         self.items[item.name] = item
-        item.state, item.due, item.why = state, due, why
+        item.state, item.due = state, due
         heapq.heappush(self._heap, (due, next(self._order), item))
 
     def drop(self, item: Item) -> None:
@@ -61,9 +60,9 @@ class Pending:
             del self.items[item.name]
         item.state = "dropped"
 
-    def strays(self, flying: Collection[Item]) -> list[Item]:
+    def strays(self, in_flight: Collection[Item]) -> list[Item]:
         """Items whose turn would never come: there must be none, whatever went wrong."""
-        queued = {id(item) for item in (*self._ready, *self._suspects, *flying)}
+        queued = {id(item) for item in (*self._ready, *self._suspects, *in_flight)}
         queued |= {id(item) for due, _, item in self._heap if item.due == due}
         return [item for item in self.items.values() if id(item) not in queued]
 

@@ -3,19 +3,19 @@
 import time
 from typing import Any
 
-from colorize_run.system.files import lock
+from colorize_run.system.files import lock, shown
 from colorize_run.watch import dispose
 from colorize_run.watch.dispose import Disposer
 from colorize_run.watch.inbox import Source
 from colorize_run.watch.intake import Intake
-from colorize_run.watch.lifecycle import Verdicts
-from colorize_run.watch.log import Telemetry, shown
-from colorize_run.watch.publish import Outcome
+from colorize_run.watch.lifecycle import Lifecycle
+from colorize_run.watch.log import Telemetry
+from colorize_run.watch.publish import Publisher
 from colorize_run.watch.settings import Settings
-from colorize_run.watch.storage import Surroundings
+from colorize_run.watch.storage import Storage
 
 
-class Flow:
+class Pipeline:
     """Folders, ledger, and the files between them. Errors: those of a start that must not go on."""
 
     def __init__(self, settings: Settings, telemetry: Telemetry) -> None:
@@ -23,19 +23,19 @@ class Flow:
         self.source = Source(settings.inbox, recursive=settings.recursive, max_depth=settings.max_depth)
         if settings.inputs != "keep":
             lock(self.source.fd, f"the input folder {settings.inbox}")
-        self.around = Surroundings(settings, telemetry, self.recover)
-        self.verdicts = Verdicts(self.around, Disposer(self.source, settings, telemetry))
-        self.intake = Intake(self.source, self.around, self.verdicts)
-        self.outcome = Outcome(self.intake)
+        self.storage = Storage(settings, telemetry, self.recover)
+        self.lifecycle = Lifecycle(self.storage, Disposer(self.source, settings, telemetry))
+        self.intake = Intake(self.source, self.storage, self.lifecycle)
+        self.publisher = Publisher(self.intake)
         self.recover()
 
     def recover(self) -> None:
         """Take up what an earlier run left: outputs that were published but not booked, claims, inputs half disposed of."""
-        ledger = self.around.ledger
+        ledger = self.storage.ledger
         for row in list(ledger.rows("claimed")):
-            if row.name in self.intake.flying:
+            if row.name in self.intake.in_flight:
                 continue
-            if row.out and row.out_sha and self.around.outbox.digest(row.out) == row.out_sha:
+            if row.out and row.out_sha and self.storage.outbox.digest(row.out) == row.out_sha:
                 ledger.done([row.name])
             else:
                 ledger.strike(row.name, row.strikes, row.interrupted + 1, "interrupted", "the watch itself was ended")
@@ -45,45 +45,45 @@ class Flow:
 
     def reload(self) -> None:
         """Read anew from the ledger what is settled: a person may have made it forget some. Errors: sqlite3.Error."""
-        self.verdicts.settled.replace((name, gen) for name, gen, _ in self.around.ledger.settled())
+        self.lifecycle.settled.replace((name, gen) for name, gen, _ in self.storage.ledger.settled())
 
     def close(self) -> None:
         """Give everything back."""
-        self.around.close()
+        self.storage.close()
         self.source.close()
 
     def is_idle(self) -> bool:
         """Whether nothing is on its way but files that cannot be read, and were tried three times."""
-        left = any(item.state != "retry" or item.retries < 3 for item in self.verdicts.pending.items.values())
-        return not (left or self.intake.waiting or self.intake.flying or self.intake.source_lost)
+        left = any(item.state != "retry" or item.retries < 3 for item in self.lifecycle.pending.items.values())
+        return not (left or self.intake.unqueued or self.intake.in_flight or self.intake.source_lost)
 
     def pending(self) -> int:
         """How many files are on their way, or wait in the folder for their turn."""
-        return len(self.verdicts.pending.items) + self.intake.waiting
+        return len(self.lifecycle.pending.items) + self.intake.unqueued
 
     def counts(self) -> dict[str, int]:
         """Files on their way by state."""
         found = dict.fromkeys(("settling", "incomplete", "retry", "ready", "claimed"), 0)
-        for item in self.verdicts.pending.items.values():
+        for item in self.lifecycle.pending.items.values():
             found[item.state] += 1
-        return {**found, "unqueued": self.intake.waiting}
+        return {**found, "unqueued": self.intake.unqueued}
 
     def describe(self) -> dict[str, Any]:
         """The part of the health file that is about files."""
-        oldest = min((item.first_seen for item in self.verdicts.pending.items.values()), default=None)
+        oldest = min((item.first_seen for item in self.lifecycle.pending.items.values()), default=None)
         try:
-            free = self.around.outbox.free()[0]
+            free = self.storage.outbox.free()[0]
         except OSError:
             free = 0
-        blocks = self.around.blocks.items()
+        blocks = self.storage.blocks.items()
         return {
             "files": self.counts(),
             "pending": self.pending(),
             "oldest_pending_s": 0.0 if oldest is None else max(0.0, round(time.time() - oldest, 1)),
-            "settled": len(self.verdicts.settled),
+            "settled": len(self.lifecycle.settled),
             "unaccounted": self.intake.unaccounted,
-            "blocked": {kind: shown(block.why.encode(errors="surrogateescape")) for kind, block in blocks},
+            "blocked": {kind: shown(block.why) for kind, block in blocks},
             "source_lost": float(bool(self.intake.source_lost)),
             "output_free_bytes": free,
-            "last_done": self.outcome.last_done,
+            "last_done": self.publisher.last_done,
         }

@@ -1,19 +1,17 @@
-"""What workers say of their files, and writing what they made.
+"""Handles the answers of workers and writes their outputs.
 
-The order of writing is what makes kills and power cuts harmless: (1) claim, (2) work, (3) write and fsync a temporary,
-(4) its digest into the ledger, (5) rename, (6) fsync the folder, (7) done, (8) only then dispose of the input. Outputs
-that come together take each step together: one commit, and one fsync of a folder, for all of them.
+The order of writing makes kills and power cuts harmless: (1) claim, (2) convert, (3) write a temporary file and fsync it,
+(4) record its digest in the ledger, (5) rename it, (6) fsync the folder, (7) record that it is done, (8) only then move or
+delete the input. Outputs that arrive together take each step together: one commit, and one fsync of a folder, for all of them.
 """
 
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 
-from colorize_run.system import durable
-from colorize_run.watch.inbox import generation
+from colorize_run.watch.generation import generation, generation_beneath
 from colorize_run.watch.intake import Intake
 from colorize_run.watch.jobs import Answer, Job
 from colorize_run.watch.ledger import Work
@@ -24,8 +22,8 @@ from colorize_run.watch.storage import BlockedError
 
 
 @dataclass
-class _Made:
-    """One output on its way: its item, the answer that holds its bytes, what the ledger shall know, its temporary name."""
+class _Output:
+    """One output on its way: its item, the answer with its bytes, its record for the ledger, and its temporary name."""
 
     item: Item
     answer: Answer
@@ -34,159 +32,161 @@ class _Made:
     seconds: float = 0.0
 
 
-class Outcome:
-    """Acts on answers of workers."""
+class Publisher:
+    """Acts on the answers of workers. ``last_done``: Unix time of the last finished file."""
 
     def __init__(self, intake: Intake) -> None:
-        self.intake, self.around, self.verdicts = intake, intake.around, intake.verdicts
+        self.intake, self.storage, self.lifecycle = intake, intake.storage, intake.lifecycle
         self.settings, self.telemetry = intake.settings, intake.telemetry
         self.last_done: float | None = None
 
-    def died(self, job: Job, err_class: str, err: str) -> None:
-        """The worker died of a file, or was killed for it."""
-        item = self.intake.flying.pop(job.name)
+    def worker_died(self, job: Job, err_class: str, err: str) -> None:
+        """The worker crashed while it converted this file, or was killed because of it."""
+        item = self.intake.in_flight.pop(job.name)
         job.close()
         with contextlib.suppress(BlockedError):
-            self.verdicts.strike(item, err_class, err, {})
+            self.lifecycle.strike(item, err_class, err, {})
 
-    def answered(self, answers: list[Answer]) -> None:
-        """Act on what workers say of their files."""
-        made: list[_Made] = []
+    def handle(self, answers: list[Answer]) -> None:
+        """Act on answers about files, and publish the outputs among them."""
+        outputs: list[_Output] = []
         for answer in answers:
             job = answer.job
             assert job is not None
-            item = self.intake.flying.pop(job.name)
+            item = self.intake.in_flight.pop(job.name)
             try:
-                self._guarded(item, answer, partial(self._act, item, job, answer, made))
+                with self._contained(item, answer):
+                    if self._is_current(item, job):
+                        self._act(item, job, answer, outputs)
             finally:
                 job.close()
-        if made:
-            self._publish(made)
+        if outputs:
+            self._publish(outputs)
 
-    def _guarded(self, item: Item, answer: Answer, act: Callable[[], None]) -> bool:
-        """Whether ``act`` went well; whatever it raises holds up the folder or costs the file a try, and nothing else."""
+    @contextlib.contextmanager
+    def _contained(self, item: Item, answer: Answer) -> Iterator[None]:
+        """Contain errors: they block the watch, or cost this one file a try; they never affect other files."""
         try:
-            act()
+            yield
         except BlockedError:
-            self.verdicts.again(item)
+            self.lifecycle.requeue(item)
         except OSError as error:
-            self.around.block("output", error.strerror or str(error), need=len(answer.body))
-            self.verdicts.again(item)
+            self.storage.block("output", error.strerror or str(error), need=len(answer.body))
+            self.lifecycle.requeue(item)
         except Exception as error:
-            self.verdicts.bug(item, error)
-        else:
-            return True
-        return False
+            self.lifecycle.bug(item, error)
 
     def _is_current(self, item: Item, job: Job) -> bool:
-        """Whether the bytes that were worked on are still the file's."""
+        """Whether the file still has the bytes that were converted; if not, it is handled as changed or gone."""
         try:
-            now = generation(durable.stat_beneath(self.intake.source.fd, item.name))
-            read = generation(os.fstat(job.fd))
+            current = generation_beneath(self.intake.source.fd, item.name)
+            converted = generation(os.fstat(job.fd))
         except FileNotFoundError:
-            self.verdicts.vanished(item)
+            self.lifecycle.vanished(item)
             return False
         except OSError as error:
-            self.verdicts.retry(item, error)
+            self.lifecycle.retry(item, error)
             return False
-        if now == read == item.gen:
+        if current == converted == item.gen:
             return True
         self.telemetry.count("files", "superseded")
-        self.telemetry.event("superseded", item.name, gen=now, state="settling")
-        self.verdicts.renew(item, now)
+        self.telemetry.event("superseded", item.name, gen=current, state="settling")
+        self.lifecycle.changed(item, current)
         return False
 
-    def _act(self, item: Item, job: Job, answer: Answer, made: list[_Made]) -> None:
-        if not self._is_current(item, job):
-            return
+    def _act(self, item: Item, job: Job, answer: Answer, outputs: list[_Output]) -> None:
+        """Act on one answer; an output is staged and added to ``outputs``. Errors: BlockedError, OSError."""
         header = answer.header
-        kind, err = header["kind"], str(header.get("error", ""))
-        if kind == "done":
-            made.append(self._staged(item, answer))
-        elif kind == "same":
-            self._confirm(item, job)
-        elif kind == "input":
-            self.verdicts.retry(item, OSError(header["errno"], err))
-        elif kind in ("too_big", "too_many_pixels", "too_long"):
-            self.verdicts.quarantine(item, kind, err, header)
-        elif kind == "undecodable":
-            self.verdicts.incomplete(item, kind, err, header)
-        elif kind == "device":
-            self.verdicts.again(item)
-        elif kind == "memory":
-            self.verdicts.strike(item, kind, err, header)
-        else:
-            self.telemetry.count("bugs")
-            self.telemetry.event("bug", item.name, err_class="bug", err=err, trace=header.get("trace"))
-            self.verdicts.strike(item, "bug", err, header)
+        err = str(header.get("error", ""))
+        match header["kind"]:
+            case "done":
+                outputs.append(self._stage(item, answer))
+            case "same":
+                self._confirm(item, job)
+            case "device":
+                self.lifecycle.requeue(item)
+            case "input":
+                self.lifecycle.retry(item, OSError(header["errno"], err))
+            case "undecodable":
+                self.lifecycle.incomplete(item, "undecodable", err, header)
+            case "too_big" | "too_many_pixels" | "too_long" as kind:
+                self.lifecycle.quarantine(item, kind, err, header)
+            case "memory":
+                self.lifecycle.strike(item, "memory", err, header)
+            case _:
+                self.telemetry.count("bugs")
+                self.telemetry.event("bug", item.name, err_class="bug", err=err, trace=header.get("trace"))
+                self.lifecycle.strike(item, "bug", err, header)
 
-    def _staged(self, item: Item, answer: Answer) -> _Made:
+    def _stage(self, item: Item, answer: Answer) -> _Output:
         """Step 3."""
         header, start = answer.header, time.monotonic()
         name = self.settings.output_name(item.name)
         work = Work(name, header["sha"], header["out_sha"], header["model_sha"], self.settings.options_key)
-        temporary = self.around.outbox.stage(name, answer.body, Origin.of(work))
-        return _Made(item, answer, work, temporary, time.monotonic() - start)
+        temporary = self.storage.outbox.stage(name, answer.body, Origin.of(work))
+        return _Output(item, answer, work, temporary, time.monotonic() - start)
 
-    def _publish(self, made: list[_Made]) -> None:
+    def _publish(self, outputs: list[_Output]) -> None:
         """Steps 4 to 8."""
         start = time.monotonic()
         try:
-            with self.around.state() as ledger:
-                ledger.written([(each.item.name, each.work) for each in made])
+            with self.storage.state() as ledger:
+                ledger.written([(output.item.name, output.work) for output in outputs])
         except BaseException as error:
-            for each in made:
-                self.around.outbox.discard(each.temporary, each.work.out)
-                self.verdicts.again(each.item)
+            for output in outputs:
+                self.storage.outbox.discard(output.temporary, output.work.out)
+                self.lifecycle.requeue(output.item)
             if isinstance(error, BlockedError):
                 return
             raise
-        made = self._renamed(made)
+        outputs = self._rename(outputs)
         try:
-            with self.around.state() as ledger:
-                ledger.done([each.item.name for each in made])
+            with self.storage.state() as ledger:
+                ledger.done([output.item.name for output in outputs])
         except BlockedError:
-            for each in made:
-                self.verdicts.again(each.item)
+            for output in outputs:
+                self.lifecycle.requeue(output.item)
             return
-        for each in made:
-            each.seconds += (time.monotonic() - start) / len(made)
-            self._guarded(each.item, each.answer, partial(self._report, each))
+        for output in outputs:
+            output.seconds += (time.monotonic() - start) / len(outputs)
+            with self._contained(output.item, output.answer):
+                self._report(output)
 
-    def _renamed(self, made: list[_Made]) -> list[_Made]:
-        """Steps 5 and 6: those that have their names, durably."""
-        failed = self.around.outbox.publish([(each.temporary, each.work.out) for each in made])
-        for each in made:
-            if error := failed.get(each.temporary):
-                self.around.block("output", error.strerror or str(error), need=len(each.answer.body))
-                self.verdicts.again(each.item)
-        return [each for each in made if each.temporary not in failed]
+    def _rename(self, outputs: list[_Output]) -> list[_Output]:
+        """Steps 5 and 6; returns the outputs that now have their names, durably."""
+        failed = self.storage.outbox.publish([(output.temporary, output.work.out) for output in outputs])
+        for output in outputs:
+            if error := failed.get(output.temporary):
+                self.storage.block("output", error.strerror or str(error), need=len(output.answer.body))
+                self.lifecycle.requeue(output.item)
+        return [output for output in outputs if output.temporary not in failed]
 
-    def _report(self, made: _Made) -> None:
-        header = made.answer.header
+    def _report(self, output: _Output) -> None:
+        """Record times and notes of a published output, and step 8."""
+        header = output.answer.header
         seconds = {stage: value for stage, value in header["seconds"].items() if stage in ("decode", "encode")}
         seconds["infer"] = header["seconds"]["all"] - sum(seconds.values())
-        seconds["fsync"] = made.seconds
+        seconds["fsync"] = output.seconds
         for stage, value in seconds.items():
             self.telemetry.observe(stage, value)
         for note in header["notes"]:
-            self.telemetry.event("note", made.item.name, note=note)
-        self._finished(made.item, made.work, "done", made.answer.seconds)
+            self.telemetry.event("note", output.item.name, note=note)
+        self._finish(output.item, output.work, "done", output.answer.seconds)
 
     def _confirm(self, item: Item, job: Job) -> None:
-        """The file was touched, or its share mounted anew, but its bytes are those whose output is in place."""
-        before = job.before
-        assert before is not None
-        with self.around.state() as ledger:
-            ledger.written([(item.name, before)])
+        """Only the file's times or its share's device number changed: the output of the same bytes is in place."""
+        assert job.existing is not None
+        with self.storage.state() as ledger:
+            ledger.written([(item.name, job.existing)])
             ledger.done([item.name])
-        self._finished(item, before, "same", 0.0)
+        self._finish(item, job.existing, "same", 0.0)
 
-    def _finished(self, item: Item, work: Work, event: str, seconds: float) -> None:
-        self.verdicts.settle(item)
+    def _finish(self, item: Item, work: Work, event: str, seconds: float) -> None:
+        """Count and log a finished file, remove an earlier reason for quarantine, and step 8."""
+        self.lifecycle.settle(item)
         self.last_done = time.time()
         self.telemetry.count("files", event)
-        took = round(seconds * 1000, 1)
-        self.telemetry.event(event, item.name, gen=item.gen, sha=work.sha, out_sha=work.out_sha, state="done", ms=took)
-        remove_reason(self.around.state_fd, item.name)
-        self.verdicts.disposer.done(item.name, item.gen)
+        ms = round(seconds * 1000, 1)
+        self.telemetry.event(event, item.name, gen=item.gen, sha=work.sha, out_sha=work.out_sha, state="done", ms=ms)
+        remove_reason(self.storage.state_fd, item.name)
+        self.lifecycle.disposer.done(item.name, item.gen)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from colorize_run.errors import OptionError, OutputError
 from colorize_run.options import ConversionOptions
-from colorize_run.system.files import is_within, shortened
+from colorize_run.system.files import WATCH_MAX_PIXELS, is_within, shortened
 from colorize_run.system.mounts import is_local
 
 STATE_FOLDER = ".colorize-run"  # in the output folder, unless --state names another one
@@ -32,6 +32,9 @@ class Settings:
     recursive: bool = False
     once: bool = False
     adopt: bool = False
+    working_size: int | None = None
+    temperature: float | None = None
+    saturation: float = 1.0
     keep_colour: bool = True
     strip_metadata: bool = False
     workers: int = 1
@@ -45,7 +48,7 @@ class Settings:
     timeout: float = 120.0
     drain: float = 30.0
     max_bytes: int = 64 << 20
-    max_pixels: int = 50_000_000
+    max_pixels: int = WATCH_MAX_PIXELS
     max_side: int = 16_384
     max_depth: int = 8
     max_pending: int = 10_000

@@ -35,7 +35,7 @@ class Block:
     need: int = 0
 
 
-class Surroundings:
+class Storage:
     """The output folder, the state folder with its ledger, and their faults. Errors: those of a start that must not go on.
 
     ``recover`` is called when the ledger was opened anew.

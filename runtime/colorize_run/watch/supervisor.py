@@ -14,13 +14,13 @@ import time
 from types import FrameType
 
 from colorize_run.errors import ColorizeRunError
-from colorize_run.watch.health import Vitals, notify
+from colorize_run.watch.health import HealthMonitor, notify
 from colorize_run.watch.jobs import Worker
 from colorize_run.watch.log import Telemetry
 from colorize_run.watch.metrics import serve
-from colorize_run.watch.pipeline import Flow
+from colorize_run.watch.pipeline import Pipeline
 from colorize_run.watch.settings import Settings
-from colorize_run.watch.workers import Crew
+from colorize_run.watch.workers import WorkerPool
 
 _FULL_SCAN = 1.0  # seconds between scans at least; overwriting a file in place does not move its folder's time
 _SCAN_SHARE = 33  # so that scanning takes 3 % of one core at most, however many files there are
@@ -33,10 +33,10 @@ class Supervisor:
     def __init__(self, settings: Settings, threads: int) -> None:
         self.settings = settings
         self.telemetry = Telemetry()
-        self.flow = Flow(settings, self.telemetry)
+        self.pipeline = Pipeline(settings, self.telemetry)
         self._selector = selectors.DefaultSelector()
-        self.crew = Crew(settings, threads, self.telemetry, self.flow, self._selector)
-        self.vitals = Vitals(settings, self.telemetry, self.flow, self.crew)
+        self.pool = WorkerPool(settings, threads, self.telemetry, self.pipeline, self._selector)
+        self.monitor = HealthMonitor(settings, self.telemetry, self.pipeline, self.pool)
         self._signals: collections.deque[int] = collections.deque()
         self._stop_by: float | None = None
         self._rescan = self._looked_again = self._shaken = False
@@ -45,8 +45,8 @@ class Supervisor:
     def run(self) -> int:
         """Watch until told to stop; returns the exit code."""
         self._listen_to_signals()
-        vitals, port = self.vitals, self.settings.port
-        server = serve(port, self.telemetry, lambda: vitals.snapshot) if port is not None else None
+        monitor, port = self.monitor, self.settings.port
+        server = serve(port, self.telemetry, lambda: monitor.snapshot) if port is not None else None
         self.telemetry.event("start", why=f"{self.settings.inbox} -> {self.settings.outbox}", pid=os.getpid())
         try:
             while (code := self._finished()) is None:
@@ -56,9 +56,9 @@ class Supervisor:
                     raise
                 except Exception as error:  # a bug of ours, or no memory, takes nothing down
                     self._shaken = True
-                    vitals.bug(error)
-            self.telemetry.live(vitals.line, last=True)
-            self.telemetry.event("stop", code=code, files=self.flow.counts())
+                    monitor.bug(error)
+            self.telemetry.live(monitor.line, last=True)
+            self.telemetry.event("stop", code=code, files=self.pipeline.counts())
             return code
         finally:
             self._shut_down()
@@ -68,17 +68,17 @@ class Supervisor:
 
     def _turn(self) -> None:
         if self._shaken:
-            self.crew.recover()
+            self.pool.recover()
             self._shaken = False
         self._obey()
         now = time.monotonic()
         self._see(now)
-        self.flow.around.probe(now)
-        self.crew.tend(now)
-        self.crew.hand_out()
-        self.vitals.tell(now)
+        self.pipeline.storage.probe(now)
+        self.pool.tend(now)
+        self.pool.hand_out()
+        self.monitor.tell(now)
         told = [key.data for key, _ in self._selector.select(self._pause())]
-        self.crew.hear(worker for worker in told if isinstance(worker, Worker))
+        self.pool.hear(worker for worker in told if isinstance(worker, Worker))
         if None in told:
             self._drain_wakeups()
 
@@ -86,11 +86,11 @@ class Supervisor:
         """Seconds until something must be looked at."""
         now = time.monotonic()
         dues = [now + (1.0 if self._stop_by is None else 0.1)]
-        lost, blocks = self.flow.intake.source_lost, self.flow.around.blocks
+        lost, blocks = self.pipeline.intake.source_lost, self.pipeline.storage.blocks
         if self._stop_by is None:
             dues += [self._source_due] if lost else [self._look_due, self._scan_due]
-        due = self.flow.verdicts.pending.next_due()
-        if due is not None and self.crew.has_room() and not (blocks or lost or self._stop_by is not None):
+        due = self.pipeline.lifecycle.pending.next_due()
+        if due is not None and self.pool.has_room() and not (blocks or lost or self._stop_by is not None):
             dues.append(due)
         dues += [block.due for block in blocks.values()]
         return max(0.0, min(dues) - now)
@@ -122,10 +122,10 @@ class Supervisor:
             if number == signal.SIGHUP:
                 self._reload()
             elif number == signal.SIGUSR1:
-                self.telemetry.event("status", health=self.vitals.health())
+                self.telemetry.event("status", health=self.monitor.health())
             elif self._stop_by is None:
                 self._stop_by = time.monotonic() + self.settings.drain
-                self.crew.stopping = True
+                self.pool.stopping = True
                 self.telemetry.event("stopping", why=signal.Signals(number).name)
                 notify("STOPPING=1")
             else:
@@ -135,46 +135,46 @@ class Supervisor:
         """SIGHUP: the ledger may have been changed by `watch retry`, the model's file exchanged, a fault mended."""
         self.telemetry.event("reload")
         try:
-            self.flow.reload()
+            self.pipeline.reload()
         except sqlite3.Error as error:
-            self.flow.around.block("state", str(error))
-        for block in self.flow.around.blocks.values():
+            self.pipeline.storage.block("state", str(error))
+        for block in self.pipeline.storage.blocks.values():
             block.due = 0.0
         self._rescan = True
-        self.crew.renewing = True
+        self.pool.renewing = True
 
     # -- seeing -------------------------------------------------------------------------------------------------
 
     def _see(self, now: float) -> None:
         """Scan if the folder's time moved, or if it is time."""
-        intake = self.flow.intake
+        intake = self.pipeline.intake
         if self._stop_by is not None:
             return
         if intake.source_lost:
             if now >= self._source_due:
                 self._source_due = now + 1.0
-                self._rescan = intake.look_for_source()
+                self._rescan = intake.find_source()
             if intake.source_lost:
                 return
         changed = False
         if now >= self._look_due:
             self._look_due = now + min(self.settings.poll, _FULL_SCAN)
-            changed = self.flow.source.changed()
+            changed = self.pipeline.source.changed()
         if changed or self._rescan or now >= self._scan_due:
             self._scan(now, changed=changed)
 
     def _scan(self, now: float, *, changed: bool) -> None:
-        self.flow.intake.scan()
+        self.pipeline.intake.scan()
         end = time.monotonic()
-        seconds = self.vitals.scan_seconds = end - now
+        seconds = self.monitor.scan_seconds = end - now
         # Times have the grain of the kernel's tick: what comes in the same tick is seen by the next scan.
         self._rescan = False
         self._look_due = end + max(self.settings.poll, 10 * seconds)
         self._scan_due = end + max(_FULL_SCAN, _SCAN_SHARE * seconds)
         if changed:
             self._scan_due = min(self._scan_due, self._look_due)
-        self.vitals.last_scan = time.time()
-        self._looked_again = self.flow.is_idle()
+        self.monitor.last_scan = time.time()
+        self._looked_again = self.pipeline.is_idle()
 
     # -- the end ------------------------------------------------------------------------------------------------
 
@@ -182,25 +182,25 @@ class Supervisor:
         """The exit code, once there is one."""
         now = time.monotonic()
         if self._stop_by is not None:
-            return 0 if not self.flow.intake.flying or now >= self._stop_by else None
+            return 0 if not self.pipeline.intake.in_flight or now >= self._stop_by else None
         if not self.settings.once:
             return None
-        for kind, block in self.flow.around.blocks.items():
+        for kind, block in self.pipeline.storage.blocks.items():
             if now - block.since > _GIVE_UP_ONCE:
                 self.telemetry.event("blocked", why=kind, err=block.why, err_class="environment")
                 return 73
-        if not self.flow.is_idle() or not self.vitals.ready:
+        if not self.pipeline.is_idle() or not self.monitor.ready:
             return None
         if not self._looked_again:
             self._rescan = True  # what came while the last one was done
             return None
-        return 1 if self.flow.pending() or self.flow.verdicts.quarantined_now else 0
+        return 1 if self.pipeline.pending() or self.pipeline.lifecycle.quarantined_now else 0
 
     def _shut_down(self) -> None:
-        self.crew.close()
+        self.pool.close()
         with contextlib.suppress(OSError):
-            self.vitals.write(state="stopped", ready=False)
-        self.flow.close()
+            self.monitor.write(state="stopped", ready=False)
+        self.pipeline.close()
         self._selector.close()
         signal.set_wakeup_fd(-1)
         for end in self._wake:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from colorize_run.errors import ColorizeRunError, DeviceError
 from colorize_run.watch.jobs import Answer, Worker
 from colorize_run.watch.log import Telemetry
-from colorize_run.watch.pipeline import Flow
+from colorize_run.watch.pipeline import Pipeline
 from colorize_run.watch.settings import Settings
 
 _DEVICE_PATIENCE = 600.0
@@ -19,13 +19,13 @@ class RefusedError(ColorizeRunError):
     """A worker cannot begin its work; the exit code is the worker's."""
 
 
-class Crew:
+class WorkerPool:
     """Workers and what they load. ``device``: asked of new ones; ``actual``: what they found; ``model_sha``: their model's."""
 
     def __init__(
-        self, settings: Settings, threads: int, telemetry: Telemetry, flow: Flow, selector: selectors.BaseSelector
+        self, settings: Settings, threads: int, telemetry: Telemetry, pipeline: Pipeline, selector: selectors.BaseSelector
     ) -> None:
-        self.settings, self.telemetry, self._flow = settings, telemetry, flow
+        self.settings, self.telemetry, self._pipeline = settings, telemetry, pipeline
         self._threads, self._selector = threads, selector
         self.workers: list[Worker] = []
         self.device, self.actual, self.model_sha = settings.device, "", ""
@@ -71,31 +71,31 @@ class Crew:
     def hand_out(self) -> None:
         """Give files to workers as long as both are there; as many as there is room for are claimed at once."""
         while not self.stopping and (room := sum(worker.room for worker in self.workers)):
-            if not self._flow.around.blocks and not self._has_space():
+            if not self._pipeline.storage.blocks and not self._has_space():
                 return
-            jobs = self._flow.intake.next_jobs(room, self.model_sha)
+            jobs = self._pipeline.intake.next_jobs(room, self.model_sha)
             if not jobs:
                 return
             for job in jobs:
                 free = [worker for worker in self.workers if worker.room]
                 if not free:  # those that had room are dead
-                    self._flow.intake.give_back(job)
+                    self._pipeline.intake.give_back(job)
                     continue
                 worker = min(free, key=lambda each: len(each.jobs))
                 try:
                     worker.submit(job)
                 except OSError:
-                    self._flow.intake.give_back(job)
+                    self._pipeline.intake.give_back(job)
                     worker.retiring = True  # it is dead; what it answered before is still to be read
 
     def _has_space(self) -> bool:
-        around = self._flow.around
+        storage = self._pipeline.storage
         try:
-            if around.has_space():
+            if storage.has_space():
                 return True
-            around.block("space", "less is free than --min-free asks for")
+            storage.block("space", "less is free than --min-free asks for")
         except OSError as error:
-            around.block("output", error.strerror or str(error))
+            storage.block("output", error.strerror or str(error))
         return False
 
     def hear(self, workers: Iterable[Worker]) -> None:
@@ -122,14 +122,14 @@ class Crew:
 
     def recover(self) -> None:
         """After an error of ours: what workers said is looked at again, and files that none of them has get their turn."""
-        self._flow.intake.reclaim({job.name for worker in self.workers for job in worker.jobs})
+        self._pipeline.intake.reclaim({job.name for worker in self.workers for job in worker.jobs})
         self.hear(list(self.workers))
 
     def _act(self, told: list[tuple[Worker, Answer]]) -> None:
         """Workers whose device failed go, whatever else happens."""
         failed = {worker: answer.header["error"] for worker, answer in told if answer.header["kind"] == "device"}
         try:
-            self._flow.outcome.answered([answer for _, answer in told])
+            self._pipeline.publisher.handle([answer for _, answer in told])
         finally:
             for worker, error in failed.items():
                 self._device_failures.append(time.monotonic())
@@ -155,7 +155,7 @@ class Crew:
                 other.retiring = other is not worker
         self._failures = 0
         self.actual, self.model_sha = about["device"], about["model_sha"]
-        self._flow.around.blocks.pop("model", None)
+        self._pipeline.storage.blocks.pop("model", None)
         self.telemetry.event(
             "worker_ready", pid=worker.process.pid, model=about["model"], model_sha=about["model_sha"],
             requested=self.settings.device, actual=about["device"], why=about["reason"],
@@ -170,7 +170,7 @@ class Crew:
             raise error
         self.telemetry.event("model_refused", err_class="model", err=why)
         if not any(other.ready for other in self.workers if other is not worker):
-            self._flow.around.block("model", why)
+            self._pipeline.storage.block("model", why)
 
     def _ended(self, worker: Worker, why: str) -> None:
         """Take leave of a worker; the file in its hands pays for its death, those behind that do not."""
@@ -191,9 +191,9 @@ class Crew:
         if jobs and died and worker.ready:
             limit = f"took longer than the {self.settings.timeout:g} seconds of --timeout."
             err_class, err = ("timeout", limit) if why == "timeout" else ("crash", how)
-            self._flow.outcome.died(jobs.pop(0), err_class, err)
+            self._pipeline.publisher.worker_died(jobs.pop(0), err_class, err)
         for job in jobs:
-            self._flow.intake.give_back(job)
+            self._pipeline.intake.give_back(job)
 
     def close(self) -> None:
         """End all workers at once; what they had is done again later."""

@@ -10,7 +10,7 @@ import sys
 # step -> (event, function): the kill comes right after that function returned, or when it is called
 _STEPS = {
     "1": ("return", "Ledger.claim"),
-    "2": ("call", "Outcome._staged"),
+    "2": ("call", "Publisher._stage"),
     "3": ("return", "stage"),
     "4": ("return", "Ledger.written"),
     "5": ("c_return", "rename"),
