@@ -1,4 +1,4 @@
-"""The watch folder, as an operator meets it."""
+"""The watch folder, as an operator uses it."""
 
 import fcntl
 import hashlib
@@ -49,9 +49,6 @@ def sentence(result: Result, code: int, *words: str) -> None:
         assert word in result.stderr
 
 
-# -- what it does ---------------------------------------------------------------------------------------------
-
-
 def test_pictures_that_come_are_done(tmp_path: Path, stub: Path, golden: Golden) -> None:
     watch = Watch(tmp_path, stub, "--recursive")
     made = fill(watch, 3)
@@ -76,15 +73,15 @@ def test_the_default_model_and_the_live_line_on_a_terminal(tmp_path: Path) -> No
     command = [sys.executable, "-m", "colorize_run", "watch", str(tmp_path / "in"), str(tmp_path / "out"), "--once"]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=theirs)
     os.close(theirs)
-    said = b""
+    output = b""
     try:
         while part := os.read(ours, 4096):
-            said += part
+            output += part
     except OSError:  # the terminal's other end is closed
         pass
     assert process.wait(60) == 0
     os.close(ours)
-    assert re.search(rb"0 pending, 1 done, 0 quarantined, [\d.]+ images/s, cpu", said)
+    assert re.search(rb"0 pending, 1 done, 0 quarantined, [\d.]+ images/s, cpu", output)
     assert (tmp_path / "out" / "coffee.jpg").stat().st_size > 10_000
 
 
@@ -100,7 +97,7 @@ def test_segmentation(tmp_path: Path) -> None:
         assert (tmp_path / view / f"coffee.jpg.{view}.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_pictures_that_have_colours_are_left_unless_told_otherwise(tmp_path: Path, stub: Path) -> None:
+def test_pictures_that_have_colours_are_copied_unless_forced(tmp_path: Path, stub: Path) -> None:
     sample = (ROOT / "docs" / "samples" / "coffee.jpg").read_bytes()
     for option, same in (("--keep-colour", True), ("--force", False)):
         watch = Watch(tmp_path / option, stub, *QUICK, "--once", option)
@@ -202,7 +199,7 @@ def test_what_is_not_kept_is_moved_or_deleted_once_its_output_is_there(tmp_path:
     assert hashlib.sha256((watch.outbox / "p1.jpg").read_bytes()).hexdigest() == golden(picture(1))
 
 
-def test_touched_files_are_hashed_not_done_anew(tmp_path: Path, stub: Path, golden: Golden) -> None:
+def test_touched_files_are_hashed_not_converted_again(tmp_path: Path, stub: Path, golden: Golden) -> None:
     watch = Watch(tmp_path, stub, *QUICK, "--once")
     made = fill(watch, 3)
     assert watch.run_once() == 0
@@ -285,15 +282,12 @@ def test_a_log_that_nobody_reads_stops_nothing(tmp_path: Path, stub: Path, golde
     assert watch.events("stop")
 
 
-# -- what it refuses ------------------------------------------------------------------------------------------
-
-
 def test_refusals_are_one_sentence_and_an_exit_code(tmp_path: Path, stub: Path) -> None:
     inbox, outbox = tmp_path / "in", tmp_path / "out"
     inbox.mkdir()
     sentence(run(tmp_path / "nowhere", outbox), 66, "nowhere")
-    sentence(run(inbox, inbox), 2, "lies in the input folder")
-    sentence(run(inbox, inbox / "out"), 2, "lies in the input folder")
+    sentence(run(inbox, inbox), 2, "is inside the input folder")
+    sentence(run(inbox, inbox / "out"), 2, "is inside the input folder")
     sentence(run(inbox, outbox, "--state", inbox / "state"), 2, "state")
     sentence(run(inbox, outbox, "--input", "move"), 2, "--done-dir")
     sentence(run(inbox, tmp_path, "--recursive"), 2, "--recursive")
@@ -315,10 +309,7 @@ def test_refusals_are_one_sentence_and_an_exit_code(tmp_path: Path, stub: Path) 
 def test_a_bound_folder_is_recognised_as_the_inbox(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "in")
-    sentence(run(tmp_path / "link", tmp_path / "in" / "out"), 2, "lies in the input folder")
-
-
-# -- commands beside a running watch --------------------------------------------------------------------------
+    sentence(run(tmp_path / "link", tmp_path / "in" / "out"), 2, "is inside the input folder")
 
 
 def test_status_retry_forget_and_verify(tmp_path: Path, stub: Path, golden: Golden) -> None:
@@ -329,14 +320,14 @@ def test_status_retry_forget_and_verify(tmp_path: Path, stub: Path, golden: Gold
         watch.wait_ready().wait_quiet()
         status = run("status", watch.outbox)
         sentence(status, 0, "running; ", "2 done", "1 quarantined", "bad\\n.jpg: undecodable: is no picture")
-        told = json.loads(run("status", watch.outbox, "--json").stdout)
-        assert told["running"]
-        assert told["quarantined"][0]["class"] == "undecodable"
+        report = json.loads(run("status", watch.outbox, "--json").stdout)
+        assert report["running"]
+        assert report["quarantined"][0]["class"] == "undecodable"
         sentence(run("retry", watch.outbox, "p0.jpg"), 2, "Not quarantined")
         sentence(run("retry", watch.outbox, "--all"), 0, "1 will be tried again")
         wait_for(lambda: len(watch.events("quarantined")) == 2, 20, "was not tried again")
         sentence(run("forget", watch.outbox, "p1.jpg"), 0)
-        wait_for(lambda: len([e for e in watch.events("done") if e["name"] == "p1.jpg"]) == 2, 20, "was not done anew")
+        wait_for(lambda: len([e for e in watch.events("done") if e["name"] == "p1.jpg"]) == 2, 20, "was not converted again")
         assert watch.stop() == 0
     sentence(run("verify", watch.outbox), 0, "2 outputs are unchanged")
     (watch.outbox / "p0.jpg").write_bytes(b"changed")
@@ -403,9 +394,6 @@ def test_a_model_is_upgraded_without_stopping(tmp_path: Path, stub: Path, golden
     assert rows[b"p2.jpg"]["out_sha"] == Golden(model)(made[b"p2.jpg"])
 
 
-# -- what can be seen of it -----------------------------------------------------------------------------------
-
-
 def test_metrics_and_health_over_http(tmp_path: Path, stub: Path) -> None:
     pytest.importorskip("prometheus_client")
     with socket.socket() as probe:
@@ -437,19 +425,30 @@ def test_metrics_and_health_over_http(tmp_path: Path, stub: Path) -> None:
         assert watch.stop() == 0
 
 
-def test_systemd_is_told(tmp_path: Path, stub: Path) -> None:
+def test_only_the_port_needs_prometheus(tmp_path: Path, stub: Path) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text("import sys\nsys.modules['prometheus_client'] = None\n")
+    for options, code in (((), 0), (("--port", "9999"), 2)):
+        watch = Watch(tmp_path, stub, *QUICK, "--once", *options, PYTHONPATH=str(site))
+        fill(watch, 1)
+        assert watch.run_once() == code
+    assert b"pip install 'colorize-run[watch]'" in watch.log.read_bytes()
+
+
+def test_systemd_is_notified(tmp_path: Path, stub: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
         line.bind(str(tmp_path / "notify"))
         line.settimeout(20)
         watch = Watch(tmp_path, stub, NOTIFY_SOCKET=str(tmp_path / "notify"))
-        told = ""
+        messages = ""
         with watch:
-            while "READY=1" not in told or "WATCHDOG=1" not in told:
-                told += line.recv(4096).decode() + "\n"
+            while "READY=1" not in messages or "WATCHDOG=1" not in messages:
+                messages += line.recv(4096).decode() + "\n"
             assert watch.stop() == 0
-        while "STOPPING=1" not in told:
-            told += line.recv(4096).decode() + "\n"
-        assert "STATUS=running: 0 pending" in told
+        while "STOPPING=1" not in messages:
+            messages += line.recv(4096).decode() + "\n"
+        assert "STATUS=running: 0 pending" in messages
 
 
 def test_the_supervisor_is_light_and_imports_no_image_or_network_library(tmp_path: Path, stub: Path) -> None:
@@ -476,13 +475,10 @@ def test_the_supervisor_is_light_and_imports_no_image_or_network_library(tmp_pat
 def test_the_unit_is_confined() -> None:
     unit = ROOT / "deploy" / "colorize-run-watch.service"
     command = ["systemd-analyze", "security", "--offline=true", str(unit)]
-    told = subprocess.run(command, check=False, capture_output=True, text=True).stdout
-    if not (found := re.search(r"Overall exposure level for \S+: ([\d.]+)", told)):
+    analysis = subprocess.run(command, check=False, capture_output=True, text=True).stdout
+    if not (found := re.search(r"Overall exposure level for \S+: ([\d.]+)", analysis)):
         pytest.skip("this systemd-analyze does not judge files")
     assert float(found[1]) <= 2.0
-
-
-# -- its laws -------------------------------------------------------------------------------------------------
 
 
 def test_names() -> None:

@@ -23,9 +23,6 @@ def together(trials: list[Callable[[], object]]) -> None:
             outcome.result()
 
 
-# -- kills ----------------------------------------------------------------------------------------------------
-
-
 def test_a_kill_after_any_step_loses_nothing(tmp_path: Path, stub: Path, golden: Golden) -> None:
     together([partial(kills.at_step, tmp_path / str(step), stub, golden, step, 2) for step in range(1, 8)])
 
@@ -53,9 +50,6 @@ def test_a_stopped_supervisor_blames_no_file(tmp_path: Path, stub: Path, golden:
 
 def test_a_file_that_takes_its_worker_down_is_quarantined_alone(tmp_path: Path, stub: Path, golden: Golden) -> None:
     together([partial(kills.by_poison, tmp_path / how, stub, golden, how) for how in kills.POISONS])
-
-
-# -- deliveries -----------------------------------------------------------------------------------------------
 
 
 def test_slow_writers_are_never_half_read(tmp_path: Path, stub: Path, golden: Golden) -> None:
@@ -90,9 +84,6 @@ def test_links_pipes_devices_and_folders_are_left_alone(tmp_path: Path, stub: Pa
 
 def test_the_zoo(tmp_path: Path, stub: Path, golden: Golden) -> None:
     zoo.visited(tmp_path / "w", stub, golden, step=25)
-
-
-# -- surroundings ---------------------------------------------------------------------------------------------
 
 
 @needs_mounts
@@ -136,7 +127,7 @@ def test_a_damaged_ledger_is_rebuilt_or_refused(tmp_path: Path, stub: Path, gold
     together([partial(faults.damaged_ledger, tmp_path / str(seed), stub, golden, seed) for seed in (1, 2, 5)])
 
 
-def test_a_lost_device_is_said_and_held_against_no_file(tmp_path: Path, stub: Path, golden: Golden) -> None:
+def test_a_lost_device_is_reported_and_counts_against_no_file(tmp_path: Path, stub: Path, golden: Golden) -> None:
     together([partial(faults.lost_device, tmp_path / device, stub, golden, device) for device in ("auto", "cuda")])
 
 
@@ -189,11 +180,11 @@ def test_the_oracle_sees_what_is_wrong(tmp_path: Path, stub: Path, golden: Golde
     judge(watch, golden, made)
     output = watch.outbox / "p1.jpg"
     whole = output.read_bytes()
-    for change, told in (
+    for change, message in (
         (lambda: output.write_bytes(whole[:-9]), "wrong"),
         (output.unlink, "missing"),
         (lambda: (output.write_bytes(whole), (watch.outbox / ".cz-1-0").touch()), "the outbox holds"),
     ):
         change()
-        with pytest.raises(Broken, match=told):
+        with pytest.raises(Broken, match=message):
             judge(watch, golden, made)

@@ -1,5 +1,5 @@
-"""The watch folder: every picture that is put into one folder appears, done, in another.
+"""The watch folder: every picture that is put into one folder is converted into another.
 
-The supervisor (`supervisor`) sees files by scanning, keeps a ledger and writes outputs; it imports no image or ML
-library. Workers (`worker`) decode, run the network and encode, in processes of their own that may die.
+The supervisor (`supervisor`) scans the folder, keeps a ledger and writes outputs; it imports no image or network library.
+Workers (`worker`) decode, run the network and encode, in processes of their own that may die.
 """

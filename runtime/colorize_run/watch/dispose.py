@@ -1,6 +1,6 @@
-"""Moving and deleting inputs that are done with, without ever taking a newer file of the same name for one of them.
+"""Moves and deletes finished inputs, and never a newer file of the same name.
 
-A file is first renamed to a hidden name beside it and looked at there, where no producer replaces it.
+A file is first renamed to a hidden name beside it and checked there, where no producer can replace it.
 """
 
 import contextlib
@@ -20,27 +20,27 @@ from colorize_run.watch.log import Telemetry
 from colorize_run.watch.settings import Settings
 
 _ASIDE = b".cz-gone-"
-_AGAIN = 10.0  # seconds after a failure
+_AGAIN = 10.0  # seconds until the next attempt after a failure
 
 
 class Disposer:
-    """Step 8: what becomes of inputs that are done or given up, as the settings have it."""
+    """Step 8: moves or deletes finished and quarantined inputs, as the settings say."""
 
     def __init__(self, source: Source, settings: Settings, telemetry: Telemetry) -> None:
         self._source, self._settings, self._telemetry = source, settings, telemetry
         self._due = 0.0
 
     def is_due(self) -> bool:
-        """Whether inputs that were left over may be tried again."""
+        """Whether inputs that could not be moved or deleted may be tried again."""
         return (self._settings.inputs != "keep" or self._settings.failed_dir is not None) and time.monotonic() >= self._due
 
     def done(self, name: bytes, gen: str) -> None:
-        """Move or delete an input whose output is in place, unless a newer generation has its name by now."""
+        """Move or delete an input whose output is in place, unless the name now belongs to a newer generation."""
         if self._settings.inputs != "keep":
             self._dispose(name, gen, self._settings.done_dir)
 
     def failed(self, name: bytes, gen: str) -> None:
-        """Move an input that is quarantined, likewise."""
+        """Move a quarantined input, under the same condition."""
         if self._settings.failed_dir is not None:
             self._dispose(name, gen, self._settings.failed_dir)
 
@@ -55,9 +55,9 @@ class Disposer:
 
 
 def dispose(root: int, name: bytes, gen: str, target: str | None) -> None:
-    """Move a file below the folder ``root`` into the folder ``target``, or delete it; nothing if it is not of ``gen``.
+    """Move a file below the folder ``root`` into the folder ``target``, or delete it without one; only if it is of ``gen``.
 
-    Errors: OSError; then the file is still there, at the latest after `recover`.
+    Errors: OSError; then the file is still there, or is there again after `recover`.
     """
     folder, _, base = name.rpartition(b"/")
     with durable.folder_beneath(root, folder) as fd:
@@ -75,7 +75,7 @@ def dispose(root: int, name: bytes, gen: str, target: str | None) -> None:
 
 
 def _aside(folder: int, base: bytes, gen: str) -> bytes | None:
-    """Rename a file to a hidden name, which is returned; None after putting back what is not of ``gen``."""
+    """Rename a file to a hidden name and return that; None if the file is not of ``gen``, which is then put back."""
     aside = _ASIDE + secrets.token_hex(8).encode() + os.path.splitext(base)[1]
     os.rename(base, aside, src_dir_fd=folder, dst_dir_fd=folder)
     current = generation(os.stat(aside, dir_fd=folder, follow_symlinks=False))
@@ -86,7 +86,7 @@ def _aside(folder: int, base: bytes, gen: str) -> bytes | None:
 
 
 def _put_back(folder: int, aside: bytes, base: bytes) -> bool:
-    """Give a file its name again; False, and the file stays aside, when that is taken."""
+    """Give a file its name back; False if another file has that name, and the file keeps the hidden one."""
     try:
         _rename(folder, aside, folder, base)
     except FileExistsError:
@@ -95,13 +95,13 @@ def _put_back(folder: int, aside: bytes, base: bytes) -> bool:
 
 
 def _rename(source: int, name: bytes, into: int, target: bytes) -> None:
-    """Rename, durably, but never over a file that is there: FileExistsError."""
+    """Rename durably, but never over an existing file. Errors: FileExistsError, OSError."""
     try:
         os.link(name, target, src_dir_fd=source, dst_dir_fd=into, follow_symlinks=False)
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
             raise
-        with contextlib.suppress(FileNotFoundError):  # a file system without hard links: a small race is left
+        with contextlib.suppress(FileNotFoundError):  # a file system without hard links: a small race remains
             os.stat(target, dir_fd=into, follow_symlinks=False)
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from error
         os.rename(name, target, src_dir_fd=source, dst_dir_fd=into)
@@ -119,7 +119,7 @@ def _delete(folder: int, base: bytes, gen: str) -> None:
 
 
 def _move(folder: int, base: bytes, gen: str, into: int) -> None:
-    """Under another name if its own is taken there: two inputs never become one."""
+    """Move a file, under another name if its own is taken in the target folder."""
     aside = _aside(folder, base, gen)
     if aside is None:
         return
@@ -137,10 +137,10 @@ def _move(folder: int, base: bytes, gen: str, into: int) -> None:
 
 
 def recover(root: int, depth: int, name_of: Callable[[str], bytes | None], path: bytes = b"") -> None:
-    """Give back their names to files that a kill left aside, below ``root``.
+    """Give their names back to files below ``root`` that have hidden names after a kill.
 
-    ``name_of`` knows the relative name of a generation without its change time. A file whose name has been taken
-    meanwhile, or that nobody knows, comes back under a new one, and is then a new file.
+    ``name_of`` returns the relative name for a generation without its change time. A file without a known name, or whose
+    name is taken by now, gets a new name and counts as a new file.
     """
     with os.scandir(root) as entries:
         listed = [(os.fsencode(entry.name), entry.is_dir(follow_symlinks=False)) for entry in entries]

@@ -1,4 +1,4 @@
-"""How a watch is doing, for others to see: state, live line, health file, systemd."""
+"""Reports the state of a watch: live line, health file, systemd."""
 
 import collections
 import contextlib
@@ -18,7 +18,7 @@ _UNHEALTHY_AFTER = 60.0  # seconds of being blocked
 
 
 class HealthMonitor:
-    """Looks at pipeline and pool. ``ready`` once the model is loaded and the input folder was looked through once."""
+    """Reports on pipeline and pool. ``ready``: the model is loaded, and the input folder was scanned once."""
 
     def __init__(self, settings: Settings, telemetry: Telemetry, pipeline: Pipeline, pool: WorkerPool) -> None:
         self._settings, self._telemetry, self._pipeline, self._pool = settings, telemetry, pipeline, pool
@@ -32,7 +32,7 @@ class HealthMonitor:
         self.snapshot = self.health()
 
     def state(self) -> str:
-        """One word for it."""
+        """starting, running, blocked, source_lost or stopping."""
         if self._pool.stopping:
             return "stopping"
         if self._pipeline.intake.source_lost:
@@ -41,8 +41,8 @@ class HealthMonitor:
             return "blocked"
         return "running" if self.ready else "starting"
 
-    def tell(self, now: float) -> None:
-        """Bring live line, health file and systemd up to date, each as often as it needs."""
+    def update(self, now: float) -> None:
+        """Update live line, health file and systemd, each at its own interval."""
         if not self.ready and self._pool.model_sha and self.last_scan:
             self.ready = True
             self._health_due = 0.0
@@ -86,7 +86,7 @@ class HealthMonitor:
         return (done - before) / (now - first) if now > first else 0.0
 
     def health(self) -> dict[str, Any]:
-        """What the health file holds."""
+        """The content of the health file."""
         now, pool, blocks = time.monotonic(), self._pool, self._pipeline.storage.blocks
         long_blocked = any(now - block.since > _UNHEALTHY_AFTER for block in blocks.values())
         buggy = len(self._bugs) == 10 and now - self._bugs[0] < 60
@@ -109,17 +109,17 @@ class HealthMonitor:
             **self._pipeline.describe(),
         }
 
-    def bug(self, error: Exception) -> None:
-        """An error of ours: counted, and seen from outside when there are ten in a minute."""
+    def record_bug(self, error: Exception) -> None:
+        """Count and log an error of ours; ten within a minute make the watch unhealthy."""
         self._bugs.append(time.monotonic())
         self._telemetry.count("bugs")
         err = f"{type(error).__name__}: {error}"
         self._telemetry.event("bug", err_class="bug", err=err, trace=traceback.format_exc())
-        time.sleep(0.1)  # one that comes at every turn shall not burn a core
+        time.sleep(0.1)  # an error in every round must not keep a core busy
 
 
 def notify(message: str) -> None:
-    """Send one or more ``KEY=value`` lines; without systemd nothing happens."""
+    """Send one or more ``KEY=value`` lines to systemd, if it is there."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return

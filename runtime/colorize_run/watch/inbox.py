@@ -1,4 +1,4 @@
-"""Seeing files: scanning the input folder is the truth, and an unchanged folder time only says that a scan can wait."""
+"""The input folder. Only a scan decides what it contains; an unchanged folder time only means that a scan can wait."""
 
 import contextlib
 import os
@@ -9,17 +9,17 @@ from pathlib import Path
 from colorize_run.image.formats import accepted, accepted_folder
 from colorize_run.system import durable
 
-_MAX_STAMPS = 1_000  # folders whose times are looked at between scans; more would cost what a scan costs
+_MAX_STAMPS = 1_000  # folders whose times are checked between scans; more would cost as much as a scan
 
 
 class SourceLostError(Exception):
-    """The input folder is not the one that was opened: unmounted, a dead share, removed. Nothing may be inferred from it."""
+    """The input folder was unmounted, removed or replaced, or its share is dead: missing files prove nothing then."""
 
 
 class Source:
     """The input folder, held by descriptor, with its sub-folders if ``recursive``.
 
-    ``whole`` tells whether the last `scan` saw everything: only then may a file that was not seen be taken for gone.
+    ``whole``: whether the last `scan` read all folders. Only then does a file that it did not meet count as gone.
     """
 
     def __init__(self, path: Path, *, recursive: bool, max_depth: int) -> None:
@@ -36,30 +36,30 @@ class Source:
         return self._fd
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Close the folder."""
         os.close(self._fd)
 
     def check(self) -> None:
-        """SourceLostError unless the path still leads to the folder that is open."""
+        """Check that the path still leads to the open folder. Errors: SourceLostError."""
         try:
             if os.path.samestat(os.stat(self.path, follow_symlinks=False), os.fstat(self._fd)):
                 return
         except OSError as error:
             raise SourceLostError(error.strerror) from error
-        raise SourceLostError("another folder is in its place")
+        raise SourceLostError("another folder has replaced it")
 
     def reopen(self) -> bool:
-        """Take the folder that the path leads to now; False while there is none, or an empty one, such as a mount point."""
+        """Open the folder at the path again; False if there is none, or an empty one, such as an unused mount point."""
         try:
             fd = durable.open_folder(str(self.path))
         except OSError:
             return False
         try:
             with os.scandir(fd) as entries:
-                bare = next(entries, None) is None
+                is_empty = next(entries, None) is None
         except OSError:
-            bare = True
-        if bare and not self._was_empty:
+            is_empty = True
+        if is_empty and not self._was_empty:
             os.close(fd)
             return False
         os.close(self._fd)
@@ -68,7 +68,7 @@ class Source:
         return True
 
     def changed(self) -> bool:
-        """Whether a folder's time moved since the last scan began: something was made, renamed or removed in it."""
+        """Whether a folder's time changed since the last scan began: an entry was added, renamed or removed."""
         try:
             return any(
                 os.stat(path or b".", dir_fd=self._fd, follow_symlinks=False).st_mtime_ns != stamp
@@ -81,15 +81,15 @@ class Source:
         """Relative name and status of every regular file of an accepted name. Errors: SourceLostError."""
         self.check()
         self._stamps.clear()
-        self.whole, found = True, False
+        self.whole, is_empty = True, True
         try:
-            for found_one in self._walk(self._fd, b"", self._depth):
-                found = True
-                yield found_one
+            for entry in self._walk(self._fd, b"", self._depth):
+                is_empty = False
+                yield entry
         except OSError as error:
             raise SourceLostError(error.strerror) from error
         self.check()
-        self._was_empty = not found
+        self._was_empty = is_empty
 
     def _walk(self, folder: int, path: bytes, depth: int) -> Iterator[tuple[bytes, os.stat_result]]:
         if len(self._stamps) < _MAX_STAMPS:
@@ -116,4 +116,4 @@ class Source:
         except FileNotFoundError:
             pass
         except OSError:
-            self.whole = False  # one unreadable sub-folder does not take the others down
+            self.whole = False  # an unreadable sub-folder does not stop the scan of the others

@@ -1,4 +1,4 @@
-"""A worker of the watch and the files in its hands: started, given files, and measured."""
+"""A worker of the watch and its files."""
 
 import collections
 import contextlib
@@ -11,15 +11,15 @@ from colorize_run.system.worker_process import WorkerProcess
 from colorize_run.watch.ledger import Work
 from colorize_run.watch.settings import Settings
 
-_QUEUED = 8  # files in a worker's hands at most
-_AHEAD = 0.3  # seconds of work that wait in them, so that a worker need not wait for fsync, nor for its turn on a busy machine
-_RECYCLE_AFTER = 1_000  # files; native libraries leak a little
-_RECYCLE_GROWTH = 512 << 20  # bytes above half again what the worker took after loading
+_QUEUED = 8  # most files that a worker has
+_AHEAD = 0.3  # seconds of work that a worker has in its queue, so that it does not wait for fsync or a busy supervisor
+_RECYCLE_AFTER = 1_000  # files, because native libraries leak a little memory
+_RECYCLE_GROWTH = 512 << 20  # bytes above 1.5 times the memory that the worker used after loading
 
 
 @dataclass(eq=False)
 class Job:
-    """A file handed to a worker: its relative name, its open descriptor, and what is known of an output in place."""
+    """A file for a worker: its relative name, its open descriptor, and the record of an output that may already exist."""
 
     name: bytes
     fd: int
@@ -27,7 +27,7 @@ class Job:
     begun: float = 0.0
 
     def close(self) -> None:
-        """Give the descriptor back, with the job at the latest; that closing what was only read fails means nothing."""
+        """Close the descriptor; an error has no effect, because the file was only read."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
             with contextlib.suppress(OSError):
@@ -38,7 +38,7 @@ class Job:
 
 @dataclass
 class Answer:
-    """What a worker said: a header whose ``kind`` decides, the output's bytes, and the job it is about, if any."""
+    """A worker's answer: a header with its ``kind``, the bytes of the output, and the job, if it is about one."""
 
     header: dict[str, Any]
     body: bytes
@@ -48,7 +48,10 @@ class Answer:
 
 @dataclass(eq=False)
 class Worker:
-    """One worker process and the files that it has. Times are those of the monotonic clock; ``pace`` is seconds a file."""
+    """One worker process and the files that it has. Times are monotonic; ``pace``: seconds per file.
+
+    ``about``: the description of its model and device, empty until it is ready; ``retiring``: it gets no more files.
+    """
 
     process: WorkerProcess
     started: float
@@ -60,7 +63,7 @@ class Worker:
 
     @classmethod
     def start(cls, settings: Settings, device: str, threads: int) -> "Worker":
-        """A fresh process that loads the model; its first answer is ``ready`` or ``refused``. Errors: OSError."""
+        """Start a process that loads the model; its first answer is ``ready`` or ``refused``. Errors: OSError."""
         options = {
             **asdict(settings.conversion),
             "device": device,
@@ -78,20 +81,20 @@ class Worker:
 
     @property
     def room(self) -> int:
-        """How many more files may be handed over: two, or as many as some tenths of a second take."""
+        """How many more files it can take: at least two in all, more if they take only some tenths of a second."""
         if not self.ready or self.retiring:
             return 0
         return max(0, min(_QUEUED, 2 + int(_AHEAD / max(self.pace, 1e-3))) - len(self.jobs))
 
     def submit(self, job: Job) -> None:
-        """Hand a file over. Errors: OSError when the worker is gone."""
+        """Send a file to the worker. Errors: OSError if the worker has died."""
         self.process.send({"known": job.existing and job.existing.sha}, job.fd)
         if not self.jobs:
             job.begun = time.monotonic()
         self.jobs.append(job)
 
     def receive(self) -> list[Answer] | None:
-        """Answers that have come in whole, without waiting; None once the worker has hung up. Errors: ValueError."""
+        """Complete answers, without waiting; None if the worker has closed its pipe. Errors: ValueError."""
         frames = self.process.receive()
         return None if frames is None else [self._answer(header, body) for header, body in frames]
 
@@ -112,7 +115,7 @@ class Worker:
         return Answer(header, body, job, seconds)
 
     def overdue(self, limit: float) -> bool:
-        """Whether the file in hand takes longer than ``limit`` seconds, or loading the model longer than two minutes."""
+        """Whether the first file takes longer than ``limit`` seconds, or loading the model longer than two minutes."""
         now = time.monotonic()
         if not self.ready:
             return now - self.started > max(limit, 120)

@@ -1,4 +1,4 @@
-"""The ledger: what became of every file, in one SQLite table that survives kills and power cuts."""
+"""The ledger: the state of every file, in one SQLite table that survives kills and power cuts."""
 
 import contextlib
 import os
@@ -20,14 +20,14 @@ _TABLE = """CREATE TABLE file(
     first_seen REAL NOT NULL, sha TEXT, out BLOB CHECK(length(out) > 0 AND instr(out, x'00') = 0), out_sha TEXT,
     err_class TEXT, err TEXT, done_at REAL,
     model_sha TEXT, opts_sha TEXT, gone INT NOT NULL DEFAULT 0
-) STRICT, WITHOUT ROWID"""  # what breaks a rule is damage, which quick_check finds
-_INDEX = "CREATE INDEX IF NOT EXISTS present ON file(gone) WHERE gone=0"  # what is gone may be a hundred times as much
+) STRICT, WITHOUT ROWID"""  # quick_check reports a row that breaks a rule as damage
+_INDEX = "CREATE INDEX IF NOT EXISTS present ON file(gone) WHERE gone=0"  # most rows may be of files that are gone
 _COLUMNS = "name, gen, state, strikes, interrupted, first_seen, sha, out, out_sha, err_class, err, done_at, model_sha, opts_sha"
 
 
 @dataclass(frozen=True)
 class Row:
-    """What the ledger holds of one file; ``state`` is ready, claimed, done or quarantined. Times in Unix seconds."""
+    """The record of one file; ``state`` is ready, claimed, done or quarantined. Times in Unix seconds."""
 
     name: bytes
     gen: str
@@ -60,7 +60,7 @@ class Ledger:
     """The table in ``folder``/ledger.db. Every change is durable when its method returns.
 
     Errors: sqlite3.Error when the disk is full, read-only or broken; OutputError for a newer version's ledger.
-    ``rebuilt`` is the name under which a damaged ledger was put aside, if there was one.
+    ``rebuilt``: the new name of a damaged ledger, if there was one.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -82,7 +82,7 @@ class Ledger:
         try:
             database.execute("PRAGMA journal_mode=WAL")
             database.execute("PRAGMA synchronous=FULL")
-            database.execute("PRAGMA cache_size=-512")  # KiB; four times that is the default, and gains nothing here
+            database.execute("PRAGMA cache_size=-512")  # KiB; the default, four times as much, is not faster here
             if database.execute("PRAGMA quick_check").fetchone()[0] != "ok":
                 raise sqlite3.DatabaseError("quick_check failed")
             version = database.execute("PRAGMA user_version").fetchone()[0]
@@ -101,7 +101,7 @@ class Ledger:
         return database
 
     def _put_aside(self) -> None:
-        """Rename a damaged ledger with its companions, so that a person can look at it."""
+        """Rename a damaged ledger and its companion files, so that a person can examine them."""
         stamp = time.strftime("%Y%m%d-%H%M%S") + f"-{os.urandom(2).hex()}"
         self.rebuilt = self.path.with_name(f"ledger.db.damaged-{stamp}")
         os.replace(self.path, self.rebuilt)
@@ -114,7 +114,7 @@ class Ledger:
         return status.st_dev, status.st_ino
 
     def is_lost(self) -> bool:
-        """Whether the file is no longer where it was opened: what is written now would be gone."""
+        """Whether the file was removed or replaced since it was opened: writes would be lost."""
         try:
             return self._stat() != self._identity
         except OSError:
@@ -126,18 +126,18 @@ class Ledger:
 
     def get(self, name: bytes) -> Row | None:
         """The row of one file."""
-        found = self._database.execute(f"SELECT {_COLUMNS} FROM file WHERE name=?", (name,)).fetchone()  # noqa: S608 - constant
-        return Row(*found) if found else None
+        values = self._database.execute(f"SELECT {_COLUMNS} FROM file WHERE name=?", (name,)).fetchone()  # noqa: S608 - constant
+        return Row(*values) if values else None
 
     def rows(self, *states: str) -> Iterator[Row]:
         """All rows in one of these states, by name."""
         marks = ",".join("?" * len(states))
         query = f"SELECT {_COLUMNS} FROM file WHERE state IN ({marks}) ORDER BY name"  # noqa: S608 - question marks
-        for found in self._database.execute(query, states):
-            yield Row(*found)
+        for values in self._database.execute(query, states):
+            yield Row(*values)
 
     def settled(self) -> Iterator[tuple[bytes, str, str]]:
-        """Name, generation and state of every input that is done or quarantined, and was still there when last looked."""
+        """Name, generation and state of every input that is done or quarantined, and was there at the last scan."""
         yield from self._database.execute("SELECT name, gen, state FROM file WHERE gone=0 AND state IN ('done', 'quarantined')")
 
     def name_of(self, gen: str) -> bytes | None:
@@ -151,7 +151,7 @@ class Ledger:
         return dict(self._database.execute("SELECT state, count(*) FROM file GROUP BY state").fetchall())
 
     def claim(self, claims: list[tuple[bytes, str, int, int, float]]) -> None:
-        """Step 1: somebody works on these: name, generation, strikes, interruptions, first seen. Forgets earlier outputs."""
+        """Step 1: record claims: name, generation, strikes, interruptions, first seen. Clears records of earlier outputs."""
         self._all(
             "INSERT INTO file(name, gen, state, strikes, interrupted, first_seen) VALUES(?,?,'claimed',?,?,?)"
             " ON CONFLICT(name) DO UPDATE SET gen=excluded.gen, state='claimed', strikes=excluded.strikes,"
@@ -161,26 +161,26 @@ class Ledger:
         )
 
     def written(self, works: list[tuple[bytes, Work]]) -> None:
-        """Step 4: these bytes are about to get their outputs' names."""
+        """Step 4: record the outputs that are about to be renamed."""
         self._all(
             "UPDATE file SET sha=?, out=?, out_sha=?, model_sha=?, opts_sha=? WHERE name=?",
             [(work.sha, work.out, work.out_sha, work.model_sha, work.opts_sha, name) for name, work in works],
         )
 
     def done(self, names: list[bytes]) -> None:
-        """Step 7: these outputs have their names, durably."""
+        """Step 7: record that these outputs have their names, durably."""
         now = time.time()
         self._all("UPDATE file SET state='done', interrupted=0, done_at=? WHERE name=?", [(now, name) for name in names])
 
     def strike(self, name: bytes, strikes: int, interrupted: int, err_class: str, err: str) -> None:
-        """The work on a file died, or was given up; it is ready for another try."""
+        """Record a failed or interrupted attempt; the file is ready for another one."""
         self._database.execute(
             "UPDATE file SET state='ready', strikes=?, interrupted=?, err_class=?, err=? WHERE name=?",
             (strikes, interrupted, err_class, err, name),
         )
 
     def quarantine(self, row: Row) -> None:
-        """A file's generation is given up, with its reason."""
+        """Record that a file's generation is quarantined, and the reason."""
         self._database.execute(
             f"INSERT OR REPLACE INTO file({_COLUMNS}) VALUES({','.join('?' * 14)})",
             (row.name, row.gen, "quarantined", row.strikes, row.interrupted, row.first_seen, row.sha, None, None,
@@ -188,19 +188,19 @@ class Ledger:
         )  # fmt: skip
 
     def forget(self, name: bytes) -> bool:
-        """Drop a file's row; whether there was one."""
+        """Delete the row of a file; returns whether there was one."""
         return self._database.execute("DELETE FROM file WHERE name=?", (name,)).rowcount > 0
 
     def gone(self, names: list[bytes]) -> None:
-        """Inputs that are no longer there: their rows stay for a month, for `watch verify`."""
+        """Record that inputs are no longer there; their rows are kept for a month, for `watch verify`."""
         self._all("UPDATE file SET gone=1 WHERE name=?", [(name,) for name in names])
         if time.monotonic() >= self._purge_due:
             self._purge_due = time.monotonic() + _PURGE_EVERY
             self._database.execute("DELETE FROM file WHERE gone=1 AND done_at < ?", (time.time() - 30 * 86_400,))
 
     def _all(self, statement: str, rows: list[Any]) -> None:
-        """A statement for each of these rows, in one commit."""
-        if len(rows) <= 1:  # which is one by itself
+        """Execute a statement for each of these rows, in one commit."""
+        if len(rows) <= 1:  # a single statement is a commit of its own
             self._database.executemany(statement, rows)
             return
         self._database.execute("BEGIN IMMEDIATE")

@@ -1,4 +1,4 @@
-"""What may become of a file that is on its way: it changed, vanished, waits, is tried again, is done, or is given up."""
+"""What can happen to a pending file: it changed, vanished, waits, is tried again, is done, or is quarantined."""
 
 import contextlib
 import errno
@@ -19,12 +19,12 @@ from colorize_run.watch.storage import BlockedError, Storage
 
 _FOLDER = b"quarantine/"
 
-_MAX_STRIKES = 2
-_MANY = 100  # files that cannot be read, from which on they are tried less often
+_MAX_STRIKES = 2  # failed attempts, after which a file is quarantined
+_MANY = 100  # more unreadable files than this are tried less often
 
 
 class Lifecycle:
-    """Moves items between `Pending`, the ledger and what is settled; each move is logged. Errors: BlockedError where said."""
+    """Moves items between `Pending`, the ledger and `Settled`; logs each move. Errors: BlockedError where stated."""
 
     def __init__(self, storage: Storage, disposer: Disposer) -> None:
         self.settings, self.telemetry = storage.settings, storage.telemetry
@@ -33,14 +33,14 @@ class Lifecycle:
         self.quarantined_now = 0
 
     def changed(self, item: Item, gen: str) -> None:
-        """The file changed: whatever was known of it is void."""
+        """The file changed: start again with its new generation."""
         now = time.monotonic()
         item.gen, item.since = gen, now
         item.strikes = item.interrupted = item.retries = 0
         self.pending.wait(item, "settling", now + self.settings.settle)
 
     def requeue(self, item: Item, after: float = 0.0) -> None:
-        """Its turn comes again, as if nothing had been."""
+        """Try the item again after ``after`` seconds; this does not count as a failed attempt."""
         self.pending.wait(item, "settling", time.monotonic() + after)
 
     def vanished(self, item: Item) -> None:
@@ -50,12 +50,12 @@ class Lifecycle:
         self.telemetry.event("vanished", item.name, gen=item.gen, state="vanished")
 
     def settle(self, item: Item) -> None:
-        """Its generation is done, or given up."""
+        """Its generation is done or quarantined."""
         self.pending.drop(item)
         self.settled.add(item.name, item.gen)
 
     def retry(self, item: Item, error: OSError) -> None:
-        """The file cannot be read now: again after 1, 2, 4 seconds, for ever; up to a minute where there are many."""
+        """The file cannot be read now: try again after 1, 2, 4, 4 … seconds; with many such files after up to a minute."""
         item.state, err = "retry", error.strerror or ""
         many = sum(other.state == "retry" for other in self.pending.items.values()) > _MANY
         delay = min(60.0 if many else 4.0, 2.0 ** min(item.retries, 6)) * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load
@@ -66,7 +66,7 @@ class Lifecycle:
         self.telemetry.event("retry", item.name, state="retry_wait", err_class="input", why=why, err=err, attempt=item.retries)
 
     def incomplete(self, item: Item, err_class: str, err: str, header: dict[str, Any]) -> None:
-        """It may still be arriving: a pause of its sender looks like damage. Quarantined only after a long quiet."""
+        """The file may still be arriving, as a pause of its sender looks like damage: quarantine it only after a long time."""
         due = item.since + self.settings.incomplete_timeout
         if time.monotonic() >= due:
             self.quarantine(item, err_class, err, header)
@@ -75,7 +75,7 @@ class Lifecycle:
         self.telemetry.event("incomplete", item.name, gen=item.gen, state="incomplete", err_class=err_class, err=err)
 
     def strike(self, item: Item, err_class: str, err: str, header: dict[str, Any]) -> None:
-        """A worker died of it, or was killed for it: once more, alone; then it is quarantined. Errors: BlockedError."""
+        """A worker crashed or was killed because of it: try it once more, alone, then quarantine it. Errors: BlockedError."""
         item.strikes += 1
         self.telemetry.count("strikes")
         self.telemetry.event("strike", item.name, state="ready", err_class=err_class, err=err, attempt=item.strikes)
@@ -87,7 +87,7 @@ class Lifecycle:
             ledger.strike(item.name, item.strikes, item.interrupted, err_class, err)
 
     def bug(self, item: Item, error: Exception) -> None:
-        """Something unforeseen, perhaps about this file: it gets a second chance, alone, and takes nothing down."""
+        """An unexpected error, perhaps because of this file: try it once more, alone, then quarantine it."""
         err = f"{type(error).__name__}: {error}"
         self.telemetry.count("bugs")
         self.telemetry.event("bug", item.name, err_class="bug", err=err, trace=traceback.format_exc())
@@ -96,7 +96,7 @@ class Lifecycle:
             self.strike(item, "bug", err, {})
 
     def quarantine(self, item: Item, err_class: str, err: str, header: dict[str, Any]) -> None:
-        """Give a generation up: a sidecar with the reason, the ledger, and --failed-dir if there is one."""
+        """Quarantine a generation: a sidecar with the reason, the ledger, and --failed-dir if there is one."""
         try:
             write_reason(self.storage.state_fd, item, err_class, err, header)
         except OSError as error:
@@ -119,15 +119,15 @@ class Lifecycle:
 
 
 def write_reason(state: int, item: Item, err_class: str, err: str, header: dict[str, Any]) -> None:
-    """Write the reason durably below the folder ``state``. Errors: OSError."""
-    found = {
+    """Write the reason for a quarantine durably below the folder ``state``. Errors: OSError."""
+    reason = {
         "name": os.fsdecode(item.name), "name_hex": item.name.hex(), "class": err_class, "reason": err,
         "sha256": header.get("sha"), "size": size_of(item.gen), "generation": item.gen,
         "strikes": item.strikes, "interrupted": item.interrupted, "first_seen": item.first_seen, "last_seen": time.time(),
     }  # fmt: skip
     folder, _, base = item.name.rpartition(b"/")
     with durable.folder_beneath(state, _FOLDER + folder, make=True) as fd:
-        durable.write(fd, shortened(base, b".json"), json.dumps(found, indent=1).encode() + b"\n")
+        durable.write(fd, shortened(base, b".json"), json.dumps(reason, indent=1).encode() + b"\n")
 
 
 def remove_reason(state: int, name: bytes) -> None:

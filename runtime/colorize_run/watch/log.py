@@ -1,4 +1,4 @@
-"""What can be seen of a watch from outside: log lines, health file, counters, an HTTP port for all of them."""
+"""Log lines, counters and the health file of a watch."""
 
 import contextlib
 import json
@@ -32,11 +32,11 @@ class Telemetry:
         self.sums: dict[str, float] = {}
         self._terminal = sys.stderr is not None and sys.stderr.isatty()
         self._drawn = 0.0
-        self._lines, self._told = Lines(), 0
+        self._lines, self._dropped_logged = Lines(), 0
 
     @property
     def dropped(self) -> int:
-        """Log lines that nobody took."""
+        """Number of log lines that found no room."""
         return self._lines.dropped
 
     def count(self, name: str, label: str = "", by: int = 1) -> None:
@@ -50,55 +50,55 @@ class Telemetry:
         self.sums[stage] = self.sums.get(stage, 0.0) + seconds
 
     def event(self, event: str, name: bytes | None = None, **fields: Any) -> None:
-        """One line in the log, whatever becomes of it: a log that cannot be written stops nothing."""
+        """Write one line to the log; it is dropped if the log cannot be written."""
         if self._terminal:
             if event not in _ON_TERMINAL:
                 return
-            told = ", ".join(str(fields[key]) for key in ("err_class", "why", "err") if fields.get(key))
-            line = f"\r\x1b[K{event.replace('_', ' ')}: {shown(os.fsdecode(name)) + ': ' if name is not None else ''}{told}"
+            details = ", ".join(str(fields[key]) for key in ("err_class", "why", "err") if fields.get(key))
+            line = f"\r\x1b[K{event.replace('_', ' ')}: {shown(os.fsdecode(name)) + ': ' if name is not None else ''}{details}"
         else:
             named = {} if name is None else {"name": os.fsdecode(name)}
             line = json.dumps({"time": round(time.time(), 3), "event": event, **named, **fields})
         self._write(line + "\n")
 
     def live(self, line: Callable[[], str], *, last: bool = False) -> None:
-        """Draw the live line of a terminal, four times a second at most."""
+        """Draw the live line of a terminal, at most four times a second."""
         now = time.monotonic()
         if self._terminal and (last or now - self._drawn > 0.25):
             self._drawn = now
             self._write(f"\r\x1b[K{line()}" + ("\n" if last else ""))
 
     def close(self) -> None:
-        """The last line is written."""
+        """Close the log."""
         self._lines.close()
 
     def _write(self, text: str) -> None:
         dropped = self.dropped
-        if self._lines.write(text) and dropped > self._told and not self._terminal:
-            self._told = dropped
+        if self._lines.write(text) and dropped > self._dropped_logged and not self._terminal:
+            self._dropped_logged = dropped
             self._lines.write(json.dumps({"time": round(time.time(), 3), "event": "log_dropped", "lines": dropped}) + "\n")
 
 
 def write_health(path: Path, health: dict[str, Any]) -> None:
-    """Replace the health file at once; it need not survive a power cut. Errors: OSError."""
+    """Replace the health file atomically, but not durably. Errors: OSError."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     temporary.write_text(json.dumps(health, indent=1) + "\n")
     os.replace(temporary, path)
 
 
 class Lines:
-    """Lines on stderr; ``dropped`` counts those that found no room, as in a full pipe whose reader has stopped."""
+    """Lines on stderr; ``dropped`` counts lines that found no room, for example in a full pipe that nobody reads."""
 
     def __init__(self) -> None:
         self.dropped = 0
-        self._rest = b""  # of a line that was cut off, which comes before any other
+        self._rest = b""  # the unwritten end of the last line, to be written first
         self._fd, self._owned = _stderr()
         self._room = select.poll()
         if self._fd is not None:
             self._room.register(self._fd, select.POLLOUT)
 
     def write(self, text: str) -> bool:
-        """Write one line, or drop it; whether it was written."""
+        """Write one line, or drop it; returns whether it was written."""
         data = text.encode(errors="backslashreplace")
         if self._rest:
             self._rest = self._push(self._rest)
@@ -110,23 +110,23 @@ class Lines:
         return True
 
     def _push(self, data: bytes) -> bytes:
-        """What is left of ``data`` after writing as much as there is room for."""
-        with contextlib.suppress(OSError):  # another writer was faster, or nobody is there any more
+        """Write as much of ``data`` as there is room for, and return the rest."""
+        with contextlib.suppress(OSError):  # another writer was faster, or the reader has gone
             while data and self._fd is not None and self._room.poll(0):
                 data = data[os.write(self._fd, data[:_CHUNK]) :]
         return data
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Close the descriptor, unless it is the process's own stderr."""
         if self._owned and self._fd is not None:
             os.close(self._fd)
         self._fd = None
 
 
 def _stderr() -> tuple[int | None, bool]:
-    """A descriptor for stderr, and whether it is ours alone.
+    """A descriptor for stderr, and whether it must be closed.
 
-    A pipe is opened once more, as waiting is a property of the opening, which others may share.
+    A pipe is opened again, because O_NONBLOCK applies to an open pipe, which other processes may share.
     """
     try:
         fd = sys.stderr.fileno()

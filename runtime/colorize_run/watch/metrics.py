@@ -4,12 +4,13 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
-
-from prometheus_client.core import Metric
+from typing import TYPE_CHECKING, Any
 
 from colorize_run.errors import OptionError, OutputError
 from colorize_run.watch.log import BUCKETS, Telemetry
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
 
 
 class Server(ThreadingHTTPServer):
@@ -23,19 +24,19 @@ class Server(ThreadingHTTPServer):
 
 
 class _Pages(BaseHTTPRequestHandler):
-    """Three pages, read only."""
+    """Its three pages."""
 
     timeout = 5
     server: Server
 
     def do_GET(self) -> None:
-        """The page that was asked for."""
-        found = self.server.health()
+        """Send the requested page."""
+        health = self.server.health()
         if self.path == "/metrics":
             self._answer(200, self.server.metrics(), "text/plain; version=0.0.4")
         elif self.path in ("/healthz", "/readyz"):
-            good = found["healthy"] if self.path == "/healthz" else found["ready"]
-            self._answer(200 if good else 503, json.dumps(found).encode(), "application/json")
+            is_good = health["healthy"] if self.path == "/healthz" else health["ready"]
+            self._answer(200 if is_good else 503, json.dumps(health).encode(), "application/json")
         else:
             self._answer(404, b"/metrics, /healthz, /readyz\n", "text/plain")
 
@@ -47,21 +48,21 @@ class _Pages(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the parent's name
-        """Requests are not logged."""
+        """Do not log requests."""
 
 
 def serve(port: int, telemetry: Telemetry, health: Callable[[], dict[str, Any]]) -> Server:
-    """Begin to answer on ``port``, in a thread. Errors: OptionError, OutputError."""
+    """Start a server on ``port``, in a thread. Errors: OptionError, OutputError."""
     try:
         from prometheus_client import CollectorRegistry, generate_latest
     except ModuleNotFoundError as error:
         raise OptionError("--port needs prometheus-client: pip install 'colorize-run[watch]'.") from error
 
     class Collector:
-        """Turns our counters into Prometheus's, when asked."""
+        """Converts our counters into metrics of Prometheus."""
 
         def collect(self) -> "Iterator[Metric]":
-            """All metrics of this moment."""
+            """The current metrics."""
             return _metrics(telemetry, health())
 
     registry = CollectorRegistry()
@@ -80,9 +81,9 @@ def _metrics(telemetry: Telemetry, health: dict[str, Any]) -> "Iterator[Metric]"
     labels = {"files": "state", "worker_restarts": "why", "blocks": "why"}
     families: dict[str, CounterMetricFamily] = {}
     for (name, label), value in list(telemetry.counters.items()):
-        wanted = [labels[name]] if name in labels else []
-        family = families.setdefault(name, CounterMetricFamily(f"colorize_{name}", f"{name} so far", labels=wanted))
-        family.add_metric([label] if wanted else [], value)
+        label_names = [labels[name]] if name in labels else []
+        family = families.setdefault(name, CounterMetricFamily(f"colorize_{name}", f"{name} so far", labels=label_names))
+        family.add_metric([label] if label_names else [], value)
     yield from families.values()
     for name in ("pending", "oldest_pending_s", "unaccounted", "output_free_bytes", "scan_seconds", "source_lost", "degraded",
                  "log_lines_dropped"):  # fmt: skip

@@ -1,4 +1,4 @@
-"""Files on their way: who waits for what, and whose turn it is."""
+"""Pending files, their order, and the set of settled files."""
 
 import collections
 import heapq
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 _FIRST = 1 << 10  # slots
 _BITS = (1 << 64) - 1
 
-_SUSPECT_AFTER = 3  # interruptions, after which a file is not put beside others
-_PATIENCE = 60.0  # seconds that a suspect waits for the others
+_SUSPECT_AFTER = 3  # interruptions, after which a file is processed alone
+_PATIENCE = 60.0  # most seconds that a suspect waits for other files
 
 
 @dataclass(slots=True, eq=False)
 class Item:
-    """One generation of one file. ``since`` and ``due`` are monotonic, ``first_seen`` is Unix time; ``scan`` met it last.
+    """One generation of one file. ``since``, ``due``: monotonic times; ``first_seen``: Unix time; ``scan``: the last one.
 
     ``state``: settling, incomplete or retry while it waits until ``due``, then ready, then claimed.
     """
@@ -34,12 +34,12 @@ class Item:
 
     @property
     def suspect(self) -> bool:
-        """Whether it took a worker down, or was there too often when all went down."""
+        """Whether a worker crashed because of it, or the whole watch was killed too often while it was processed."""
         return self.strikes > 0 or self.interrupted >= _SUSPECT_AFTER
 
 
 class Pending:
-    """All items that are neither done nor given up, by name."""
+    """All items that are neither done nor quarantined, by name."""
 
     def __init__(self) -> None:
         self.items: dict[bytes, Item] = {}
@@ -49,29 +49,29 @@ class Pending:
         self._order = itertools.count()
 
     def wait(self, item: Item, state: str, due: float) -> None:
-        """Let an item, new or known, wait until ``due``."""
+        """Let a new or known item wait until ``due``."""
         self.items[item.name] = item
         item.state, item.due = state, due
         heapq.heappush(self._heap, (due, next(self._order), item))
 
     def drop(self, item: Item) -> None:
-        """An item that is no longer on its way."""
+        """Remove an item."""
         if self.items.get(item.name) is item:
             del self.items[item.name]
         item.state = "dropped"
 
     def strays(self, in_flight: Collection[Item]) -> list[Item]:
-        """Items whose turn would never come: there must be none, whatever went wrong."""
+        """Items that no queue holds, and that would wait for ever; normally none."""
         queued = {id(item) for item in (*self._ready, *self._suspects, *in_flight)}
         queued |= {id(item) for due, _, item in self._heap if item.due == due}
         return [item for item in self.items.values() if id(item) not in queued]
 
     def next_due(self) -> float | None:
-        """When the next item's wait ends."""
+        """Monotonic time at which the next item is due; None if none waits."""
         return self._heap[0][0] if self._heap else None
 
     def pick(self, now: float, *, busy: bool) -> Item | None:
-        """The next item whose turn it is. Suspects come last, and only when no worker is ``busy``."""
+        """The next ready item. Suspects come last, and only while no worker is ``busy``."""
         self._wake(now)
         starving = self._suspects and now - self._suspects[0].due > _PATIENCE
         if not starving and (item := _first_ready(self._ready)):
@@ -87,7 +87,7 @@ class Pending:
 
 
 def _first_ready(queue: collections.deque[Item]) -> Item | None:
-    """Of a queue in which items may have changed since, the first that still waits for its turn."""
+    """The first item of a queue that is still ready: items may have changed since they were added."""
     while queue:
         item = queue.popleft()
         if item.state == "ready":
@@ -96,10 +96,10 @@ def _first_ready(queue: collections.deque[Item]) -> Item | None:
 
 
 class Settled:
-    """A set of (name, generation) that keeps fingerprints of 64 bits alone, and which of them the last scan met.
+    """A set of (name, generation) that stores only 64-bit fingerprints, and which of them the last scan met.
 
-    Nine bytes a slot, at least half of the slots free. Python's hashes are keyed anew in each process, so that nobody can
-    make two files share one; that a new file among a million is taken for one that is done has a chance of 1 in 10^13.
+    A slot takes nine bytes; at least half of the slots are free. Python's hashes have a new key in each process, so nobody
+    can construct a collision; the chance that a new file among a million is mistaken for a settled one is 1 in 10^13.
     """
 
     def __init__(self) -> None:
@@ -115,28 +115,28 @@ class Settled:
 
     @property
     def met_count(self) -> int:
-        """How many the last scan met, or came since."""
+        """Number of entries that the last scan met, or that were added since."""
         return self._met
 
     def replace(self, entries: Iterable[tuple[bytes, str]]) -> None:
-        """Hold these, and no others."""
+        """Replace all entries."""
         self._clear(_FIRST)
         for name, gen in entries:
             self.add(name, gen)
 
     def begin_scan(self) -> None:
-        """None is met yet."""
+        """Begin a scan: no entry is met yet."""
         self._marks = bytearray(len(self._marks))
         self._met = 0
 
     def add(self, name: bytes, gen: str) -> None:
-        """Enter a generation, as met."""
+        """Add a generation, as met."""
         self._enter(_fingerprint(name, gen))
         if 2 * self._count > len(self._slots):
             self._rebuild(self._count, unmet=True)
 
     def meet(self, name: bytes, gen: str) -> bool | None:
-        """Mark a generation as met: True the first time in this scan, False again, None when it is none of these."""
+        """Mark a generation as met: True the first time in this scan, then False; None if it is not in the set."""
         index = self._index(_fingerprint(name, gen))
         if not self._slots[index]:
             return None
@@ -147,15 +147,15 @@ class Settled:
         return True
 
     def has_met(self, name: bytes, gen: str) -> bool:
-        """Whether a generation is one of these, and was met."""
+        """Whether a generation is in the set and was met."""
         return bool(self._marks[self._index(_fingerprint(name, gen))])
 
     def keep_met(self) -> None:
-        """Drop what the last scan did not meet."""
+        """Remove entries that the last scan did not meet."""
         self._rebuild(self._met, unmet=False)
 
     def _rebuild(self, count: int, *, unmet: bool) -> None:
-        """A table for ``count``, with or without those that are not met."""
+        """Rebuild the table for ``count`` entries, with or without those that were not met."""
         size = _FIRST
         while size < 2 * count + 2:
             size *= 2
@@ -173,7 +173,7 @@ class Settled:
         self._marks[index] |= mark
 
     def _index(self, fingerprint: int) -> int:
-        """Where a fingerprint is, or would be."""
+        """Index of a fingerprint, or of the slot where it belongs."""
         mask = len(self._slots) - 1
         index = fingerprint & mask
         while self._slots[index] not in (0, fingerprint):

@@ -1,4 +1,4 @@
-"""A file's way through the watch: noticed, settled, claimed, worked on, written, done; or waiting, or given up."""
+"""Connects the parts that a file passes: intake, lifecycle, publisher, ledger, and the disposal of inputs."""
 
 import time
 from typing import Any
@@ -16,7 +16,7 @@ from colorize_run.watch.storage import Storage
 
 
 class Pipeline:
-    """Folders, ledger, and the files between them. Errors: those of a start that must not go on."""
+    """Folders, ledger, and the files between them. Errors: those of `Source` and `Storage`."""
 
     def __init__(self, settings: Settings, telemetry: Telemetry) -> None:
         self.settings = settings
@@ -30,7 +30,7 @@ class Pipeline:
         self.recover()
 
     def recover(self) -> None:
-        """Take up what an earlier run left: outputs that were published but not booked, claims, inputs half disposed of."""
+        """Finish the work of an earlier run: published outputs without a record, claims, and inputs that were not yet moved."""
         ledger = self.storage.ledger
         for row in list(ledger.rows("claimed")):
             if row.name in self.intake.in_flight:
@@ -38,35 +38,35 @@ class Pipeline:
             if row.out and row.out_sha and self.storage.outbox.digest(row.out) == row.out_sha:
                 ledger.done([row.name])
             else:
-                ledger.strike(row.name, row.strikes, row.interrupted + 1, "interrupted", "the watch itself was ended")
+                ledger.strike(row.name, row.strikes, row.interrupted + 1, "interrupted", "the watch itself was killed")
         self.reload()
         if self.settings.inputs != "keep" or self.settings.failed_dir:
             dispose.recover(self.source.fd, self.settings.max_depth if self.settings.recursive else 0, ledger.name_of)
 
     def reload(self) -> None:
-        """Read anew from the ledger what is settled: a person may have made it forget some. Errors: sqlite3.Error."""
+        """Read the settled files from the ledger again, after `watch retry` or `watch forget`. Errors: sqlite3.Error."""
         self.lifecycle.settled.replace((name, gen) for name, gen, _ in self.storage.ledger.settled())
 
     def close(self) -> None:
-        """Give everything back."""
+        """Close the folders and the ledger."""
         self.storage.close()
         self.source.close()
 
     def is_idle(self) -> bool:
-        """Whether nothing is on its way but files that cannot be read, and were tried three times."""
-        left = any(item.state != "retry" or item.retries < 3 for item in self.lifecycle.pending.items.values())
-        return not (left or self.intake.unqueued or self.intake.in_flight or self.intake.source_lost)
+        """Whether no file is pending, except files that could not be read in three attempts."""
+        is_busy = any(item.state != "retry" or item.retries < 3 for item in self.lifecycle.pending.items.values())
+        return not (is_busy or self.intake.unqueued or self.intake.in_flight or self.intake.source_lost)
 
     def pending(self) -> int:
-        """How many files are on their way, or wait in the folder for their turn."""
+        """Number of files that are pending or not yet queued."""
         return len(self.lifecycle.pending.items) + self.intake.unqueued
 
     def counts(self) -> dict[str, int]:
-        """Files on their way by state."""
-        found = dict.fromkeys(("settling", "incomplete", "retry", "ready", "claimed"), 0)
+        """Number of pending files by state."""
+        counts = dict.fromkeys(("settling", "incomplete", "retry", "ready", "claimed"), 0)
         for item in self.lifecycle.pending.items.values():
-            found[item.state] += 1
-        return {**found, "unqueued": self.intake.unqueued}
+            counts[item.state] += 1
+        return {**counts, "unqueued": self.intake.unqueued}
 
     def describe(self) -> dict[str, Any]:
         """The part of the health file that is about files."""

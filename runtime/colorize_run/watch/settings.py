@@ -1,4 +1,4 @@
-"""What one watch is told: folders, task, limits. Seconds, bytes and pixels throughout."""
+"""The settings of a watch: folders, task and limits, in seconds, bytes and pixels."""
 
 import os
 from dataclasses import asdict, dataclass
@@ -10,16 +10,16 @@ from colorize_run.system.files import WATCH_MAX_PIXELS, is_within, shortened
 from colorize_run.system.mounts import is_local
 
 STATE_FOLDER = ".colorize-run"  # in the output folder, unless --state names another one
-# What a segmentation may be written as, and how its name differs from the input's
+# Forms of a segmentation, and the suffix that each adds to the name of the input
 VIEWS = {"mask": ".mask.png", "soft": ".soft.png", "overlay": ".overlay.png", "cutout": ".cutout.png"}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that holds for one run of the watch folder.
+    """All settings of one run of the watch folder.
 
     Sizes in bytes, times in seconds, ``max_pixels`` and ``max_side`` in pixels. ``memory`` limits a worker's address
-    space on the CPU, 0 for no limit. ``min_free`` is what must stay free where outputs are written.
+    space on the CPU, 0 for no limit. ``min_free`` must stay free on the disk of the outputs.
     """
 
     inbox: Path
@@ -58,32 +58,32 @@ class Settings:
 
     @property
     def conversion(self) -> ConversionOptions:
-        """What is asked of every picture."""
+        """The options of the conversion, the same for every picture."""
         return ConversionOptions.among(asdict(self))
 
     @property
     def options_key(self) -> str:
-        """Digest of what, besides input and model, decides an output's bytes."""
+        """Digest of the options that affect an output's bytes."""
         return self.conversion.watch_key()
 
     def output_name(self, name: bytes) -> bytes:
-        """Relative name of the output of an input's relative name; different inputs never share one."""
+        """Relative name of the output for an input's relative name; two inputs never have the same output."""
         suffix = VIEWS[self.view].encode() if self.task == "segment" else b""
         folder, _, base = name.rpartition(b"/")
         short = shortened(base, suffix)
         return folder + b"/" + short if folder else short
 
     def check(self) -> None:
-        """Refuse folders that would feed on each other, or a ledger on a share. Errors: OptionError, OutputError."""
-        for what, folder in (("output", self.outbox), ("state", self.state)):
+        """Refuse folders inside each other, and a ledger on a network share. Errors: OptionError, OutputError."""
+        for kind, folder in (("output", self.outbox), ("state", self.state)):
             if is_within(folder, self.inbox):
-                raise OptionError(f"The {what} folder {folder} lies in the input folder {self.inbox}: choose one outside.")
+                raise OptionError(f"The {kind} folder {folder} is inside the input folder {self.inbox}: choose one outside.")
         if self.recursive and is_within(self.inbox, self.outbox):
-            raise OptionError(f"With --recursive, {self.inbox} must not lie in the output folder {self.outbox}.")
+            raise OptionError(f"With --recursive, {self.inbox} must not be inside the output folder {self.outbox}.")
         for folder in filter(None, (self.done_dir, self.failed_dir)):
             if is_within(folder, self.inbox):
-                raise OptionError(f"{folder} lies in the input folder {self.inbox}: its files would be taken up again.")
+                raise OptionError(f"{folder} is inside the input folder {self.inbox}: its files would be converted again.")
             if os.stat(folder).st_dev != os.stat(self.inbox).st_dev:
-                raise OptionError(f"{folder} is on another file system than {self.inbox}: files could not be moved at once.")
+                raise OptionError(f"{folder} is not on the file system of {self.inbox}: moving a file would not be atomic.")
         if not is_local(self.state):
-            raise OutputError(f"The state folder {self.state} is on a network share, where no ledger can be kept: use --state.")
+            raise OutputError(f"The state folder {self.state} is on a network share, where a ledger is not safe: use --state.")

@@ -1,4 +1,4 @@
-"""What a watch stands on, ledger and output folder, and the faults of it that hold up all work until they heal."""
+"""Ledger and output folder of a watch, and their faults, which block all work until they heal."""
 
 import contextlib
 import errno
@@ -17,16 +17,16 @@ from colorize_run.watch.log import Telemetry
 from colorize_run.watch.outbox import Outbox
 from colorize_run.watch.settings import Settings
 
-_PROBE_EVERY = 2.0  # seconds at most between two looks whether a fault has healed
+_PROBE_EVERY = 2.0  # most seconds between two checks whether a fault has healed
 
 
 class BlockedError(Exception):
-    """The ledger cannot be written: all work is held up, and what was being done is done again later."""
+    """The ledger cannot be written: all work is blocked, and the work in progress is repeated later."""
 
 
 @dataclass
 class Block:
-    """A fault that holds up all work: since when, its reason, when it is looked at again, and the bytes that did not fit."""
+    """A fault that blocks all work: its begin, its reason, the time of the next check, and the bytes that did not fit."""
 
     since: float
     why: str
@@ -36,25 +36,25 @@ class Block:
 
 
 class Storage:
-    """The output folder, the state folder with its ledger, and their faults. Errors: those of a start that must not go on.
+    """The output folder, the state folder with its ledger, and their faults. Errors: OutputError, LockedError, sqlite3.Error.
 
-    ``recover`` is called when the ledger was opened anew.
+    ``recover`` is called after the ledger was opened again.
     """
 
     def __init__(self, settings: Settings, telemetry: Telemetry, recover: Callable[[], None]) -> None:
         self.settings, self.telemetry, self._recover = settings, telemetry, recover
         self.outbox = Outbox(settings.outbox, settings.max_depth)
-        self.state_fd = self._locked_state()
+        self.state_fd = self._lock_state()
         self.ledger = self._open_ledger()
         self.blocks: dict[str, Block] = {}
 
     def close(self) -> None:
-        """Give everything back."""
+        """Close the ledger and the folders."""
         self.ledger.close()
         self.outbox.close()
         os.close(self.state_fd)
 
-    def _locked_state(self) -> int:
+    def _lock_state(self) -> int:
         fd = durable.open_folder(str(self.settings.state))
         try:
             lock(fd, f"the state folder {self.settings.state}")
@@ -71,26 +71,25 @@ class Storage:
             for tail in ("", "-wal", "-shm"):
                 Path(f"{ledger.path}{tail}").unlink(missing_ok=True)
             raise OutputError(
-                f"{self.settings.outbox} holds files that no ledger in {self.settings.state} knows of: choose an empty"
-                " folder, or let them be replaced where names are the same with --adopt."
+                f"{self.settings.outbox} contains files that no ledger in {self.settings.state} records: choose an empty"
+                " folder, or use --adopt, which replaces files that have the same names."
             )
         if ledger.rebuilt:
-            self.telemetry.event("ledger_rebuilt", why=f"damaged, put aside as {ledger.rebuilt}; every input is looked at anew")
+            self.telemetry.event("ledger_rebuilt", why=f"damaged, renamed to {ledger.rebuilt}; every input is checked again")
         return ledger
 
     def block(self, kind: str, why: str, need: int = 0) -> None:
-        """Hold up all work until a look at ``kind`` (output, space, state, model) finds it healed."""
+        """Block all work until a check of ``kind`` (output, space, state, model) succeeds; ``need``: bytes that did not fit."""
         now = time.monotonic()
-        known = self.blocks.get(kind)
-        if known:
-            known.why, known.need = why, max(need, known.need)
+        if block := self.blocks.get(kind):
+            block.why, block.need = why, max(need, block.need)
             return
         self.blocks[kind] = Block(now, why, now + 0.25, need=need)
         self.telemetry.count("blocks", kind)
         self.telemetry.event("blocked", err_class="environment", why=kind, err=why)
 
     def probe(self, now: float) -> None:
-        """Look at the faults whose turn it is."""
+        """Check the faults whose next check is due."""
         for kind, block in list(self.blocks.items()):
             if now < block.due:
                 continue
@@ -113,14 +112,14 @@ class Storage:
         elif kind == "state":
             self._heal_state()
         else:
-            raise OutputError(block.why)  # a model: the worker that loads it says so
+            raise OutputError(block.why)  # a model: healed by a worker that loads it
 
     def _heal_state(self) -> None:
         self.outbox.check()
         with contextlib.suppress(FileExistsError):
             os.mkdir(self.settings.state)
         if not os.path.samestat(os.stat(self.settings.state), os.fstat(self.state_fd)):
-            before, self.state_fd = self.state_fd, self._locked_state()
+            before, self.state_fd = self.state_fd, self._lock_state()
             os.close(before)
         fresh = self._open_ledger()
         with contextlib.suppress(sqlite3.Error):
@@ -130,13 +129,13 @@ class Storage:
         self._recover()
 
     def has_space(self) -> bool:
-        """Whether as much is free where outputs go as shall stay free."""
+        """Whether the disk of the outputs has the free space that --min-free requires."""
         free, size = self.outbox.free()
         return free >= min(self.settings.min_free, size // 20)
 
     @contextlib.contextmanager
     def state(self) -> Iterator[Ledger]:
-        """The ledger; whatever it raises holds up all work, not one file. Errors: BlockedError."""
+        """The ledger; its errors block all work, instead of counting against a file. Errors: BlockedError."""
         try:
             if self.ledger.is_lost():
                 raise sqlite3.OperationalError("the ledger's file is gone")

@@ -1,6 +1,6 @@
-"""The loop that holds a watch together: scans, workers, signals.
+"""The main loop of a watch: scans, workers and signals.
 
-One thread, no image or ML library, nothing that can hang: files are read and decoded by the workers.
+It has one thread, imports no image or network library, and calls nothing that can hang: workers read and decode the files.
 """
 
 import collections
@@ -22,13 +22,13 @@ from colorize_run.watch.pipeline import Pipeline
 from colorize_run.watch.settings import Settings
 from colorize_run.watch.workers import WorkerPool
 
-_FULL_SCAN = 1.0  # seconds between scans at least; overwriting a file in place does not move its folder's time
-_SCAN_SHARE = 33  # so that scanning takes 3 % of one core at most, however many files there are
-_GIVE_UP_ONCE = 60.0
+_FULL_SCAN = 1.0  # least seconds between scans; overwriting a file in place does not change its folder's time
+_SCAN_SHARE = 33  # scanning takes at most 3 % of one core, however many files there are
+_GIVE_UP_ONCE = 60.0  # seconds of being blocked after which --once ends
 
 
 class Supervisor:
-    """One run of the watch folder. Errors: ColorizeRunError for a start that cannot be."""
+    """One run of the watch folder; ``threads``: for each worker. Errors: ColorizeRunError if it cannot start."""
 
     def __init__(self, settings: Settings, threads: int) -> None:
         self.settings = settings
@@ -39,11 +39,11 @@ class Supervisor:
         self.monitor = HealthMonitor(settings, self.telemetry, self.pipeline, self.pool)
         self._signals: collections.deque[int] = collections.deque()
         self._stop_by: float | None = None
-        self._rescan = self._looked_again = self._shaken = False
-        self._scan_due = self._look_due = self._source_due = 0.0
+        self._rescan = self._was_idle = self._must_recover = False
+        self._scan_due = self._check_due = self._source_due = 0.0
 
     def run(self) -> int:
-        """Watch until told to stop; returns the exit code."""
+        """Watch until a signal or, with --once, until all is done; returns the exit code."""
         self._listen_to_signals()
         monitor, port = self.monitor, self.settings.port
         server = serve(port, self.telemetry, lambda: monitor.snapshot) if port is not None else None
@@ -51,12 +51,12 @@ class Supervisor:
         try:
             while (code := self._finished()) is None:
                 try:
-                    self._turn()
+                    self._run_once()
                 except ColorizeRunError:
                     raise
-                except Exception as error:  # a bug of ours, or no memory, takes nothing down
-                    self._shaken = True
-                    monitor.bug(error)
+                except Exception as error:  # a bug of ours or a lack of memory must not end the watch
+                    self._must_recover = True
+                    monitor.record_bug(error)
             self.telemetry.live(monitor.line, last=True)
             self.telemetry.event("stop", code=code, files=self.pipeline.counts())
             return code
@@ -66,36 +66,35 @@ class Supervisor:
                 server.shutdown()
                 server.server_close()
 
-    def _turn(self) -> None:
-        if self._shaken:
+    def _run_once(self) -> None:
+        """One round: signals, scan, faults, workers, reports, then wait for answers or the next due time."""
+        if self._must_recover:
             self.pool.recover()
-            self._shaken = False
-        self._obey()
+            self._must_recover = False
+        self._handle_signals()
         now = time.monotonic()
-        self._see(now)
+        self._scan_if_due(now)
         self.pipeline.storage.probe(now)
-        self.pool.tend(now)
-        self.pool.hand_out()
-        self.monitor.tell(now)
-        told = [key.data for key, _ in self._selector.select(self._pause())]
-        self.pool.hear(worker for worker in told if isinstance(worker, Worker))
-        if None in told:
+        self.pool.maintain(now)
+        self.pool.assign_jobs()
+        self.monitor.update(now)
+        readable = [key.data for key, _ in self._selector.select(self._seconds_to_wait())]
+        self.pool.read_answers(worker for worker in readable if isinstance(worker, Worker))
+        if None in readable:
             self._drain_wakeups()
 
-    def _pause(self) -> float:
-        """Seconds until something must be looked at."""
+    def _seconds_to_wait(self) -> float:
+        """Seconds until the next thing is due."""
         now = time.monotonic()
         dues = [now + (1.0 if self._stop_by is None else 0.1)]
         lost, blocks = self.pipeline.intake.source_lost, self.pipeline.storage.blocks
         if self._stop_by is None:
-            dues += [self._source_due] if lost else [self._look_due, self._scan_due]
+            dues += [self._source_due] if lost else [self._check_due, self._scan_due]
         due = self.pipeline.lifecycle.pending.next_due()
         if due is not None and self.pool.has_room() and not (blocks or lost or self._stop_by is not None):
             dues.append(due)
         dues += [block.due for block in blocks.values()]
         return max(0.0, min(dues) - now)
-
-    # -- signals ------------------------------------------------------------------------------------------------
 
     def _listen_to_signals(self) -> None:
         ours, theirs = socket.socketpair()
@@ -103,7 +102,7 @@ class Supervisor:
         theirs.setblocking(False)
         self._wake = ours, theirs
         signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
-        signal.signal(signal.SIGIO, signal.SIG_IGN)  # of leases; the default ends the process
+        signal.signal(signal.SIGIO, signal.SIG_IGN)  # sent by leases; its default action ends the process
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
             signal.signal(number, self._signalled)
         self._selector.register(ours, selectors.EVENT_READ)
@@ -116,7 +115,7 @@ class Supervisor:
             while self._wake[0].recv(4096):
                 pass
 
-    def _obey(self) -> None:
+    def _handle_signals(self) -> None:
         while self._signals:
             number = self._signals.popleft()
             if number == signal.SIGHUP:
@@ -132,7 +131,7 @@ class Supervisor:
                 raise SystemExit(128 + number)
 
     def _reload(self) -> None:
-        """SIGHUP: the ledger may have been changed by `watch retry`, the model's file exchanged, a fault mended."""
+        """SIGHUP: `watch retry` may have changed the ledger, or a person replaced the model file or repaired a fault."""
         self.telemetry.event("reload")
         try:
             self.pipeline.reload()
@@ -141,12 +140,10 @@ class Supervisor:
         for block in self.pipeline.storage.blocks.values():
             block.due = 0.0
         self._rescan = True
-        self.pool.renewing = True
+        self.pool.reloading = True
 
-    # -- seeing -------------------------------------------------------------------------------------------------
-
-    def _see(self, now: float) -> None:
-        """Scan if the folder's time moved, or if it is time."""
+    def _scan_if_due(self, now: float) -> None:
+        """Scan if the folder's time changed, or if a full scan is due."""
         intake = self.pipeline.intake
         if self._stop_by is not None:
             return
@@ -157,8 +154,8 @@ class Supervisor:
             if intake.source_lost:
                 return
         changed = False
-        if now >= self._look_due:
-            self._look_due = now + min(self.settings.poll, _FULL_SCAN)
+        if now >= self._check_due:
+            self._check_due = now + min(self.settings.poll, _FULL_SCAN)
             changed = self.pipeline.source.changed()
         if changed or self._rescan or now >= self._scan_due:
             self._scan(now, changed=changed)
@@ -167,19 +164,17 @@ class Supervisor:
         self.pipeline.intake.scan()
         end = time.monotonic()
         seconds = self.monitor.scan_seconds = end - now
-        # Times have the grain of the kernel's tick: what comes in the same tick is seen by the next scan.
+        # Folder times have the resolution of the kernel's tick: a file of the same tick is found by the next scan.
         self._rescan = False
-        self._look_due = end + max(self.settings.poll, 10 * seconds)
+        self._check_due = end + max(self.settings.poll, 10 * seconds)
         self._scan_due = end + max(_FULL_SCAN, _SCAN_SHARE * seconds)
         if changed:
-            self._scan_due = min(self._scan_due, self._look_due)
+            self._scan_due = min(self._scan_due, self._check_due)
         self.monitor.last_scan = time.time()
-        self._looked_again = self.pipeline.is_idle()
-
-    # -- the end ------------------------------------------------------------------------------------------------
+        self._was_idle = self.pipeline.is_idle()
 
     def _finished(self) -> int | None:
-        """The exit code, once there is one."""
+        """The exit code if the watch is to end, else None."""
         now = time.monotonic()
         if self._stop_by is not None:
             return 0 if not self.pipeline.intake.in_flight or now >= self._stop_by else None
@@ -191,8 +186,8 @@ class Supervisor:
                 return 73
         if not self.pipeline.is_idle() or not self.monitor.ready:
             return None
-        if not self._looked_again:
-            self._rescan = True  # what came while the last one was done
+        if not self._was_idle:
+            self._rescan = True  # for files that arrived while the last ones were processed
             return None
         return 1 if self.pipeline.pending() or self.pipeline.lifecycle.quarantined_now else 0
 

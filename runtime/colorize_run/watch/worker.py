@@ -1,6 +1,6 @@
-"""What a worker of the watch does: a file's bytes in, the output's bytes out. It never writes a file.
+"""The worker process of a watch: converts the bytes of a file into the bytes of its output. It never writes a file.
 
-A request comes with an open file, which is read once, into memory, and decoded from there.
+A request comes with an open file, which is read once into memory and decoded from there.
 """
 
 import hashlib
@@ -46,12 +46,12 @@ class FileConverter:
     def __init__(self, options: dict[str, Any]) -> None:
         self._max_side, self._max_bytes = options["max_side"], options["max_bytes"]
         self._options = ConversionOptions.among(options)
-        Image.MAX_IMAGE_PIXELS = None  # our own limit is checked on the header, and names its reason
+        Image.MAX_IMAGE_PIXELS = None  # `_refusal` checks our own limit on the header, and gives a reason
         self._convert = Converter(self._options, options["threads"])
         self._kind = None if self._options.task == "colorize" else "PNG"  # as the output's name says
         sample = io.BytesIO()
         Image.new("L", (64, 48), 120).save(sample, "PNG")
-        self._convert(sample, self._kind)  # a device that fails should fail now, and the first picture should not wait
+        self._convert(sample, self._kind)  # shows a failing device now, and makes the first picture as fast as the others
         model = self._convert.model
         self.description = {
             "model": model.contract.name,
@@ -61,7 +61,7 @@ class FileConverter:
         }
 
     def answer(self, request: dict[str, Any], fd: int | None) -> Frame:
-        """The result for one file: ``kind`` is done, same, or a class of error."""
+        """The answer for one file; its ``kind`` is done, same, or a class of error."""
         header, body = self._answer(request, fd)
         return {**header, "rss": _resident_bytes()}, body
 
@@ -87,13 +87,13 @@ class FileConverter:
         return {**base, "kind": "done", "out_sha": digest, "seconds": seconds, "notes": result.notes[:20]}, output
 
     def _refusal(self, data: bytes) -> tuple[str, str] | None:
-        """Why a picture is refused for good by its header alone: class and sentence. None for what must be decoded."""
+        """Class and sentence if the picture's header alone is a reason for quarantine; None if it must be decoded."""
         if len(data) > self._max_bytes:
             return "too_big", f"has more than {self._max_bytes} bytes; --max-bytes raises the limit."
         try:
             with undecoded(io.BytesIO(data)) as image:
                 width, height = image.size
-        except Exception:  # decoding it finds the words
+        except Exception:  # decoding reports the error
             return None
         limit = self._options.max_pixels
         if width * height > limit:
@@ -105,7 +105,7 @@ class FileConverter:
 
 
 def _describe_error(error: Exception) -> dict[str, Any]:
-    """The part of an answer's header that says what went wrong."""
+    """The part of an answer's header that describes an error."""
     if isinstance(error, ImageFileError):
         return {"kind": "memory" if isinstance(error.__cause__, MemoryError) else "undecodable", "error": str(error)}
     if isinstance(error, DeviceError):
@@ -116,7 +116,7 @@ def _describe_error(error: Exception) -> dict[str, Any]:
 
 
 def start(options: dict[str, Any]) -> tuple[Answer, int, dict[str, Any]]:
-    """Open the model; what answers requests, by one thread, and a description for the log. Errors: those of the model."""
+    """Open the model; returns the function for requests, its one thread, and a description. Errors: those of the model."""
     converter = FileConverter(options)
     if options["memory"] and converter.description["device"] == "cpu":  # CUDA reserves address space by the terabyte
         resource.setrlimit(resource.RLIMIT_AS, (options["memory"], options["memory"]))

@@ -1,4 +1,4 @@
-"""The workers of a watch: started, fed, heard, replaced."""
+"""The workers of a watch: starts them, gives them files, reads their answers and replaces them."""
 
 import collections
 import selectors
@@ -11,16 +11,20 @@ from colorize_run.watch.log import Telemetry
 from colorize_run.watch.pipeline import Pipeline
 from colorize_run.watch.settings import Settings
 
-_DEVICE_PATIENCE = 600.0
+_DEVICE_PATIENCE = 600.0  # seconds; two failures of the device within them are no chance
 _STARTS = 3  # attempts to load a model for the first time
 
 
 class RefusedError(ColorizeRunError):
-    """A worker cannot begin its work; the exit code is the worker's."""
+    """A worker cannot start; the exit code is the worker's."""
 
 
 class WorkerPool:
-    """Workers and what they load. ``device``: asked of new ones; ``actual``: what they found; ``model_sha``: their model's."""
+    """All workers.
+
+    ``device``: requested from new workers; ``actual``: the device that they use; ``model_sha``: SHA-256 of their model.
+    Set ``reloading`` to replace the workers, ``stopping`` to start no more work.
+    """
 
     def __init__(
         self, settings: Settings, threads: int, telemetry: Telemetry, pipeline: Pipeline, selector: selectors.BaseSelector
@@ -29,29 +33,29 @@ class WorkerPool:
         self._threads, self._selector = threads, selector
         self.workers: list[Worker] = []
         self.device, self.actual, self.model_sha = settings.device, "", ""
-        self.renewing = self.stopping = False
+        self.reloading = self.stopping = False
         self._failures, self._start_due = 0, 0.0
         self._device_failures: collections.deque[float] = collections.deque(maxlen=2)  # when
 
     def has_room(self) -> bool:
-        """Whether some worker could take a file now."""
+        """Whether a worker can take a file now."""
         return any(worker.room for worker in self.workers)
 
-    def tend(self, now: float) -> None:
-        """Kill what hangs, replace what is missing. Errors: RefusedError."""
+    def maintain(self, now: float) -> None:
+        """Kill workers that hang, and start missing ones. Errors: RefusedError."""
         for worker in list(self.workers):
             if worker.process.interrupted or worker.overdue(self.settings.timeout):
-                self.hear([worker])  # it may have answered while this process was stopped
+                self.read_answers([worker])  # it may have answered while this process was stopped
             if worker not in self.workers:
                 continue
             if worker.overdue(self.settings.timeout):
                 worker.process.kill()
-                self._ended(worker, "timeout")
+                self._remove(worker, "timeout")
             elif worker.retiring and not worker.jobs:
-                self._ended(worker, "recycled")
-        if self.renewing and not any(worker.retiring or not worker.ready for worker in self.workers):
-            self.renewing = False
-            self._start()  # the others retire once it is ready; if it never is, they stay
+                self._remove(worker, "recycled")
+        if self.reloading and not any(worker.retiring or not worker.ready for worker in self.workers):
+            self.reloading = False
+            self._start()  # the others retire once it is ready, and stay if its model is refused
         missing = self.settings.workers - sum(not worker.retiring for worker in self.workers)
         if missing > 0 and now >= self._start_due and not self.stopping:
             self._start()
@@ -68,8 +72,8 @@ class WorkerPool:
         for fd in worker.process.readable:
             self._selector.register(fd, selectors.EVENT_READ, worker)
 
-    def hand_out(self) -> None:
-        """Give files to workers as long as both are there; as many as there is room for are claimed at once."""
+    def assign_jobs(self) -> None:
+        """Give files to workers as long as there are files and room; all that fit are claimed by one commit."""
         while not self.stopping and (room := sum(worker.room for worker in self.workers)):
             if not self._pipeline.storage.blocks and not self._has_space():
                 return
@@ -78,7 +82,7 @@ class WorkerPool:
                 return
             for job in jobs:
                 free = [worker for worker in self.workers if worker.room]
-                if not free:  # those that had room are dead
+                if not free:  # the workers that had room have died
                     self._pipeline.intake.give_back(job)
                     continue
                 worker = min(free, key=lambda each: len(each.jobs))
@@ -86,21 +90,21 @@ class WorkerPool:
                     worker.submit(job)
                 except OSError:
                     self._pipeline.intake.give_back(job)
-                    worker.retiring = True  # it is dead; what it answered before is still to be read
+                    worker.retiring = True  # it has died; its earlier answers must still be read
 
     def _has_space(self) -> bool:
         storage = self._pipeline.storage
         try:
             if storage.has_space():
                 return True
-            storage.block("space", "less is free than --min-free asks for")
+            storage.block("space", "less space is free than --min-free requires")
         except OSError as error:
             storage.block("output", error.strerror or str(error))
         return False
 
-    def hear(self, workers: Iterable[Worker]) -> None:
-        """Act on what workers have said; what they made is written together. Errors: RefusedError, DeviceError."""
-        told: list[tuple[Worker, Answer]] = []
+    def read_answers(self, workers: Iterable[Worker]) -> None:
+        """Read answers and act on them; their outputs are written together. Errors: RefusedError, DeviceError."""
+        about_files: list[tuple[Worker, Answer]] = []
         for worker in dict.fromkeys(workers):
             if worker not in self.workers:
                 continue
@@ -110,35 +114,37 @@ class WorkerPool:
                 worker.process.kill()
                 answers = None
             if answers is None:
-                self._ended(worker, "died")
+                self._remove(worker, "died")
                 continue
-            told += [(worker, answer) for answer in answers if answer.job is not None]
+            about_files += [(worker, answer) for answer in answers if answer.job is not None]
             for answer in answers:
-                if answer.job is None:
-                    self._welcome(worker) if answer.header["kind"] == "ready" else self._refused(worker, answer)
-        if told:
+                if answer.job is None and answer.header["kind"] == "ready":
+                    self._handle_ready(worker)
+                elif answer.job is None:
+                    self._handle_refusal(worker, answer)
+        if about_files:
             self._failures = 0
-            self._act(told)
+            self._handle(about_files)
 
     def recover(self) -> None:
-        """After an error of ours: what workers said is looked at again, and files that none of them has get their turn."""
+        """After an error of ours: requeue files that no worker holds, and read all answers again."""
         self._pipeline.intake.reclaim({job.name for worker in self.workers for job in worker.jobs})
-        self.hear(list(self.workers))
+        self.read_answers(list(self.workers))
 
-    def _act(self, told: list[tuple[Worker, Answer]]) -> None:
-        """Workers whose device failed go, whatever else happens."""
-        failed = {worker: answer.header["error"] for worker, answer in told if answer.header["kind"] == "device"}
+    def _handle(self, answers: list[tuple[Worker, Answer]]) -> None:
+        """Handle answers about files; then remove workers whose device failed, even after an error."""
+        failed = {worker: answer.header["error"] for worker, answer in answers if answer.header["kind"] == "device"}
         try:
-            self._pipeline.publisher.handle([answer for _, answer in told])
+            self._pipeline.publisher.handle([answer for _, answer in answers])
         finally:
             for worker, error in failed.items():
                 self._device_failures.append(time.monotonic())
                 self.telemetry.event("worker_died", err_class="device", err=error)
-                self._ended(worker, "device")
+                self._remove(worker, "device")
                 self._degrade(error)
 
     def _degrade(self, why: str) -> None:
-        """The device failed: once may be chance. Twice within ten minutes, `auto` goes on with the CPU, `cuda` ends."""
+        """After two failures of the device within ten minutes, `auto` continues with the CPU, and `cuda` ends the watch."""
         failures = self._device_failures
         if len(failures) < 2 or failures[1] - failures[0] > _DEVICE_PATIENCE:
             return
@@ -146,11 +152,11 @@ class WorkerPool:
             raise DeviceError(f"The device failed twice within ten minutes: {why}")
         self.device = "cpu"
         failures.clear()
-        self.telemetry.event("degraded", err_class="device", err=f"goes on with the CPU: {why}")
+        self.telemetry.event("degraded", err_class="device", err=f"continues with the CPU: {why}")
 
-    def _welcome(self, worker: Worker) -> None:
+    def _handle_ready(self, worker: Worker) -> None:
         about = worker.about
-        if sum(not other.retiring for other in self.workers) > self.settings.workers:  # it was started to replace them
+        if sum(not other.retiring for other in self.workers) > self.settings.workers:  # it replaces the others
             for other in self.workers:
                 other.retiring = other is not worker
         self._failures = 0
@@ -161,8 +167,8 @@ class WorkerPool:
             requested=self.settings.device, actual=about["device"], why=about["reason"],
         )  # fmt: skip
 
-    def _refused(self, worker: Worker, answer: Answer) -> None:
-        """The model cannot be loaded: at the start that ends the watch; later the others go on, or all waits for a model."""
+    def _handle_refusal(self, worker: Worker, answer: Answer) -> None:
+        """The model cannot be loaded: this ends a watch that starts; later other workers continue, or the watch is blocked."""
         why = answer.header["error"]
         if not self.model_sha:
             error = RefusedError(why)
@@ -172,8 +178,8 @@ class WorkerPool:
         if not any(other.ready for other in self.workers if other is not worker):
             self._pipeline.storage.block("model", why)
 
-    def _ended(self, worker: Worker, why: str) -> None:
-        """Take leave of a worker; the file in its hands pays for its death, those behind that do not."""
+    def _remove(self, worker: Worker, why: str) -> None:
+        """Close a worker. If it died, that counts against the file that it was processing, not against its other files."""
         for fd in worker.process.readable:
             self._selector.unregister(fd)
         self.workers.remove(worker)
@@ -186,7 +192,7 @@ class WorkerPool:
             self._start_due = time.monotonic() + (0.0 if self._failures < 2 else min(30.0, 2.0 ** (self._failures - 2)))
             self.telemetry.event("worker_died", err_class="worker", err=how, why=why, pid=worker.process.pid)
             if not self.model_sha and self._failures >= _STARTS:
-                raise RefusedError(f"No worker comes up: {how}.")
+                raise RefusedError(f"No worker can start: {how}.")
         self.telemetry.count("worker_restarts", why)
         if jobs and died and worker.ready:
             limit = f"took longer than the {self.settings.timeout:g} seconds of --timeout."
@@ -196,7 +202,7 @@ class WorkerPool:
             self._pipeline.intake.give_back(job)
 
     def close(self) -> None:
-        """End all workers at once; what they had is done again later."""
+        """End all workers at once; the next run processes their files again."""
         for worker in self.workers:
             worker.process.close()
             for job in worker.jobs:
