@@ -60,7 +60,7 @@ class Colorizer(Network):
     ) -> None:  # fmt: skip
         super().__init__("colorize", model, device, threads, working_size)
         if temperature is not None and not self.model.has_temperature:
-            raise OptionError(f"{self.model.path} has no temperature that could be set: leave --temperature away.")
+            raise OptionError(f"{self.model.path} has no temperature setting: omit --temperature.")
         if temperature is not None and not MIN_TEMPERATURE <= temperature <= MAX_TEMPERATURE:
             raise OptionError(f"A temperature of {temperature} is not possible: {MIN_TEMPERATURE} to {MAX_TEMPERATURE}.")
         self._settings = {} if temperature is None else {"temperature": np.array(temperature, np.float32)}
@@ -131,7 +131,7 @@ class Colorizer(Network):
         """Whether a picture stays as it is, which its notes then say; a model that mends colours never leaves any."""
         leaves = control.keep_colour and self.model.input == "grey" and has_colours(picture)
         if leaves:
-            picture.notes.append("it has colours already and was left as it is; --force colours it anew")
+            picture.notes.append("it already has colours and was left unchanged; --force colours it again")
         return leaves
 
     def _metadata(self, picture: Picture, *, keep: bool, sign: bool) -> Metadata:
@@ -179,14 +179,14 @@ class Colorizer(Network):
     def _run(self, planes: FloatArray) -> Prediction:
         outputs = self.run_on(planes, self._settings)
         if len(outputs["ab"]) != 2:
-            raise ModelFileError(f"{self.model.path} gave {len(outputs['ab'])} planes of chroma, not a* and b*.")
+            raise ModelFileError(f"{self.model.path} gave {len(outputs['ab'])} planes of chroma, not the two planes a* and b*.")
         return Prediction(outputs["ab"], outputs.get("rgb"))
 
     def _raw(self, picture: Picture, result: Result) -> None:
         with result.stage("network"):
             rgb = self._run(self._planes(self._seen(picture)[0])).rgb
         if rgb is None:
-            raise ContractError(f"{self.model.path} makes no picture of its own, so --raw has nothing to show.")
+            raise ContractError(f"{self.model.path} has no picture output: omit --raw.")
         picture.pixels = Image.fromarray(np.rint(rgb.transpose(1, 2, 0) * 255).clip(0, 255).astype(np.uint8))
         picture.convert_back, picture.profile, picture.space, picture.depth = False, None, None, 8
         if (alpha := picture.alpha_in_bytes()) is not None:

@@ -57,7 +57,7 @@ class Segmenter(Network):
         ``image``: a Pillow image of mode L or RGB, or float32 (H, W) grey, sRGB-encoded, 0..1. OptionError for other modes.
         """
         if isinstance(image, Image.Image) and image.mode not in ("L", "RGB"):
-            raise OptionError(f"A picture of mode {image.mode} has to be converted to L or RGB first.")
+            raise OptionError(f"A picture of mode {image.mode} must be converted to L or RGB first.")
         return self._run(_planes(_resized(image, self.working_size.fit(*_size(image)))))
 
     def _run(self, small: FloatArray) -> FloatArray:

@@ -18,40 +18,46 @@ if TYPE_CHECKING:
     from colorize_run.diagnostics.tune import Measured
 
 
-@click.command(epilog=EXIT_CODES, short_help="Find what is fastest on this machine, and keep it.")
+@click.command(epilog=EXIT_CODES, short_help="Find the fastest settings on this machine, and save them.")
 @click.option("-m", "--model", "models", multiple=True, help="Tune this model; may be repeated.  [default: photo and flowers]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
-              help="auto: try every one that works.")  # fmt: skip
+              help="auto: try every device that works.")  # fmt: skip
 @size_option
-@click.option("--rounds", type=click.IntRange(3, 10_000), default=12, show_default=True, help="After two that warm up.")
-@click.option("--show", is_flag=True, help="Show the profile instead, and whether it fits this machine.")
-@click.option("--forget", is_flag=True, help="Remove the profile instead.")
+@click.option(
+    "--rounds",
+    type=click.IntRange(3, 10_000),
+    default=12,
+    show_default=True,
+    help="Rounds after two warm-up rounds.",
+)
+@click.option("--show", is_flag=True, help="Show the saved profile, and whether it fits this machine.")
+@click.option("--forget", is_flag=True, help="Remove the saved profile.")
 @click.option("--json", "as_json", is_flag=True, help="Print the choices as one JSON object on stdout.")
 def tune(
     models: tuple[str, ...], device: str, size: tuple[int, int], rounds: int, show: bool, forget: bool, as_json: bool
 ) -> None:
-    """Find the fastest way to run a model on this machine, and keep it for `colorize` and `segment`.
+    """Find the fastest way to run a model on this machine, and save it for `colorize` and `segment`.
 
     \b
     colorize-run tune                      photo and flowers: about a minute
-    colorize-run tune -m unet-large        another
+    colorize-run tune -m unet-large        another model
     colorize-run tune --show
-    colorize-run tune --forget             everything as before
+    colorize-run tune --forget             removes the profile
 
-    Measured are the model and the variants beside it (NAME-int8.onnx, NAME-fp16.onnx), devices and numbers of threads.
-    A variant takes part only if its recorded figures are within half a point of the original's, and if it keeps its
-    golden vectors here. What is chosen must be at least 5 % faster than what is used without a profile.
+    It measures the model and the variants beside it (NAME-int8.onnx, NAME-fp16.onnx), devices and numbers of threads.
+    A variant takes part only if its recorded figures are within half a point of the original's, and if it matches its
+    golden vectors here. The choice must be at least 5 % faster than the settings without a profile.
 
-    Commands that use the profile say so. It never replaces a file that -m names by another, nor a device that --device
-    names; COLORIZE_RUN_PROFILE= (empty) switches it off for one run. --working-size and the like are never tuned.
+    Commands that use the profile say so. It never replaces a file named by -m, or a device named by --device.
+    COLORIZE_RUN_PROFILE= (empty) disables it for one run. Options such as --working-size are never tuned.
     """
     from colorize_run.diagnostics import profile
 
     if show and forget:
-        raise click.UsageError("--show and --forget exclude each other.")
+        raise click.UsageError("--show and --forget cannot be combined.")
     path = profile.profile_path()
     if path is None:
-        raise OptionError(f"There is no place for a profile: set {profile.VARIABLE} to a path.")
+        raise OptionError(f"There is no folder for a profile: set {profile.VARIABLE} to a path.")
     if forget:
         _forget(path)
     elif show:

@@ -48,7 +48,7 @@ def cold_start(subject: Subject, device: str, picture: Path, folder: Path) -> Ac
         done = subprocess.run(processes.command_line(*arguments), capture_output=True, text=True, check=False, env=environment)  # noqa: S603 (ours)
         if done.returncode:
             last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-            raise ColorizeRunError(f"A process of its own failed: {last[0]}")
+            raise ColorizeRunError(f"A measured process failed: {last[0]}")
 
     return start
 

@@ -98,7 +98,7 @@ def _processor(request: dict[str, Any]) -> Check:
     from colorize_run.system.hardware import processor
 
     found = processor()
-    text = f"{found.name}: {', '.join(found.features) or 'none of the instructions that networks profit from is known'}"
+    text = f"{found.name}: {', '.join(found.features) or 'none of the instructions that speed up networks'}"
     return Check("processor", "ok", text, figures=asdict(found))
 
 
@@ -106,7 +106,7 @@ def _threads(request: dict[str, Any]) -> Check:
     from colorize_run.system.hardware import threads
 
     found = threads()
-    quota = "no quota" if found.quota is None else f"a cgroup's quota of {found.quota:g}"
+    quota = "no quota" if found.quota is None else f"a cgroup quota of {found.quota:g}"
     text = f"{found.usable} used: {found.cores} cores, {found.affinity} by affinity, {quota}"
     return Check("threads", "ok", text, figures={**asdict(found), "usable": found.usable})
 
@@ -146,12 +146,13 @@ def _cuda(request: dict[str, Any]) -> Check:
     figures = {"wanted": wanted, "found": found}
     lacking = no_cuda()
     if lacking is None:
-        text = f"loads; wanted: {', '.join(' '.join(item) for item in wanted.items())}; found: {cuda.describe_versions(found)}"
+        needed = ", ".join(" ".join(item) for item in wanted.items())
+        text = f"loads; needed: {needed}; installed: {cuda.describe_versions(found)}"
         return Check("cuda", "ok", text, figures=figures)
     gpu_build = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-    needed = request["device"] == "cuda" or (gpu_build and request["device"] == "auto")
-    way_out = lacking.way_out or "mend what onnxruntime names; --device cpu works without"
-    return Check("cuda", "failed" if needed else "absent", lacking.cause, way_out, 69 if needed else 0, figures)
+    must_work = request["device"] == "cuda" or (gpu_build and request["device"] == "auto")
+    way_out = lacking.way_out or "fix what onnxruntime reports; --device cpu works without CUDA"
+    return Check("cuda", "failed" if must_work else "absent", lacking.cause, way_out, 69 if must_work else 0, figures)
 
 
 def _readers(request: dict[str, Any]) -> Check:
@@ -189,8 +190,8 @@ def _temporary(request: dict[str, Any]) -> Check:
     try:
         folder = tempfile.gettempdir()
     except OSError as error:
-        return Check("temporary folder", "failed", f"{error.strerror}", "set TMPDIR to a folder that can be written", 73)
-    found = _writable("temporary folder", folder, "set TMPDIR to a folder that can be written")
+        return Check("temporary folder", "failed", f"{error.strerror}", "set TMPDIR to a writable folder", 73)
+    found = _writable("temporary folder", folder, "set TMPDIR to a writable folder")
     named = os.environ.get("TMPDIR")
     if named and os.path.realpath(named) != os.path.realpath(folder):
         return replace(found, detail=f"{found.detail}; TMPDIR says {shown(named)}, which cannot be written")
@@ -198,11 +199,11 @@ def _temporary(request: dict[str, Any]) -> Check:
 
 
 def _current(request: dict[str, Any]) -> Check:
-    way_out = "outputs lie beside their inputs: give -o a folder that can be written"
+    way_out = "outputs are written beside their inputs: give -o a writable folder"
     try:
         return _writable("current folder", str(Path.cwd()), way_out)
     except OSError as error:
-        return Check("current folder", "failed", f"there is none any more: {error.strerror}", "cd to a folder that exists", 73)
+        return Check("current folder", "failed", f"it no longer exists: {error.strerror}", "cd to a folder that exists", 73)
 
 
 def _profile(request: dict[str, Any]) -> Check:
@@ -264,8 +265,8 @@ def outcome(name: str, request: dict[str, Any]) -> Check:
     try:
         return CHECKS[name](request) if name in CHECKS else check_model(request, Path(name))
     except Exception as error:
-        way_out = "please report it with what `colorize-run doctor --json` prints"
-        return Check(check_title(name), "failed", f"met an error that nobody foresaw: {reason_of(error)}", way_out, 70)
+        way_out = "please report it with the output of `colorize-run doctor --json`"
+        return Check(check_title(name), "failed", f"met an unexpected error: {reason_of(error)}", way_out, 70)
 
 
 def main(text: str) -> None:

@@ -91,18 +91,18 @@ def read(path: Path) -> dict[str, Entry]:
     if not os.path.lexists(path):
         return {}
     if not path.is_file():
-        raise ValueError("it is no regular file")
+        raise ValueError("it is not a regular file")
     try:
         found = json.loads(path.read_text())
     except RecursionError:
-        raise ValueError("it nests too deep") from None
+        raise ValueError("it is nested too deeply") from None
     if not isinstance(found, dict) or found.get("version") != VERSION or not isinstance(found.get("models"), dict):
-        raise ValueError(f"no profile of version {VERSION}")
+        raise ValueError(f"not a profile of version {VERSION}")
     for values in found["models"].values():
         if not isinstance(values, dict) or {name: type(value) for name, value in values.items()} != _FIELDS:
             raise ValueError("an entry is malformed")
         if values["device"] not in ("cpu", "cuda") or not 1 <= values["threads"] <= _MOST_THREADS or not values["machine"]:
-            raise ValueError("an entry says what no measurement can have found")
+            raise ValueError("an entry has impossible values")
     return {name: Entry(**values) for name, values in found["models"].items()}
 
 
@@ -134,14 +134,14 @@ def look_up(model: str | None, default: str, device: str, cuda_fault: CudaFault)
     except (OSError, ValueError) as error:
         return (
             asked,
-            f"note: the profile {path} is ignored, as it cannot be read ({error}); `colorize-run tune --forget` removes it",
+            f"note: the profile {path} is ignored because it cannot be read ({error}); `colorize-run tune --forget` removes it",
         )
     except ModelFileError:
         return asked, None  # its opening will say so
     if entry is None or device not in ("auto", entry.device):
         return asked, None
     if reason := misfit(entry, asked.model, cuda_fault):
-        return asked, f"note: the profile's {entry.text} is ignored: {reason}; `colorize-run tune` measures anew"
+        return asked, f"note: the profile's {entry.text} is ignored: {reason}; `colorize-run tune` measures again"
     if model is not None and Path(entry.path) != find_model(model).resolve():
         return asked, None
     return Choice(entry.path, entry.device, entry.threads), f"profile: {entry.text}"
@@ -161,13 +161,13 @@ def misfit(entry: Entry, model: str, cuda_fault: CudaFault) -> str | None:
     except ModelFileError:
         return f"{model} is gone"
     if digest(original) != entry.original:
-        return f"{model} is another file since"
+        return f"{model} has changed since"
     if Path(entry.path) not in (original.resolve(), *beside(original.resolve())):
-        return f"{entry.path} is no variant of {model}"
+        return f"{entry.path} is not a variant of {model}"
     if digest(Path(entry.path)) != entry.sha256:
-        return f"{entry.path} is another file since, or gone"
+        return f"{entry.path} has changed since, or is gone"
     if entry.device == "cuda" and (fault := cuda_fault()):
-        return f"CUDA does not work any more: {fault}"
+        return f"CUDA no longer works: {fault}"
     return None
 
 

@@ -61,7 +61,7 @@ def _of_codes(primaries: int, transfer: int) -> tuple[bytes | None, str]:
         )
     primaries, transfer = (1 if primaries == _UNSPECIFIED else primaries), (13 if transfer == _UNSPECIFIED else transfer)
     if primaries not in _PRIMARIES or transfer not in _EXPONENTS:
-        return None, f"its colour space (H.273 numbers {primaries} and {transfer}) is not known and was taken for sRGB"
+        return None, f"its colour space (H.273 numbers {primaries} and {transfer}) is unknown, so sRGB was assumed"
     return _of_numbers(_EXPONENTS[transfer], _PRIMARIES[primaries]), ""
 
 
@@ -76,7 +76,7 @@ def _of_gamma(encoding: float, chromaticities: Chromaticities) -> tuple[bytes | 
             return (None if abs(exponent - 2.2) < 0.01 else _of_numbers(exponent, _SRGB)), ""
         return _of_numbers(exponent, found), ""
     except (ValueError, ZeroDivisionError, TypeError, np.linalg.LinAlgError, struct.error):
-        return None, "its gAMA and cHRM make no sense and were passed over"
+        return None, "its gAMA and cHRM values are invalid and were ignored"
 
 
 def _codes(image: Image.Image) -> tuple[int, int] | None:

@@ -93,9 +93,7 @@ def _split_alpha(image: Image.Image) -> tuple[Image.Image | None, Image.Image]:
     """Alpha (L or None), and colours as a mode that `Picture.pixels` knows, CMYK and LAB left for the profile."""
     mode = image.mode
     if mode in ("I", "F"):
-        raise ImageFileError(
-            f"has 32-bit pixels (Pillow's mode {mode}), whose white is not defined; convert it to 8 or 16 bits."
-        )
+        raise ImageFileError(f"has 32-bit pixels (Pillow's mode {mode}) without a defined white; convert it to 8 or 16 bits.")
     if mode == "PA" or (mode in ("P", "L", "RGB", "1") and "transparency" in image.info):
         image = image.convert("LA" if mode in ("L", "1") else "RGBA")
     elif mode in ("La", "RGBa"):
@@ -127,7 +125,7 @@ def _follow_profile(picture: Picture) -> None:
             _convert(picture)
             picture.convert_back = True
     except icc.CMS_ERRORS as error:
-        picture.notes.append(f"its colour profile could not be used and was taken for sRGB ({error})")
+        picture.notes.append(f"its colour profile could not be used, so sRGB was assumed ({error})")
         picture.profile = None
         _without_profile(picture)
 
@@ -156,7 +154,7 @@ def _convert(picture: Picture) -> None:
     """Convert to sRGB by way of Little CMS, in 8 bits; the file will be RGB and say that it is sRGB."""
     assert picture.profile is not None
     if picture.depth == 16:
-        picture.notes.append("its 16 bits per channel were rounded to 8, as its colour profile consists of tables")
+        picture.notes.append("its 16 bits per channel were rounded to 8, because its colour profile consists of tables")
     picture.pixels = icc.to_srgb(picture.in_bytes(), picture.profile)
     picture.alpha = picture.alpha_in_bytes()
     picture.space, picture.depth = None, 8

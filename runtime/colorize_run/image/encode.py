@@ -166,7 +166,7 @@ def _metadata_options(picture: Picture, kind: str) -> dict[str, Any]:
         return {"comment": said.comment} if said.comment else {}
     if not FORMATS[kind].metadata:
         if said != Metadata():
-            picture.notes.append(f"{kind} can hold no metadata: EXIF, XMP and that a model made the colours are left out")
+            picture.notes.append(f"{kind} cannot hold metadata: EXIF, XMP and the note about the model were left out")
         return {}
     return {name: value for name, value in (("exif", said.exif), ("xmp", said.xmp)) if value}
 

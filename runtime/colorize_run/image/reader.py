@@ -162,9 +162,9 @@ class PictureFile:
                 if self.format == "WEBP":  # Pillow does not tell how a WebP file was compressed
                     picture.save_options["lossless"] = _is_lossless_webp(self._file)
             if self._further:
-                picture.notes.append("the further pictures beside it (depth, gain map) were left out")
+                picture.notes.append("the other images in the file (depth, gain map) were left out")
             if most and most < self.count:
-                picture.notes.append(f"only the first of {self.count} frames was taken")
+                picture.notes.append(f"only the first of {self.count} frames was used")
             yield picture
 
 
@@ -194,7 +194,7 @@ def _damage_told() -> Iterator[None]:
     except Image.DecompressionBombError as error:  # the host process's own limit, which is not ours to lift
         raise ImageFileError("has more pixels than Pillow's MAX_IMAGE_PIXELS allows in this process.") from error
     except MemoryError as error:
-        raise ImageFileError("needs more memory than there is.") from error
+        raise ImageFileError("needs more memory than is available.") from error
     except Exception as error:  # decoders raise nearly anything on damaged files
         reason = " ".join((str(error) or type(error).__name__).split())
         raise ImageFileError(f"is damaged or incomplete: {reason[:200].rstrip('.')}.") from error
@@ -222,11 +222,11 @@ def undecoded(file: BinaryIO) -> Image.Image:
         kind = next((kind for magic, kind in _MAGIC.items() if magic in (start[: len(magic)], start[4 : 4 + len(magic)])), None)
         if kind == "TIFF":
             raise ImageFileError(
-                "is a TIFF file that is damaged, or of a layout that is not known: save it as grey or RGB, 8 or 16 bits."
+                "is a TIFF file that is damaged or has an unknown layout: save it as grey or RGB, 8 or 16 bits."
             ) from error
         if kind:
-            raise ImageFileError(f"begins as {kind} files do, but is damaged or incomplete.") from error
-        raise ImageFileError(f"is no picture in a known format ({', '.join(READABLE)}).") from error
+            raise ImageFileError(f"begins like a {kind} file, but is damaged or incomplete.") from error
+        raise ImageFileError(f"is not a picture in a known format ({', '.join(READABLE)}).") from error
 
 
 def _know_heif() -> None:

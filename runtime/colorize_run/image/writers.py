@@ -139,7 +139,7 @@ class TiffWriter:
     def _write(self, data: bytes) -> None:
         """Append, up to an even place."""
         if self._file.tell() + len(data) >= (1 << 32) - 1:
-            raise ImageFileError("would be larger than the 4 GiB that a TIFF file can hold.")
+            raise ImageFileError("would be larger than 4 GiB, the limit of a TIFF file.")
         self._file.write(data + bytes(len(data) % 2))
 
     def finish(self) -> bytes:

@@ -29,18 +29,18 @@ def refusal(original: Model, variant: Model) -> str | None:
     ours, theirs = original.contract, variant.contract
     same = ("task", "network", "working_size", "resize", "grey_weights", "palette", "classes", "class_colours")
     if any(getattr(ours, name) != getattr(theirs, name) for name in same) or original.input != variant.input:
-        return "has another contract: make it anew with `python -m export variants`"
+        return "has another contract: make it again with `python -m export variants`"
     if original.has_temperature != variant.has_temperature or set(original.outputs) != set(variant.outputs):
-        return "has other inputs or outputs: make it anew with `python -m export variants`"
+        return "has other inputs or outputs: make it again with `python -m export variants`"
     if not original.same_golden(variant):
-        return "was made of another original: make it anew with `python -m export variants`"
+        return "was made from another original: make it again with `python -m export variants`"
     counted = tuple(f"validation_{name}" for name in COUNTED[ours.task])
     try:
         loss = lost(ours.metrics, theirs.metrics, counted)
     except KeyError as error:
-        return f"records no {error.args[0]}, so that nobody knows what it loses"
+        return f"has no recorded {error.args[0]}, so its loss is unknown"
     if not loss <= QUALITY:
-        return f"loses {loss:.4f} of what counts, where {QUALITY} is allowed"
+        return f"loses {loss:.4f} of quality, but only {QUALITY} is allowed"
     return None
 
 

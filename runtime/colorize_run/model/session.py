@@ -51,7 +51,7 @@ def _no_cuda(lines: list[str]) -> NoCuda:
     if match := re.search(r"([\w.+-]+\.so[\w.]*): cannot open shared object file", text):
         library = match[1]
         wanted = ", ".join(f"{name} {major}" for name, major in cuda.wanted().items())
-        cause = f"{library} is missing (wanted: {wanted}; found: {cuda.describe_versions(cuda.found())})"
+        cause = f"{library} is missing (needed: {wanted}; installed: {cuda.describe_versions(cuda.found())})"
         if library.startswith("libcuda.so"):
             return NoCuda(cause, "install the NVIDIA driver")
         return NoCuda(cause, "pip install 'colorize-run[gpu]' brings the CUDA 13 and cuDNN 9 libraries")
@@ -127,14 +127,14 @@ def open_session(model: bytes, device: str, threads: int) -> tuple[ort.Inference
     asked for and does not work, naming the cause; whatever onnxruntime raises for a damaged model.
     """
     if device == "cpu":
-        return _open_cpu(model, threads), Device("cpu", "asked for")
+        return _open_cpu(model, threads), Device("cpu", "requested")
     found = _open_cuda(model, threads)
     if not isinstance(found, NoCuda):
-        return found, Device("cuda", "asked for" if device == "cuda" else "CUDA works here")
+        return found, Device("cuda", "requested" if device == "cuda" else "CUDA works here")
     if device == "cuda":
         _open_cpu(model, threads)  # a damaged model is no fault of the device: let its own error come
         way_out = f"; {found.way_out}" if found.way_out else ""
-        raise DeviceError(f"CUDA was asked for, but does not work here: {found.cause}{way_out}.")
+        raise DeviceError(f"CUDA was requested, but does not work here: {found.cause}{way_out}.")
     return _open_cpu(model, threads), Device("cpu", f"no CUDA: {found.cause}")
 
 
@@ -158,13 +158,13 @@ class Model:
         except OSError as error:
             raise ModelFileError(f"{self.path} cannot be read: {error.strerror}.") from error
         except Exception as error:  # onnxruntime's errors share no base class
-            raise ModelFileError(f"{self.path} is no model that onnxruntime can run: {_first_line(error)}") from error
+            raise ModelFileError(f"{self.path} is not a model that onnxruntime can run: {_first_line(error)}") from error
         try:
             metadata = self._session.get_modelmeta().custom_metadata_map
         except UnicodeDecodeError as error:
-            raise ModelFileError(f"{self.path} is damaged: its metadata are no text.") from error
+            raise ModelFileError(f"{self.path} is damaged: its metadata is not text.") from error
         if CONTRACT_KEY not in metadata:
-            raise ContractError(f"{self.path} carries no contract: only models of `python -m export` can be run.")
+            raise ContractError(f"{self.path} has no contract: only models written by `python -m export` can be run.")
         self.contract = self._checked(metadata[CONTRACT_KEY])
         self._golden = metadata.get(GOLDEN_KEY, "")
         self.output_names = [output.name for output in self._session.get_outputs()]
@@ -211,7 +211,7 @@ class Model:
     def golden(self) -> list[GoldenCase]:
         """The golden vectors of the file; ContractError when it has none or they are damaged."""
         if not self._golden:
-            raise ContractError(f"{self.path} carries no golden vectors.")
+            raise ContractError(f"{self.path} has no golden vectors.")
         return unpack_golden(self._golden)
 
     def same_golden(self, other: "Model") -> bool:

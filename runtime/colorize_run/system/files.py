@@ -55,7 +55,7 @@ def open_regular(path: Path, flags: int) -> int:
     fd = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise OutputError(f"{shown(path)} is no regular file: give another name.")
+        raise OutputError(f"{shown(path)} is not a regular file: give another name.")
     return fd
 
 
