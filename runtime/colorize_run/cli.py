@@ -66,7 +66,7 @@ class DefaultCommandGroup(click.Group):
 
 
 def run() -> None:
-    """Entry point of the installed command: closed or full streams while help is shown are no tracebacks either."""
+    """Entry point of the installed command: closed or full streams while help is shown end in no traceback either."""
     _occupy_standard_descriptors()
     try:
         main(prog_name="colorize-run")

@@ -121,7 +121,7 @@ def _input(picture: str | None, size: tuple[int, int]) -> tuple[bytes, str]:
 
     from colorize_run.diagnostics.timing import photograph
     from colorize_run.image import reader
-    from colorize_run.system.files import MAX_PIXELS, shown
+    from colorize_run.system.files import MAX_PIXELS, printable
 
     Image.MAX_IMAGE_PIXELS = None  # our own limit names the way out
     if picture is None:
@@ -130,7 +130,7 @@ def _input(picture: str | None, size: tuple[int, int]) -> tuple[bytes, str]:
         reader.read(Path(picture), MAX_PIXELS)
         return Path(picture).read_bytes(), Path(picture).suffix
     except ImageFileError as error:
-        raise type(error)(f"{shown(picture)} {error}") from error
+        raise type(error)(f"{printable(picture)} {error}") from error
 
 
 def _groups(models: tuple[str, ...], variants: bool, device: str) -> "list[list[Subject]]":
@@ -140,11 +140,11 @@ def _groups(models: tuple[str, ...], variants: bool, device: str) -> "list[list[
     from colorize_run.model.describe import describe
     from colorize_run.model.library import DEFAULT_COLORIZE_MODEL, DEFAULT_SEGMENT_MODEL, beside, find_model
 
-    groups, seen = [], set[Path]()
+    groups, known = [], set[Path]()
     for name in models or (DEFAULT_COLORIZE_MODEL, DEFAULT_SEGMENT_MODEL):
         original = find_model(name)
-        new = [path for path in (original, *(beside(original) if variants else ())) if path not in seen]
-        seen.update(new)
+        new = [path for path in (original, *(beside(original) if variants else ())) if path not in known]
+        known.update(new)
         groups.append([Subject(describe(path).contract.task, path, devices(device, path)) for path in new])
     return [group for group in groups if group]
 
@@ -204,7 +204,7 @@ def _show(report: "Report", plan: Plan) -> None:
 
 
 def _table(title: str, rows: "list[Row]", more: "Callable[[Row], list[str]]") -> None:
-    from colorize_run.diagnostics.profile import count
+    from colorize_run.system.files import counted
 
     if not rows:
         return
@@ -213,7 +213,7 @@ def _table(title: str, rows: "list[Row]", more: "Callable[[Row], list[str]]") ->
         (
             f"  {row['model']}",
             row["device"],
-            count(row["threads"], "thread") if "threads" in row else "",
+            counted(row["threads"], "thread") if "threads" in row else "",
             f"median {1e3 * row['median_s']:.1f} ms",
             f"p95 {1e3 * row['p95_s']:.1f} ms",
             *more(row),

@@ -116,8 +116,8 @@ def _run(names: tuple[str, ...], device: str) -> Iterator[Outcome]:
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # noqa: S603 (ours)
     assert process.stdout is not None
     assert process.stderr is not None
-    said: list[bytes] = []
-    listener = threading.Thread(target=lambda stream: said.append(stream.read()), args=[process.stderr], daemon=True)
+    errors: list[bytes] = []
+    listener = threading.Thread(target=lambda stream: errors.append(stream.read()), args=[process.stderr], daemon=True)
     listener.start()
     try:
         while done < len(names) and (line := _answer(process)):
@@ -132,7 +132,7 @@ def _run(names: tuple[str, ...], device: str) -> Iterator[Outcome]:
         process.stdout.close()
         process.stderr.close()
     if done < len(names):
-        end = _death(process.returncode, b"".join(said).decode(errors="replace"))
+        end = _death(process.returncode, b"".join(errors).decode(errors="replace"))
         way_out = REMEDIES.get(names[done], "copy the file again")
         yield _outcome(check_title(names[done]), "failed", end, way_out, 69 if names[done] in CHECKS else 65)
 
@@ -148,10 +148,10 @@ def _answer(process: "subprocess.Popen[bytes]") -> bytes:
         watchdog.cancel()
 
 
-def _death(code: int, said: str) -> str:
-    """What a process died of, and the last that it said."""
+def _death(code: int, output: str) -> str:
+    """What a process died of, and the last that it output."""
     if code == -signal.SIGKILL:
         return f"its process was killed: it ran out of memory, or gave no answer in {_PATIENCE:.0f} s"
     how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    last = said.strip().splitlines()[-1:]
+    last = output.strip().splitlines()[-1:]
     return f"crashed its process: {how}" + (f", {last[0].strip()[:200]}" if last else "")

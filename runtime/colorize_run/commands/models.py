@@ -38,16 +38,16 @@ def _verify(model: str | None, all_models: bool, device: str, as_json: bool, nam
     if model and all_models:
         raise click.UsageError(f"{naming} names one model and --all takes every model: use only one of them.")
     if not all_models:
-        found, ok = _verify_one(model or DEFAULT_COLORIZE_MODEL, device)
+        figures, ok = _verify_one(model or DEFAULT_COLORIZE_MODEL, device)
         if as_json:
-            click.echo(json.dumps(found))
+            click.echo(json.dumps(figures))
         if not ok:
             sys.exit(65)
         return
     paths = available_models().values()
     outcomes = [_verify_or_say(str(path), device, first=i == 0) for i, path in enumerate(paths)]
     if as_json:
-        click.echo(json.dumps([found for found, _ in outcomes]))
+        click.echo(json.dumps([figures for figures, _ in outcomes]))
     failed = sum(not ok for _, ok in outcomes)
     if failed or not outcomes:
         say(f"{failed} of {len(outcomes)} models failed." if outcomes else "There are no models.")
@@ -118,17 +118,17 @@ def _list(as_json: bool) -> None:
     from colorize_run.model.describe import describe
     from colorize_run.model.library import available_models
 
-    found, broken = [], 0
+    descriptions, broken = [], 0
     for path in available_models().values():
         try:
-            found.append(describe(path))
+            descriptions.append(describe(path))
         except (ContractError, ModelFileError) as error:
             broken += 1
             say(f"error: {error}")
     if as_json:
-        click.echo(json.dumps([entry.as_dict() for entry in found]))
+        click.echo(json.dumps([entry.as_dict() for entry in descriptions]))
     else:
-        for line in columns([entry.row() for entry in found]):
+        for line in columns([entry.row() for entry in descriptions]):
             say(line)
     if broken:
         sys.exit(65)

@@ -14,7 +14,7 @@ from colorize_run.commands.common import EXIT_CODES, columns, cuda_fault, progre
 from colorize_run.errors import OptionError, OutputError
 
 if TYPE_CHECKING:
-    from colorize_run.diagnostics.profile import Entry
+    from colorize_run.diagnostics.profile import ProfileEntry
     from colorize_run.diagnostics.tune import Measured
 
 
@@ -77,7 +77,7 @@ def _forget(path: Path) -> None:
     say(f"removed {path}")
 
 
-def _read(path: Path) -> "dict[str, Entry]":
+def _read(path: Path) -> "dict[str, ProfileEntry]":
     """The entries of the profile, none when there is no file. Errors: OptionError for one that cannot be read."""
     from colorize_run.diagnostics import profile
 
@@ -91,13 +91,13 @@ def _show(path: Path, as_json: bool) -> None:
     from colorize_run.diagnostics import profile
 
     entries = _read(path)
-    found = {name: {**asdict(entry), "misfit": profile.misfit(entry, name, cuda_fault)} for name, entry in entries.items()}
+    report = {name: {**asdict(entry), "misfit": profile.misfit(entry, name, cuda_fault)} for name, entry in entries.items()}
     if as_json:
-        click.echo(json.dumps({"profile": str(path), "models": found}))
+        click.echo(json.dumps({"profile": str(path), "models": report}))
         return
     say(str(path) if entries else f"There is no profile at {path}.")
     for name, entry in entries.items():
-        reason = found[name]["misfit"]
+        reason = report[name]["misfit"]
         say(f"  {name}: {entry.text}" + (f"; ignored: {reason}" if reason else ""))
 
 
@@ -138,23 +138,23 @@ def _measure(name: str, device: str, data: bytes, rounds: int) -> "tuple[list[Me
     return measured, tuning.choose(measured)
 
 
-def _entry(name: str, chosen: "Measured") -> "Entry":
+def _entry(name: str, chosen: "Measured") -> "ProfileEntry":
     from colorize_run.diagnostics import profile
     from colorize_run.model.library import find_model
 
     candidate = chosen.candidate
-    return profile.Entry(
+    return profile.ProfileEntry(
         profile.digest(find_model(name)), str(candidate.path), candidate.model.sha256, candidate.model.device.name,
         candidate.threads, profile.machine(), datetime.datetime.now(datetime.UTC).date().isoformat(),
     )  # fmt: skip
 
 
-def _report(key: str, entry: "Entry", measured: "list[Measured]", chosen: "Measured") -> None:
-    from colorize_run.diagnostics.profile import count
+def _report(key: str, entry: "ProfileEntry", measured: "list[Measured]", chosen: "Measured") -> None:
+    from colorize_run.system.files import counted
 
     cells = [
         (
-            f"  {each.candidate.path.stem}", each.candidate.model.device.name, count(each.candidate.threads, "thread"),
+            f"  {each.candidate.path.stem}", each.candidate.model.device.name, counted(each.candidate.threads, "thread"),
             f"median {1e3 * each.times.median:.1f} ms", f"x{each.ratio:.2f}", "<- chosen" if each is chosen else "",
         )
         for each in measured

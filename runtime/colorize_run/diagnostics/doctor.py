@@ -17,7 +17,7 @@ from typing import Any
 
 from colorize_run.diagnostics.check import Check, model_title, reason_of
 from colorize_run.diagnostics.model_check import check_model
-from colorize_run.system.files import shown
+from colorize_run.system.files import printable
 
 REINSTALL_ONNXRUNTIME = "pip uninstall onnxruntime onnxruntime-gpu, then pip install 'colorize-run[cpu]' or 'colorize-run[gpu]'"
 REMEDIES = {
@@ -97,18 +97,18 @@ def _onnxruntime(request: dict[str, Any]) -> Check:
 def _processor(request: dict[str, Any]) -> Check:
     from colorize_run.system.hardware import processor
 
-    found = processor()
-    text = f"{found.name}: {', '.join(found.features) or 'none of the instructions that speed up networks'}"
-    return Check("processor", "ok", text, figures=asdict(found))
+    cpu = processor()
+    text = f"{cpu.name}: {', '.join(cpu.features) or 'none of the instructions that speed up networks'}"
+    return Check("processor", "ok", text, figures=asdict(cpu))
 
 
 def _threads(request: dict[str, Any]) -> Check:
     from colorize_run.system.hardware import threads
 
-    found = threads()
-    quota = "no quota" if found.quota is None else f"a cgroup quota of {found.quota:g}"
-    text = f"{found.usable} used: {found.cores} cores, {found.affinity} by affinity, {quota}"
-    return Check("threads", "ok", text, figures={**asdict(found), "usable": found.usable})
+    available = threads()
+    quota = "no quota" if available.quota is None else f"a cgroup quota of {available.quota:g}"
+    text = f"{available.usable} used: {available.cores} cores, {available.affinity} by affinity, {quota}"
+    return Check("threads", "ok", text, figures={**asdict(available), "usable": available.usable})
 
 
 def _providers(request: dict[str, Any]) -> Check:
@@ -142,12 +142,12 @@ def _cuda(request: dict[str, Any]) -> Check:
     from colorize_run.model import cuda
     from colorize_run.model.session import no_cuda
 
-    wanted, found = cuda.wanted(), cuda.found()
-    figures = {"wanted": wanted, "found": found}
+    needed, installed = cuda.needed_versions(), cuda.installed_versions()
+    figures = {"wanted": needed, "found": installed}
     lacking = no_cuda()
     if lacking is None:
-        needed = ", ".join(" ".join(item) for item in wanted.items())
-        text = f"loads; needed: {needed}; installed: {cuda.describe_versions(found)}"
+        versions = ", ".join(" ".join(item) for item in needed.items())
+        text = f"loads; needed: {versions}; installed: {cuda.describe_versions(installed)}"
         return Check("cuda", "ok", text, figures=figures)
     gpu_build = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
     must_work = request["device"] == "cuda" or (gpu_build and request["device"] == "auto")
@@ -191,11 +191,11 @@ def _temporary(request: dict[str, Any]) -> Check:
         folder = tempfile.gettempdir()
     except OSError as error:
         return Check("temporary folder", "failed", f"{error.strerror}", "set TMPDIR to a writable folder", 73)
-    found = _writable("temporary folder", folder, "set TMPDIR to a writable folder")
+    check = _writable("temporary folder", folder, "set TMPDIR to a writable folder")
     named = os.environ.get("TMPDIR")
     if named and os.path.realpath(named) != os.path.realpath(folder):
-        return replace(found, detail=f"{found.detail}; TMPDIR says {shown(named)}, which cannot be written")
-    return found
+        return replace(check, detail=f"{check.detail}; TMPDIR says {printable(named)}, which cannot be written")
+    return check
 
 
 def _current(request: dict[str, Any]) -> Check:
@@ -227,10 +227,10 @@ def _profile(request: dict[str, Any]) -> Check:
     figures = {
         name: {"choice": entry.text, "misfit": profile.misfit(entry, name, cuda_fault)} for name, entry in entries.items()
     }
-    told = [f"{name}: {each['misfit'] or each['choice']}" for name, each in figures.items()]
+    lines = [f"{name}: {each['misfit'] or each['choice']}" for name, each in figures.items()]
     if not entries or any(each["misfit"] for each in figures.values()):
-        return Check("profile", "absent", "; ".join(told) or f"none at {path}", "colorize-run tune", figures=figures)
-    return Check("profile", "ok", "; ".join(told), figures=figures)
+        return Check("profile", "absent", "; ".join(lines) or f"none at {path}", "colorize-run tune", figures=figures)
+    return Check("profile", "ok", "; ".join(lines), figures=figures)
 
 
 CHECKS: dict[str, Callable[[dict[str, Any]], Check]] = {

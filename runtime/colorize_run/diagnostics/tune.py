@@ -77,11 +77,11 @@ def candidates(task: str, path: Path, proven: Sequence[tuple[Path, str]]) -> lis
     return [Candidate(task, file, device, threads) for file, device in (first, *rest) for threads in thread_counts(available)]
 
 
-def measure(found: Sequence[Candidate], data: bytes, rounds: int, tick: Action) -> list[Measured]:
+def measure(candidates: Sequence[Candidate], data: bytes, rounds: int, tick: Action) -> list[Measured]:
     """Whole pictures, in turn, as candidates stand: read, network, join, write."""
-    actions = [lambda candidate=candidate: candidate.convert(data) for candidate in found]
+    actions = [lambda candidate=candidate: candidate.convert(data) for candidate in candidates]
     times = timing.in_turn(actions, rounds, tick)
-    return [Measured(candidate, each, each.ratio(times[0])) for candidate, each in zip(found, times, strict=True)]
+    return [Measured(candidate, each, each.ratio(times[0])) for candidate, each in zip(candidates, times, strict=True)]
 
 
 def choose(measured: Sequence[Measured]) -> Measured:

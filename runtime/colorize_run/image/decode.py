@@ -26,24 +26,24 @@ _UPRIGHT = {
 }
 
 
-def picture_of(image: Image.Image, again: Callable[[], Image.Image] | None = None) -> Picture:
-    """Everything that is kept of a file; ``again`` opens it a second time, for 16-bit colours.
+def picture_of(image: Image.Image, reopen: Callable[[], Image.Image] | None = None) -> Picture:
+    """Everything that is kept of a file; ``reopen`` opens it a second time, for 16-bit colours.
 
     Errors: ImageFileError for pixels whose meaning is not known; what Pillow's decoders raise for damage.
     """
     kind = "JPEG" if image.format == "MPO" else image.format or "PNG"
-    rounded, is_deep = sixteen_bit.rounds(image), sixteen_bit.is_deep(image)
-    coded, said = cicp.profile_of(image)
+    loses_depth, is_deep = sixteen_bit.loses_depth(image), sixteen_bit.is_deep(image)
+    coded, note = cicp.profile_of(image)
     if is_deep:
-        colours, alpha = sixteen_bit.read(image, again)
+        colours, alpha = sixteen_bit.read(image, reopen)
         picture = Picture(colours, kind, SRGB, 16, alpha)
     else:
         image.load()
         picture = Picture(image, kind)
         picture.alpha, picture.pixels = _split_alpha(image)
-    if rounded:
+    if loses_depth:
         picture.notes.append("its 16 bits per channel were rounded to 8")
-    picture.notes += [said] if said else []
+    picture.notes += [note] if note else []
     picture.profile = coded or image.info.get("icc_profile") or None
     picture.duration = image.info.get("duration")
     picture.save_options = _save_options(image, kind)
@@ -61,8 +61,8 @@ def picture_of(image: Image.Image, again: Callable[[], Image.Image] | None = Non
 
 
 def _orientation(image: Image.Image) -> int:
-    found = _exif_tag(image, ExifTags.Base.Orientation)
-    return found if isinstance(found, int) else 1
+    orientation = _exif_tag(image, ExifTags.Base.Orientation)
+    return orientation if isinstance(orientation, int) else 1
 
 
 def _exif_tag(image: Image.Image, tag: int) -> Any:
@@ -191,5 +191,5 @@ def _save_options(image: Image.Image, kind: str) -> dict[str, Any]:
 
 def _is_assumed(image: Image.Image) -> bool:
     """Whether a JPEG file says nothing of its resolution: Pillow then says 72 for it, if it has EXIF."""
-    said = image.info.get("jfif_unit") in (1, 2) or _exif_tag(image, ExifTags.Base.XResolution)
-    return image.format in ("JPEG", "MPO") and not said
+    has_resolution = image.info.get("jfif_unit") in (1, 2) or _exif_tag(image, ExifTags.Base.XResolution)
+    return image.format in ("JPEG", "MPO") and not has_resolution

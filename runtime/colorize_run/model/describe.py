@@ -45,7 +45,7 @@ def refusal(original: Model, variant: Model) -> str | None:
 
 
 @dataclass(frozen=True)
-class Entry:
+class ModelDescription:
     """What a model file says of itself: path, ``size`` in bytes, SHA-256, contract, and the graph's own names.
 
     ``golden`` is the number of golden cases; ``variants`` are the files beside it that are named as its variants.
@@ -108,11 +108,11 @@ def _figures(figures: Mapping[str, float]) -> str:
     return ", ".join(f"{name.removeprefix('validation_')} {value:.4g}" for name, value in figures.items())
 
 
-def describe(path: Path) -> Entry:
-    """The entry of a model file. Errors: ModelFileError, ContractError, also for damaged golden vectors."""
+def describe(path: Path) -> ModelDescription:
+    """The description of a model file. Errors: ModelFileError, ContractError, also for damaged golden vectors."""
     model = Model(path, "cpu")
     inputs = (model.input, *(["temperature"] if model.has_temperature else []))
-    return Entry(
+    return ModelDescription(
         path, path.stat().st_size, model.sha256, model.contract, inputs, model.outputs,
         len(model.golden()) if model.has_golden else 0, tuple(beside(path)),
     )  # fmt: skip

@@ -50,8 +50,8 @@ def _no_cuda(lines: list[str]) -> NoCuda:
     text = "\n".join(lines)
     if match := re.search(r"([\w.+-]+\.so[\w.]*): cannot open shared object file", text):
         library = match[1]
-        wanted = ", ".join(f"{name} {major}" for name, major in cuda.wanted().items())
-        cause = f"{library} is missing (needed: {wanted}; installed: {cuda.describe_versions(cuda.found())})"
+        needed = ", ".join(f"{name} {major}" for name, major in cuda.needed_versions().items())
+        cause = f"{library} is missing (needed: {needed}; installed: {cuda.describe_versions(cuda.installed_versions())})"
         if library.startswith("libcuda.so"):
             return NoCuda(cause, "install the NVIDIA driver")
         return NoCuda(cause, "pip install 'colorize-run[gpu]' brings the CUDA 13 and cuDNN 9 libraries")
@@ -116,8 +116,8 @@ def warm_up(session: ort.InferenceSession) -> None:
 
 def no_cuda() -> NoCuda | None:
     """Why CUDA does not work here; None when it does."""
-    found = _open_cuda(PROBE, 1)
-    return found if isinstance(found, NoCuda) else None
+    session = _open_cuda(PROBE, 1)
+    return session if isinstance(session, NoCuda) else None
 
 
 def open_session(model: bytes, device: str, threads: int) -> tuple[ort.InferenceSession, Device]:
@@ -128,14 +128,14 @@ def open_session(model: bytes, device: str, threads: int) -> tuple[ort.Inference
     """
     if device == "cpu":
         return _open_cpu(model, threads), Device("cpu", "requested")
-    found = _open_cuda(model, threads)
-    if not isinstance(found, NoCuda):
-        return found, Device("cuda", "requested" if device == "cuda" else "CUDA works here")
+    session = _open_cuda(model, threads)
+    if not isinstance(session, NoCuda):
+        return session, Device("cuda", "requested" if device == "cuda" else "CUDA works here")
     if device == "cuda":
         _open_cpu(model, threads)  # a damaged model is no fault of the device: let its own error come
-        way_out = f"; {found.way_out}" if found.way_out else ""
-        raise DeviceError(f"CUDA was requested, but does not work here: {found.cause}{way_out}.")
-    return _open_cpu(model, threads), Device("cpu", f"no CUDA: {found.cause}")
+        way_out = f"; {session.way_out}" if session.way_out else ""
+        raise DeviceError(f"CUDA was requested, but does not work here: {session.cause}{way_out}.")
+    return _open_cpu(model, threads), Device("cpu", f"no CUDA: {session.cause}")
 
 
 class Model:
@@ -175,16 +175,16 @@ class Model:
             contract = Contract.from_json(text)
         except ContractError as error:
             raise ContractError(f"{self.path}: {error}") from error
-        allowed, wanted_output = TASKS[contract.task]
+        allowed, output = TASKS[contract.task]
         inputs = [node.name for node in self._session.get_inputs()]
         outputs = [node.name for node in self._session.get_outputs()]
         shapes = [node.shape for node in self._session.get_inputs()]
         dynamic = len(shapes) == 1 and len(shapes[0]) == 4 and not any(isinstance(shapes[0][i], int) for i in (0, 2, 3))
         fits = dynamic and inputs[0] in allowed and shapes[0][1] == INPUTS[inputs[0]]
-        if not fits or wanted_output not in outputs:
+        if not fits or output not in outputs:
             raise ContractError(
                 f"{self.path} breaks its contract: task {contract.task} has input {' or '.join(allowed)} of any batch and"
-                f" size, and output {wanted_output}; the graph has {inputs} of shape {shapes}, and {outputs}."
+                f" size, and output {output}; the graph has {inputs} of shape {shapes}, and {outputs}."
             )
         return contract
 

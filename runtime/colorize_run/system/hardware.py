@@ -32,7 +32,7 @@ def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> Processor:
             fields.setdefault(key.strip().lower(), value.strip())
     flags = set((fields.get("flags") or fields.get("features") or "").split())
     name = fields.get("model name") or platform.processor() or platform.machine() or "unknown"
-    return Processor(name, tuple(shown for flag, shown in _FEATURES.items() if flag in flags))
+    return Processor(name, tuple(label for flag, label in _FEATURES.items() if flag in flags))
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def cgroup_quota(root: Path, membership: str) -> float | None:
     ``root``: where cgroups are mounted; ``membership``: content of /proc/self/cgroup. A container may see its own group as
     the root, whatever ``membership`` calls it: so each level that exists is read.
     """
-    found = []
+    quotas = []
     for line in membership.splitlines():
         number, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
@@ -88,8 +88,8 @@ def cgroup_quota(root: Path, membership: str) -> float | None:
         for mount in mounts:
             for depth in range(len(inner) + 1):
                 with contextlib.suppress(OSError, ValueError, ZeroDivisionError):
-                    found.append(read(mount.joinpath(*inner[:depth])))
-    return min((quota for quota in found if quota is not None), default=None)
+                    quotas.append(read(mount.joinpath(*inner[:depth])))
+    return min((quota for quota in quotas if quota is not None), default=None)
 
 
 def _quota_2(folder: Path) -> float | None:
