@@ -297,16 +297,16 @@ HOSTILE = {
     "truncated": "damaged",
     "almost whole": "damaged",
     "empty": "empty",
-    "one byte": "no picture",
-    "text": "no picture",
-    "html": "no picture",
+    "one byte": "not a picture",
+    "text": "not a picture",
+    "html": "not a picture",
     "huge png": "2500 megapixels",
     "symlink loop": "symbolic links",
     "pipe": "not a regular file",
     "missing": "does not exist",
     "broken png": "damaged",
     "float tiff": "32-bit",
-    "postscript": "no picture",
+    "postscript": "not a picture",
 }
 
 
@@ -402,7 +402,7 @@ def test_pictures_that_have_colours_are_left_as_they_are(run: Run, tmp_path: Pat
     for arguments in ([], ["-o", "-"]):
         done = CliRunner().invoke(main, ["photo.jpg", "-m", str(TINY), *arguments])
         assert done.exit_code == 0
-        assert "has colours already" in done.stderr
+        assert "already has colours" in done.stderr
         assert "--force" in done.stderr
     assert done.stdout_bytes == SAMPLE.read_bytes()
     assert (tmp_path / "photo.colorized.jpg").read_bytes() == SAMPLE.read_bytes()
@@ -438,7 +438,7 @@ def test_one_small_coloured_thing_is_a_colour(run: Run) -> None:
     image = Image.open(SAMPLE).convert("L").convert("RGB")
     image.paste((200, 20, 30), (50, 50, 110, 110))
     image.save("red.png")
-    assert "has colours" in run("red.png", "--keep-colour").stderr
+    assert "already has colours" in run("red.png", "--keep-colour").stderr
 
 
 def test_saturation_scales_chroma(run: Run) -> None:
@@ -488,7 +488,7 @@ def test_masks_that_do_not_fit(run: Run, tmp_path: Path) -> None:
     one_line(result, "square.png", "100 x 100", "same shape")
     assert run("photo.jpg", "--mask", "nowhere.png").exit_code == 66
     Path("text.png").write_text("no mask")
-    one_line(run("photo.jpg", "--mask", "text.png"), "text.png", "no picture")
+    one_line(run("photo.jpg", "--mask", "text.png"), "text.png", "not a picture")
     one_line(run("photo.jpg", "--mask", "square.png", "-o", "square.png", "--overwrite"), "input")
     assert not (tmp_path / "photo.colorized.jpg").exists()
 
@@ -571,7 +571,7 @@ def test_verify_notices_one_changed_weight(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        (without(CONTRACT_KEY), "carries no contract"),
+        (without(CONTRACT_KEY), "has no contract"),
         (with_contract(version=2), "update colorize-run"),
         (with_contract(task="segment"), "segment"),
         (with_contract(palette="red"), "palette"),

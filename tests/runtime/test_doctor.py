@@ -79,7 +79,7 @@ def test_a_person_reads_lines_on_stderr() -> None:
     assert done.returncode == 0
     assert done.stdout == ""
     lines = done.stderr.splitlines()
-    assert lines[-1] == "All that is needed works."
+    assert lines[-1] == "Everything that is needed works."
     assert len(lines) == len(NAMES) + 1
     assert sum(line.startswith("ok ") for line in lines) >= len(NAMES) - 3
 

@@ -81,7 +81,7 @@ def test_jpeg_keeps_lightness_within_rounding(sample: str) -> None:
     data, result = COLORIZER.colorize_file(path)
     difference = np.abs(lightness_of(Image.open(io.BytesIO(data))) - lightness_of(Image.open(path)))
     assert difference.mean() < 0.5
-    assert 0 <= result.moved_share < 1
+    assert 0 <= result.out_of_gamut < 1
 
 
 @settings(max_examples=40, deadline=None)

@@ -98,7 +98,7 @@ def test_a_line_for_each_picture(run: Run, tmp_path: Path) -> None:
             assert 0 <= line["delta_lightness"]["mean"] <= line["delta_lightness"]["max"] < 0.35
     (copied,) = [line for line in lines if line["status"] == "copied"]
     assert copied["delta_lightness"] is None
-    assert "has colours already" in copied["notes"][0]
+    assert "already has colours" in copied["notes"][0]
 
 
 def test_lightness_is_that_of_the_pictures(run: Run, tmp_path: Path) -> None:
@@ -304,7 +304,7 @@ def test_a_report_that_is_no_file_is_refused_before_any_work(run: Run, tmp_path:
         command = [sys.executable, "-m", "colorize_run", "in/a.png", "-o", "o.png", "--report", name, *words]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
         assert done.returncode == 73
-        assert f"{name} is no regular file" in done.stderr
+        assert f"{name} is not a regular file" in done.stderr
     assert not (tmp_path / "o.png").exists()
 
 

@@ -119,14 +119,14 @@ class ItemConverter:
 
 def _outcome(result: Result, data: bytes, lightness: Lightness | None) -> Outcome:
     return Outcome(
-        "copied" if result.left else "done",
+        "copied" if result.unchanged else "done",
         size=result.size,
         output_bytes=len(data),
         output_sha256=hashlib.sha256(data).hexdigest(),
-        clipped=result.moved_share,
+        clipped=result.out_of_gamut,
         gamut=result.gamut,
         notes=result.notes,
-        lightness=lightness.figures() if lightness and not result.left else None,
+        lightness=lightness.figures() if lightness and not result.unchanged else None,
         milliseconds={name: round(1e3 * seconds, 2) for name, seconds in result.seconds.items()},
     )
 

@@ -37,7 +37,7 @@ def _number_of_jobs(_context: click.Context, _parameter: click.Parameter, value:
     if value is None or value == "auto":
         return None if value is None else 0
     if not (value.isascii() and value.isdigit() and 1 <= int(value) <= 256):
-        raise click.BadParameter(f"{value!r} is neither auto nor a number from 1 to 256.")
+        raise click.BadParameter(f"{value!r} is not auto or a number from 1 to 256.")
     return int(value)
 
 
@@ -45,19 +45,19 @@ def batch_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options that both commands have for many pictures."""
     for option in reversed(
         (
-            click.option("-r", "--recursive", is_flag=True, help="Look into sub-folders, too, and mirror them."),
+            click.option("-r", "--recursive", is_flag=True, help="Include sub-folders, and mirror them in the output."),
             click.option(
                 "-j", "--jobs", callback=_number_of_jobs, metavar="auto|N",
-                help="Pictures at a time: processes, or threads beside a CUDA device.  [default: auto for folders, else 1]",
+                help="Pictures at a time: processes, or threads with CUDA.  [default: auto for folders, else 1]",
             ),
             click.option(
                 "--report", "reports", type=click.Path(), multiple=True, metavar="FILE",
-                help="Say what became of each picture: FILE.jsonl for programs, FILE.html for people; may be given twice.",
+                help="Write the outcome of each picture: FILE.jsonl for programs, FILE.html for people; may be repeated.",
             ),
-            click.option("--overwrite", is_flag=True, help="Replace outputs that exist and are not this program's own."),
+            click.option("--overwrite", is_flag=True, help="Also replace existing files that this program did not write."),
             click.option(
                 "--max-pixels", type=click.IntRange(1), default=MAX_PIXELS, show_default=True,
-                help="Refuse larger pictures before decoding.",
+                help="Refuse larger pictures before they are decoded.",
             ),
         )
     ):  # fmt: skip
@@ -68,7 +68,7 @@ def batch_options(command: Callable[..., Any]) -> Callable[..., Any]:
 FOLDERS = """\b
 Folders:
   colorize-run scans/ -o coloured/              every picture in scans/, several at a time
-  colorize-run scans/ -o coloured/ --recursive  sub-folders, too; the same command again goes on
+  colorize-run scans/ -o coloured/ --recursive  with sub-folders; run it again to continue
   colorize-run scans/ -o coloured/ --report run.html    before and after, failures with reasons
 
 """
@@ -82,13 +82,13 @@ Folders:
 )  # fmt: skip
 @model_option
 @device_option
-@click.option("--raw", is_flag=True, help="The network's own picture at its working size, not joined with the photograph.")
+@click.option("--raw", is_flag=True, help="Write the network's own picture, at its working size, not joined with yours.")
 @working_size_option
 @temperature_option
 @click.option(
     "--keep-colour/--force",
     default=True,
-    help="Leave pictures that have colours already as they are, with a note, or colour these, too.  [default: keep-colour]",
+    help="Leave pictures that already have colours unchanged, with a note; or colour them, too.  [default: keep-colour]",
 )
 @saturation_option
 @click.option(
@@ -97,13 +97,13 @@ Folders:
     default=1.0,
     callback=number,
     show_default=True,
-    help="Share of the new colours; the rest are the picture's own.",
+    help="Share of the new colours; the rest is the picture's own.",
 )
-@click.option("--mask", type=click.Path(readable=False), help="A picture: colour only where it is white.")
+@click.option("--mask", type=click.Path(readable=False), help="A picture file: colour only where it is white.")
 @click.option(
     "--strip-metadata",
     is_flag=True,
-    help="Leave out EXIF, XMP, IPTC, comments, and that a model made the colours; profile and resolution stay.",
+    help="Omit EXIF, XMP, IPTC, comments, and the note that a model made the colours; profile and resolution stay.",
 )
 @batch_options
 def colorize(
@@ -113,12 +113,12 @@ def colorize(
 ) -> None:  # fmt: skip
     """Colourize IMAGE…: JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF or HEIC, every frame; - reads one from stdin.
 
-    Of a FOLDER all pictures are done.
+    For a FOLDER, every picture in it is colourized.
     """
     from colorize_run.batch.messages import Options
 
     if raw and (saturation != 1 or blend != 1 or mask):
-        raise click.UsageError("--raw writes the network's own picture: --saturation, --blend and --mask do not apply.")
+        raise click.UsageError("--raw writes the network's own picture: omit --saturation, --blend and --mask.")
     planned = _plan(images, output, COLORIZE_NAMES, recursive=batch["recursive"])
     name, device, threads = chosen(model, DEFAULT_COLORIZE_MODEL, device)
     options = Options(
@@ -140,11 +140,11 @@ def colorize(
     _run(planned, options, batch["jobs"], batch["reports"])
 
 
-@click.command(epilog=EXIT_CODES, short_help="Find what pictures show: masks, overlays, cut-outs.")
+@click.command(epilog=EXIT_CODES, short_help="Segment pictures: masks, overlays, cut-outs.")
 @images_argument
 @click.option(
     "--as", "as_", type=click.Choice(["mask", "soft", "overlay", "cutout"]), default="mask", show_default=True,
-    help="mask: an indexed PNG of classes; soft: a grey PNG, white where sure; overlay: classes laid over the picture;"
+    help="mask: an indexed PNG of classes; soft: a grey PNG, white where sure; overlay: classes drawn over the picture;"
     " cutout: the picture on a transparent background.",
 )  # fmt: skip
 @click.option(
@@ -154,13 +154,13 @@ def colorize(
 @click.option("-m", "--model", help="A model's name, or the path of an .onnx file.  [default: flowers]")
 @device_option
 @working_size_option
-@click.option("--strip-metadata", is_flag=True, help="Leave EXIF, XMP and IPTC out of overlays and cut-outs.")
+@click.option("--strip-metadata", is_flag=True, help="Omit EXIF, XMP and IPTC from overlays and cut-outs.")
 @batch_options
 def segment(
     images: tuple[str, ...], as_: str, output: str | None, model: str | None, device: str, working_size: int | None,
     strip_metadata: bool, **batch: Any,
 ) -> None:  # fmt: skip
-    """Find what IMAGE… show: outlines of the full size, drawn on the picture's own edges. Of a FOLDER all pictures are done."""
+    """Find what each IMAGE shows, at full size, with outlines along its own edges. For a FOLDER, every picture in it."""
     from colorize_run.batch.messages import Options
 
     planned = _plan(images, output, segment_names(as_), recursive=batch["recursive"])

@@ -33,7 +33,7 @@ def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> Processor:
             fields.setdefault(key.strip().lower(), value.strip())
     flags = set((fields.get("flags") or fields.get("features") or "").split())
     name = fields.get("model name") or platform.processor() or platform.machine() or "unknown"
-    return Processor(name, tuple(shown for flag, shown in _FEATURES.items() if flag in flags))
+    return Processor(name, tuple(label for flag, label in _FEATURES.items() if flag in flags))
 
 
 @dataclass(frozen=True)
