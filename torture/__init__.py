@@ -1,1 +1,1 @@
-"""Faults on purpose: ``python -m torture`` treats the watch folder badly, and counts what it loses."""
+"""Deliberate faults: ``python -m torture`` mistreats the watch folder, and counts what it loses."""

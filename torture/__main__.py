@@ -25,7 +25,7 @@ DEFAULT_MODEL = str(ROOT / "artifacts" / "photo.onnx")
 
 @dataclass
 class Bench:
-    """Where trials take place, and with what; ``scale`` is quick or full, of which ``share`` is taken."""
+    """Folder, model and size of the trials; ``scale``: quick or full; ``share``: the part of full that is run."""
 
     folder: Path
     model: Path
@@ -36,16 +36,16 @@ class Bench:
     made: int = 0
 
     def trial(self) -> Path:
-        """Name of a fresh folder."""
+        """Path of a new folder, not yet made."""
         self.made += 1
         return self.folder / f"trial{self.made}"
 
     def of(self, quick: int, full: int) -> int:
-        """As many as the scale asks for."""
+        """Number of trials at this scale."""
         return quick if self.scale == "quick" else max(quick, round(full * self.share))
 
     def seeds(self, quick: int, full: int) -> range:
-        """As many seeds."""
+        """Seeds of the trials at this scale."""
         return range(self.seed, self.seed + self.of(quick, full))
 
 
@@ -59,12 +59,12 @@ class Outcome:
     skipped: str = ""
 
     def attempt(self, bench: Bench, trial: Callable[..., Any], *arguments: Any, weight: int = 1) -> Any:
-        """``trial(folder, model, golden, *arguments)``, which counts for ``weight``; its folder is kept if it fails."""
+        """Run ``trial(folder, model, golden, *arguments)``, which counts as ``weight`` trials; keep its folder if it fails."""
         folder = bench.trial()
         self.trials += weight
         try:
             result = trial(folder, bench.model, bench.golden, *arguments)
-        except Exception as error:  # whatever it is, the next trial shall take place
+        except Exception as error:  # of any kind: the next trial must still run
             self.failures.append(f"{folder.name}: {type(error).__name__}: {error}")
             click.echo(f"  FAILED in {folder}, {arguments}: {type(error).__name__}: {error}", err=True)
             return None
@@ -72,10 +72,10 @@ class Outcome:
         return result
 
     def note_slowest(self, seconds: list[float | None]) -> None:
-        """How soon work went on after faults had healed."""
-        found = [value for value in seconds if value is not None]
-        if found:
-            self.note = f"work went on {max(found):.1f} s after healing at most"
+        """Note the longest time from the end of a fault until work continued."""
+        known = [value for value in seconds if value is not None]
+        if known:
+            self.note = f"work continued at most {max(known):.1f} s after healing"
 
 
 Row = Callable[[Bench, Outcome], None]
@@ -83,7 +83,7 @@ ROWS: dict[str, tuple[str, Row]] = {}
 
 
 def row(key: str, title: str, missing: Callable[[], str] = str) -> Callable[[Row], Row]:
-    """Put a function into the table; ``missing`` says why it cannot take place here."""
+    """Add a function to the table; ``missing`` returns why it cannot run here."""
 
     def guarded(bench: Bench, outcome: Outcome, function: Row) -> None:
         outcome.skipped = missing()
@@ -141,7 +141,7 @@ def _power(bench: Bench, outcome: Outcome) -> None:
     trials, checked = bench.of(5, 60), 0
     for inner, inputs in (("ext4", "keep"), ("xfs", "keep"), ("ext4", "move"), ("ext4", "delete"), ("xfs", "delete")):
         checked += outcome.attempt(bench, power.cuts, bench.seed, trials, inner, inputs, weight=trials) or 0
-    outcome.note = f"{checked:,} rows that said done, each with its output"
+    outcome.note = f"{checked:,} rows in state done, each with its output"
 
 
 @row("5c", "control of row 5: the same with an fsync that does nothing must lose", power.missing)
@@ -336,21 +336,21 @@ def _walk(bench: Bench, outcome: Outcome) -> None:
 
 
 def _fuzzed(bench: Bench, outcome: Outcome, targets: tuple[str, ...], seconds: int) -> None:
-    """Let atheris look for ``seconds`` a target, each in a process of its own."""
+    """Run atheris for ``seconds`` on each target, in a process of its own."""
     for target in targets:
         folder = bench.trial()
         folder.mkdir()
         command = [sys.executable, "-m", "torture.fuzzer", target, str(seconds), str(folder)]
-        said = subprocess.run(
+        done = subprocess.run(
             command, check=False, capture_output=True, text=True, errors="replace", cwd=ROOT, timeout=2 * seconds + 120
         )
-        found = re.search(r"Done (\d+) runs in (\d+) second", said.stderr)
-        if said.returncode or not found:
+        runs = re.search(r"Done (\d+) runs in (\d+) second", done.stderr)
+        if done.returncode or not runs:
             outcome.failures.append(target)
-            click.echo(f"  FAILED: {target}, see {folder}: {(said.stdout + said.stderr)[-2000:]}", err=True)
+            click.echo(f"  FAILED: {target}, see {folder}: {(done.stdout + done.stderr)[-2000:]}", err=True)
             continue
-        outcome.trials += int(found[1])
-        outcome.note += f"{target}: {int(found[1]):,} in {found[2]} s. "
+        outcome.trials += int(runs[1])
+        outcome.note += f"{target}: {int(runs[1]):,} in {runs[2]} s. "
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -384,9 +384,9 @@ def _throughput(bench: Bench, outcome: Outcome) -> None:
 @click.option("--share", type=click.FloatRange(0, 1), default=1.0, help="Part of the full number of trials.")
 @click.option("--only", help="Numbers of rows, separated by commas.")
 @click.option("--seed", default=1, show_default=True)
-@click.option("--folder", type=click.Path(path_type=Path), help="Where trials take place.  [default: /dev/shm if there is one]")
+@click.option("--folder", type=click.Path(path_type=Path), help="Folder of the trials.  [default: /dev/shm if there is one]")
 def main(scale: str, share: float, only: str | None, seed: int, folder: Path | None) -> None:
-    """Treat the watch folder badly, and print the table of what was lost."""
+    """Mistreat the watch folder, and print a table of what was lost."""
     memory = Path("/dev/shm")
     base = folder or (memory if os.access(memory, os.W_OK) else Path(tempfile.gettempdir()))
     wanted = only.split(",") if only else list(ROWS)

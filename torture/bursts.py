@@ -131,7 +131,7 @@ def throughput(folder: Path, _stub: Path, _golden: Golden, model: str, batches: 
 
 
 class Alone:
-    """One `Colorizer` in a process of its own, which works when it is told to.
+    """One `Colorizer` in a process of its own, which works on request.
 
     In a session of its own, too, as the watch's worker is: the scheduler shares cores out by session.
     """
@@ -226,7 +226,7 @@ def _sample(watch: Watch, samples: list[Sample], over: threading.Event, every: f
 
 
 def trend(samples: list[Sample]) -> str:
-    """What memory and descriptors did after the first quarter."""
+    """How memory and descriptors changed after the first quarter."""
     later = [each for each in samples if each.when > samples[-1].when / 4]
     hours = [each.when / 3600 for each in later]
     slope = statistics.linear_regression(hours, [each.kb / 1024 for each in later]).slope

@@ -1,4 +1,4 @@
-"""Faults of the surroundings: full and read-only disks, folders that vanish, failing system calls, damaged ledgers."""
+"""Faults of the environment: full and read-only disks, folders that vanish, failing system calls, damaged ledgers."""
 
 import contextlib
 import errno
@@ -124,7 +124,7 @@ def full_state(folder: Path, model: Path, golden: Golden) -> float:
 
 
 def read_only_output(folder: Path, model: Path, golden: Golden) -> float:
-    """The output's disk becomes read-only, and is mended."""
+    """The output's disk becomes read-only, and is repaired."""
     with mounted(folder / "out", "tmpfs", "tmpfs", "size=8m") as out:
         watch = Watch(folder, model, *NO_RESERVE, state=folder / "state")
         with watch:
@@ -342,7 +342,7 @@ def damaged_ledger(folder: Path, model: Path, golden: Golden, seed: int) -> str:
 
 
 def two_at_once(folder: Path, model: Path, golden: Golden) -> None:
-    """A second watch on the same folders ends with 75, whatever its state folder; the first goes on."""
+    """A second watch on the same folders ends with 75, whatever its state folder; the first one continues."""
     watch = Watch(folder, model, *QUICK)
     made = fill(watch, 5)
     with watch:
@@ -357,7 +357,7 @@ def two_at_once(folder: Path, model: Path, golden: Golden) -> None:
 
 
 def lost_device(folder: Path, model: Path, golden: Golden, device: str) -> None:
-    """CUDA fails in the middle, and in every new worker: ``auto`` goes on with the CPU and says so, ``cuda`` ends with 69."""
+    """CUDA fails during the work, and in new workers: ``auto`` continues with the CPU and reports it, ``cuda`` ends with 69."""
     watch = Watch(folder, model, *QUICK, "--device", device, site="gpu", TORTURE_GPU="4")
     watch.log = folder / "log"
     made = fill(watch, 12)
@@ -372,7 +372,7 @@ def lost_device(folder: Path, model: Path, golden: Golden, device: str) -> None:
             return
         watch.wait_event("degraded", 30)
         watch.wait_quiet()
-        wait_for(lambda: watch.health()["degraded"] == 1.0 and watch.health()["provider"]["actual"] == "cpu", 6, "not told")
+        wait_for(lambda: watch.health()["degraded"] == 1.0 and watch.health()["provider"]["actual"] == "cpu", 6, "not reported")
         _end(watch, golden, made)
     if watch.events("strike"):
         raise Broken("a lost device was held against a file")

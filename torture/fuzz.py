@@ -1,4 +1,4 @@
-"""What fuzzing aims at; `torture.fuzzer` does it, and tests try mutations that need no fuzzer.
+"""The targets of fuzzing; `torture.fuzzer` fuzzes them, and tests try mutations that need no fuzzer.
 
 Targets take bytes and raise `Broken`, or die, where something else comes out than a class of error that is declared.
 """

@@ -141,7 +141,7 @@ def of_workers(folder: Path, model: Path, golden: Golden, seed: int, kills: int)
 
 
 def stopped(folder: Path, model: Path, golden: Golden) -> None:
-    """The supervisor is stopped for longer than a picture may take, as in a pause of its machine: no file pays for it."""
+    """The supervisor is stopped for longer than a picture may take, as in a pause of its machine: no file is blamed."""
     watch = Watch(folder, model, *QUICK, "--timeout", "1.5")
     made = fill(watch, 6)
     with watch:
@@ -179,7 +179,7 @@ def by_poison(folder: Path, model: Path, golden: Golden, how: str) -> None:
 
 
 def signalled(folder: Path, model: Path, golden: Golden, seed: int, make: Callable[..., Watch] = Watch) -> None:
-    """Signals of all kinds in the middle of everything; told to stop, it stops in time with its exit code; nothing is lost."""
+    """Signals of all kinds at any moment: a stop signal ends the watch in time with its exit code, and nothing is lost."""
     chance = random.Random(seed)
     watch = make(folder, model, *QUICK)
     made: dict[bytes, bytes] = {}

@@ -1,4 +1,4 @@
-"""Models that are broken or malicious: refused at the start with exit code 65 and one sentence, and nothing else is read."""
+"""Broken and malicious models: refused at the start with exit code 65 and one sentence; no other file is read."""
 
 import os
 import random
@@ -15,7 +15,7 @@ from torture.rig import Broken, Golden, Watch, judge, picture
 
 
 def _external(location: str) -> Callable[[Any, Path], bytes]:
-    """A model whose weight lies in another file."""
+    """A model whose weight is in another file."""
 
     def make(model: Any, _: Path) -> bytes:
         tensor = model.graph.initializer[0]
@@ -71,10 +71,10 @@ def broken(folder: Path, model: Path, golden: Golden, what: str) -> None:
     """A model that must be refused. Errors: Broken."""
     place = _place(folder)
     (place / "model.onnx").write_bytes(BROKEN[what](onnx.load(model), place))
-    code, said = _started(folder, place / "model.onnx", Watch)
+    code, log = _started(folder, place / "model.onnx", Watch)
     if code != 65:
-        raise Broken(f"exit code {code}: {said[-300:]}")
-    _judge_sentence(said)
+        raise Broken(f"exit code {code}: {log[-300:]}")
+    _judge_sentence(log)
 
 
 def damaged(folder: Path, model: Path, golden: Golden, seed: int, make: Callable[..., Watch] = Watch) -> bool:
@@ -91,12 +91,12 @@ def damaged(folder: Path, model: Path, golden: Golden, seed: int, make: Callable
             data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
     place = _place(folder)
     (place / "model.onnx").write_bytes(data)
-    code, said = _started(folder, place / "model.onnx", make)
+    code, log = _started(folder, place / "model.onnx", make)
     if code == 65:
-        _judge_sentence(said)
+        _judge_sentence(log)
         return True
     if code not in (0, 1):
-        raise Broken(f"exit code {code}: {said[-300:]}")
+        raise Broken(f"exit code {code}: {log[-300:]}")
     if code == 0:
         judge(Watch(folder, place / "model.onnx"), Golden(place / "model.onnx"), {b"p.jpg": picture(1)})
     return False
@@ -123,7 +123,7 @@ def _started(folder: Path, model: Path, make: Callable[..., Watch]) -> tuple[int
     return code, watch.log.read_text(errors="replace")
 
 
-def _judge_sentence(said: str) -> None:
-    last = said.strip().splitlines()[-1]
-    if not last.startswith("Error: ") or "Traceback" in said or "internal error" in said:
-        raise Broken(f"no sentence: {said[-300:]}")
+def _judge_sentence(log: str) -> None:
+    last = log.strip().splitlines()[-1]
+    if not last.startswith("Error: ") or "Traceback" in log or "internal error" in log:
+        raise Broken(f"no sentence: {log[-300:]}")

@@ -1,6 +1,6 @@
 """``python -m torture.reference MODEL FILE…``: says how many seconds one `Colorizer` takes for some of these files.
 
-Which, it is told on stdin: the first, and the one after the last, a line for each time.
+Each line on stdin names some of them: the index of the first, and the index after the last.
 """
 
 import sys

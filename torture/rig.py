@@ -33,7 +33,7 @@ FORMATS = {".jpg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".bmp": "BMP", ".tif"
 
 
 class Broken(AssertionError):
-    """A promise that was not kept."""
+    """A promise of the watch that was broken."""
 
 
 def stub_model(path: Path) -> Path:
@@ -135,7 +135,7 @@ class Watch:
         self.kill()
 
     def kill(self, number: int = signal.SIGKILL) -> None:
-        """Kill it, and wait until its workers are gone, too."""
+        """Kill it, and wait until its workers have ended, too."""
         if self.process and self.process.poll() is None:
             workers = children(self.process.pid)
             self.process.send_signal(number)
@@ -146,13 +146,13 @@ class Watch:
                 )
 
     def stop(self, timeout: float = 40) -> int:
-        """SIGTERM; the exit code."""
+        """Send SIGTERM and wait; the exit code."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout)
 
     def run_once(self, timeout: float = 120) -> int:
-        """To the end of a run that ends by itself."""
+        """Start it and wait until it ends by itself; the exit code."""
         self.start()
         assert self.process is not None
         return self.process.wait(timeout)
@@ -166,11 +166,11 @@ class Watch:
         return [event for event in found if not kinds or event["event"] in kinds]
 
     def is_started(self) -> bool:
-        """Whether it obeys signals by now; before that they end it, as they end any program."""
+        """Whether it handles signals; before that a signal ends it, like any program."""
         return len(self.events("start")) > self._starts
 
     def wait_ready(self, timeout: float = 30) -> "Watch":
-        """Until the model is loaded, and the inbox has been looked through once."""
+        """Wait until the model is loaded, and the inbox was scanned once."""
         wait_for(lambda: len(self.events("ready")) > self._readies, timeout, "did not get ready")
         return self
 
@@ -215,7 +215,7 @@ class Watch:
         )
 
     def wait_quiet(self, timeout: float = 60) -> "Watch":
-        """Until nothing is left to do; a fixed wait would fake losses."""
+        """Wait until no work is left; a fixed time would report false losses."""
         wait_for(self.is_quiet, timeout, f"not done in time: {self._left()}")
         return self
 
@@ -228,7 +228,7 @@ def ledger_rows(state: Path) -> dict[bytes, dict[str, Any]]:
     path = state / "ledger.db"
     if not path.exists():
         return {}
-    for mode in ("ro", "rw"):  # one that was killed while it was being made must be mended, which reading cannot
+    for mode in ("ro", "rw"):  # a ledger whose writer was killed must be repaired, which needs write access
         with contextlib.closing(sqlite3.connect(f"file:{path}?mode={mode}", uri=True, timeout=10)) as database:
             database.row_factory = sqlite3.Row
             try:
@@ -259,7 +259,7 @@ def children(pid: int) -> list[int]:
 
 
 def is_zombie(pid: int) -> bool:
-    """Whether a process is over, and only waits to be counted."""
+    """Whether a process has ended, but its parent has not waited for it."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in ("Z", "X")
     except OSError:
@@ -356,7 +356,7 @@ def mounted(folder: Path, kind: str, source: str, options: str = "") -> Iterator
 
 
 def unmount(folder: Path) -> None:
-    """Take a file system away, once nobody uses it, or else at once and for good when the last has gone."""
+    """Unmount a file system once it is unused; after five seconds detach it, so that it goes with its last user."""
     for _ in range(100):
         if subprocess.run(["umount", str(folder)], check=False, capture_output=True).returncode == 0:
             return

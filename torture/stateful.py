@@ -78,7 +78,7 @@ def machine(model: Path, golden: Golden, base: Path, disk: Path) -> type[RuleBas
 
         @rule(name=NAMES, number=st.integers(0, 20))
         def append(self, name: str, number: int) -> None:
-            """Something is appended, as by a writer that opens the file anew."""
+            """Something is appended, as by a writer that opens the file again."""
             before = self.files.get(os.fsencode(name))
             if before is not None:
                 with self._path(name).open("ab") as file:
@@ -109,7 +109,7 @@ def machine(model: Path, golden: Golden, base: Path, disk: Path) -> type[RuleBas
 
         @rule(number=st.sampled_from([signal.SIGHUP, signal.SIGUSR1]))
         def signal(self, number: int) -> None:
-            """Told to look at everything anew, or how it is."""
+            """A signal to scan everything again, or to log its state."""
             self._send(number)
 
         @rule(seconds=st.floats(0, 0.3))
@@ -213,7 +213,7 @@ def _judge_present(watch: Watch, golden: Golden, expected: dict[bytes, bytes], b
 
 
 def walk(base: Path, model: Path, golden: Golden, examples: int, start: int) -> str:
-    """Walk ``examples`` times in this process; how the first failed, or nothing."""
+    """Walk ``examples`` times in this process; returns how the first walk failed, or nothing."""
     base.mkdir(parents=True, exist_ok=True)
     chosen = settings(
         max_examples=examples, stateful_step_count=12, deadline=None, database=None,
@@ -240,8 +240,8 @@ def explore(base: Path, model: Path, _golden: Golden, examples: int, start: int,
         )
         for number, share in enumerate(shares)
     ]  # fmt: skip
-    said = [process.communicate()[0] for process in running]
-    if failed := [text for process, text in zip(running, said, strict=True) if process.returncode]:
+    outputs = [process.communicate()[0] for process in running]
+    if failed := [text for process, text in zip(running, outputs, strict=True) if process.returncode]:
         raise Broken("\n".join(failed))
 
 

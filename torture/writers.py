@@ -66,7 +66,7 @@ def slow_plan(seed: int, files: int, longest: float) -> list[Slow]:
 def slow(folder: Path, model: Path, golden: Golden, seed: int, files: int, longest: float, at_once: int = 24) -> int:
     """Many writers, ``at_once`` at a time; none may be half-read, none quarantined. Returns false starts.
 
-    A writer that opens the file anew for each chunk and pauses for longer than the watch waits looks like one
+    A writer that opens the file again for each chunk and pauses for longer than the watch waits looks like one
     that is done: its file is taken, found cut off, and left until it changes. Those are counted.
     """
     plan = slow_plan(seed, files, longest)
@@ -137,9 +137,6 @@ def changed_while_read(folder: Path, model: Path, golden: Golden) -> None:
     judge(watch, golden, {b"x.bmp": new})
     if {event["out_sha"] for event in watch.events("done")} != {golden(new)}:
         raise Broken("an output came from two versions")
-
-
-# -- real tools ---------------------------------------------------------------------------------------------------
 
 
 def _shell(*command: str) -> Callable[[Path, Path], object]:
@@ -213,8 +210,6 @@ def delivered(folder: Path, model: Path, golden: Golden, tool: str, files: int) 
         watch.stop()
     judge(watch, golden, made)
 
-
-# -- names and kinds ----------------------------------------------------------------------------------------------
 
 NAMES = [
     b"new\nline.jpg", b"tab\t.jpg", b"\x1b[31mred.jpg", b"it's.jpg", b'say "hi".jpg', b"$(reboot).jpg", b"`id`.jpg", b"-rf.jpg",

@@ -10,8 +10,6 @@ from colorize_run.system.files import WATCH_MAX_PIXELS, is_within, shortened
 from colorize_run.system.mounts import is_local
 
 STATE_FOLDER = ".colorize-run"  # in the output folder, unless --state names another one
-# Forms of a segmentation, and the suffix that each adds to the name of the input
-VIEWS = {"mask": ".mask.png", "soft": ".soft.png", "overlay": ".overlay.png", "cutout": ".cutout.png"}
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ class Settings:
 
     def output_name(self, name: bytes) -> bytes:
         """Relative name of the output for an input's relative name; two inputs never have the same output."""
-        suffix = VIEWS[self.view].encode() if self.task == "segment" else b""
+        suffix = f".{self.view}.png".encode() if self.task == "segment" else b""
         folder, _, base = name.rpartition(b"/")
         short = shortened(base, suffix)
         return folder + b"/" + short if folder else short

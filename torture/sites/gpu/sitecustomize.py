@@ -33,7 +33,7 @@ if "colorize_run.watch.worker" in sys.orig_argv:
             return self._real.run(*arguments)
 
     class _Either:
-        """Whichever is asked for; a class, as annotations name it."""
+        """The session that the providers ask for; a class, because annotations name it."""
 
         def __new__(cls, model, options, providers, **rest):
             if any(_CUDA in provider for provider in providers):

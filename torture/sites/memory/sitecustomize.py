@@ -1,4 +1,4 @@
-"""Has the supervisor run out of memory: nine times while it reads what a worker says, once before step 4.
+"""Has the supervisor run out of memory: nine times while it reads answers of workers, once before step 4.
 
 Python imports this file by itself when its folder is on PYTHONPATH, so the program that is tested holds no hook.
 """

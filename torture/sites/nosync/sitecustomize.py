@@ -1,4 +1,4 @@
-"""Makes fsync a promise that is not kept: the power cut's rig must find losses then, or it proves nothing.
+"""Makes fsync do nothing: the rig of power cuts must find losses then, or it proves nothing.
 
 Python imports this file by itself when its folder is on PYTHONPATH, so the program that is tested holds no hook.
 """
