@@ -87,6 +87,8 @@ Folders:
 )
 @click.option(
     "--keep-colour/--force",
+    "--keep-color",
+    "keep_colour",
     default=True,
     help="Leave pictures that already have colours unchanged, with a note; or colour them, too.  [default: keep-colour]",
 )

@@ -30,9 +30,6 @@ REMEDIES = {
 ONNXRUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml", "onnxruntime-rocm")
 
 
-# -- libraries ------------------------------------------------------------------------------------------------
-
-
 def _python(request: dict[str, Any]) -> Check:
     from colorize_run.version import __version__
 
@@ -89,9 +86,6 @@ def _onnxruntime(request: dict[str, Any]) -> Check:
     if len(installed) > 1:
         return Check("onnxruntime", "failed", f"{listed} overwrite each other's files", REINSTALL_ONNXRUNTIME, 69, figures)
     return Check("onnxruntime", "ok", listed or f"onnxruntime {onnxruntime.__version__}, not installed by pip", figures=figures)
-
-
-# -- machine --------------------------------------------------------------------------------------------------
 
 
 def _processor(request: dict[str, Any]) -> Check:

@@ -13,7 +13,6 @@ from colorize_run.errors import ImageFileError
 from colorize_run.image import cicp, icc, metadata, sixteen_bit
 from colorize_run.image.picture import Picture
 
-_VALUES = np.arange(65536, dtype=np.float32) / 65535
 # EXIF orientation -> what turns the picture upright, for Pillow and for arrays. Source: EXIF 2.32, tag 274.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

@@ -71,12 +71,6 @@ def read(image: Image.Image, turned: bool) -> Metadata:
     )
 
 
-# -- EXIF ------------------------------------------------------------------------------------------------------
-
-
-# -- IPTC and comments -----------------------------------------------------------------------------------------
-
-
 def _resources(image: Image.Image) -> tuple[tuple[int, bytes], ...]:
     """Photoshop's image resources of a JPEG or TIFF, without thumbnails; IPTC records from wherever they stand."""
     if image.format in ("JPEG", "MPO"):
@@ -133,6 +127,3 @@ def _text(image: Image.Image) -> tuple[tuple[str, str], ...]:
         for key, value in texts.items()
         if key != "XML:com.adobe.xmp" and not key.startswith("Raw profile type")
     )
-
-
-# -- XMP -------------------------------------------------------------------------------------------------------
