@@ -25,7 +25,7 @@ from colorize_run.version import __version__
 
 
 class DefaultCommandGroup(click.Group):
-    """A group whose command ``colorize`` need not be named: ``colorize-run photo.jpg``."""
+    """A group with a default command: ``colorize-run photo.jpg`` runs ``colorize``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put ``colorize`` in front unless the first word is a command or an option of the group."""
@@ -35,11 +35,11 @@ class DefaultCommandGroup(click.Group):
         return super().parse_args(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[Any]]:
-        """Commands and options; files where none begins so, as a picture may come first."""
+        """Commands and options that match; files if there are none, as a picture may come first."""
         return super().shell_complete(ctx, incomplete) or [CompletionItem(incomplete, type="file")]
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; nothing that goes wrong ends in a traceback."""
+        """Run the command; errors are printed as one sentence, never as a traceback."""
         try:
             return super().invoke(ctx)
         except ColorizeRunError as error:

@@ -1,4 +1,4 @@
-"""The checks of ``colorize-run doctor``, run in a process of their own, which a broken library may take down.
+"""The checks of ``colorize-run doctor``, run in a separate process, which a broken library may crash.
 
 `main` does the checks that a JSON object names, and writes each outcome as a line of JSON to its standard
 output as soon as it is known. Nothing is imported before the check that needs it.
@@ -201,7 +201,7 @@ def _current(request: dict[str, Any]) -> Check:
 
 
 def _profile(request: dict[str, Any]) -> Check:
-    """What `tune` chose here; that there is none, or that it does not fit any more, costs only time."""
+    """What `tune` chose here; a missing or outdated profile costs only time."""
     from colorize_run.diagnostics import profile
     from colorize_run.model.session import no_cuda
 

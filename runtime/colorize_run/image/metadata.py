@@ -1,6 +1,6 @@
-"""What a file says besides its pixels: EXIF, XMP, IPTC, comments; and what is added: that colours came from a model.
+"""What a file contains besides its pixels: EXIF, XMP, IPTC, comments; and what is added: that colours came from a model.
 
-EXIF is corrected in place, byte for byte, and not written anew: makers' notes hold offsets that would no longer point
+EXIF is corrected in place, byte for byte, and not rewritten: makers' notes hold offsets that would no longer point
 anywhere. XMP is parsed, as it must stay valid XML when properties are added.
 """
 

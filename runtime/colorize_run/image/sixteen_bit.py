@@ -53,7 +53,7 @@ def read(image: Image.Image, reopen: Callable[[], Image.Image] | None) -> tuple[
         return grey, alpha
     if getattr(image, "tag_v2", {}).get(ExifTags.Base.PlanarConfiguration, 1) == 2:
         raise ImageFileError("keeps 16-bit colours in separate planes; save it with interleaved (chunky) channels.")
-    # Alpha that is multiplied in is divided out below, with all 16 bits: Pillow shall not do it byte by byte.
+    # Alpha that is multiplied in is divided out below, with all 16 bits: Pillow must not do it byte by byte.
     upper = raw_mode.replace("RGBa", "RGBA")
     values = np.empty((image.height, image.width, len(image.getbands())), np.uint16)
     _read_as(image, upper)

@@ -21,7 +21,7 @@ VERSION = 1
 CONTRACT_KEY = "colorize_run.contract"
 GOLDEN_KEY = "colorize_run.golden"
 INPUTS = {"grey": 1, "image": 3}  # name -> channels: sRGB-encoded grey, or R, G, B; 0..1
-# task -> the input it may have, of INPUTS, and its first output. A colorize network on `image` mends colours.
+# task -> the input it may have, of INPUTS, and its first output. A colorize network on `image` repairs colours.
 TASKS = {"colorize": (("grey", "image"), "ab"), "segment": (("image",), "probabilities")}
 RESIZE_FILTERS = ("pillow-bilinear",)
 
@@ -58,7 +58,7 @@ class WorkingSize:
         return dataclasses.replace(self, short_side=short_side)
 
     def fit(self, width: int, height: int) -> tuple[int, int]:
-        """(width, height) of a picture as the network shall see it, before padding."""
+        """(width, height) of a picture as the network must get it, before padding."""
         scale = min(1.0, self.short_side / min(width, height), self.maximum / max(width, height))
         return max(1, round(width * scale)), max(1, round(height * scale))
 
