@@ -27,7 +27,7 @@ class Program(DefaultCommandGroup):
     """The whole command line: turns every error into one sentence and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; nothing that goes wrong ends in a traceback."""
+        """Run the command; errors are printed as one sentence, never as a traceback."""
         try:
             return super().invoke(ctx)
         except ColorizeRunError as error:

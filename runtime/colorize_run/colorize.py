@@ -141,7 +141,7 @@ class Colorizer(Network):
         return picture.metadata.signed(made_by) if sign else picture.metadata
 
     def _network_view(self, picture: Picture) -> tuple[npt.NDArray[Any], FloatArray]:
-        """The picture as the network shall see it, (h, w) or (h, w, 3), and (h, w) its `colour.perceived` luminance."""
+        """The picture as the network must get it, (h, w) or (h, w, 3), and (h, w) its `colour.perceived` luminance."""
         if picture.space is None:
             assert isinstance(picture.pixels, Image.Image)
             small = self._reduced(picture.pixels)
@@ -162,7 +162,7 @@ class Colorizer(Network):
         return planes[0] if len(planes) == 1 else np.stack(planes, axis=-1)
 
     def _reduced(self, image: Image.Image | FloatArray) -> npt.NDArray[Any]:
-        """The picture at the size at which the network shall see it: (h, w) or (h, w, 3), bytes or floats."""
+        """The picture at the size that the network gets: (h, w) or (h, w, 3), bytes or floats."""
         if not isinstance(image, Image.Image):
             image = Image.fromarray(image)  # mode F
         return np.asarray(colour.resize(image, self.working_size.fit(*image.size)))

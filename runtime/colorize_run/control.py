@@ -1,4 +1,4 @@
-"""What a person decides of the colours: how strong they are, where they go, and whether a picture needs any."""
+"""What the user decides about the colours: how strong they are, where they go, and whether a picture needs them."""
 
 from dataclasses import dataclass
 from pathlib import Path

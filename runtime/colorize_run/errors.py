@@ -2,7 +2,7 @@
 
 
 class ColorizeRunError(Exception):
-    """Base of every error raised on purpose: says what, where, and the way out, in one sentence."""
+    """Base of every error raised on purpose: one sentence that says what failed, where, and how to fix it."""
 
     exit_code = 70
 
@@ -14,23 +14,23 @@ class ModelFileError(ColorizeRunError):
 
 
 class ContractError(ModelFileError):
-    """A model file without a contract, or with one that this version cannot honour."""
+    """A model file without a contract, or with one that this version does not support."""
 
 
 class OptionError(ColorizeRunError):
-    """An option that the model cannot honour."""
+    """An option that the model does not support."""
 
     exit_code = 2
 
 
 class DeviceError(ColorizeRunError):
-    """The device that was asked for is not available, or was lost."""
+    """The requested device is not available, or was lost."""
 
     exit_code = 69
 
 
 class ImageFileError(ColorizeRunError):
-    """A picture that cannot be read, or that the wanted format cannot hold."""
+    """A picture that cannot be read, or that the output format cannot hold."""
 
     exit_code = 1
 
@@ -60,19 +60,19 @@ class LockedError(ColorizeRunError):
 
 
 def interrupt(error: BaseException | None) -> KeyboardInterrupt | None:
-    """The Ctrl-C at the bottom of it: NumPy and others turn one that hits their import into an ImportError."""
+    """The KeyboardInterrupt that caused an error, or None: NumPy turns one during its import into an ImportError."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error
 
 
 def is_interrupt(error: BaseException | None) -> bool:
-    """Whether Ctrl-C is at the bottom of it."""
+    """Whether Ctrl-C caused the error."""
     return interrupt(error) is not None
 
 
 def internal(error: BaseException) -> str:
-    """What to say of an error that nobody foresaw."""
+    """The message for an unexpected error."""
     reason = " ".join(str(error).split())[:200]
     ways = "`colorize-run doctor` checks the installation, COLORIZE_RUN_TRACEBACK=1 shows where"
     return f"internal error: {type(error).__name__}: {reason} ({ways})"

@@ -1,4 +1,4 @@
-"""What colourizing and segmenting share: a network that is opened for a task and run, and what is known of the result."""
+"""What colourizing and segmenting share: a network opened for a task, and the record of a result."""
 
 import contextlib
 import time
@@ -25,9 +25,9 @@ _ACTIVITY = {"colorize": "colourizing", "segment": "segmenting"}
 
 @dataclass
 class Result:
-    """One colourized file: seconds by stage, the share of pixels whose chroma had to give way, and notes.
+    """One colourized file: seconds by stage, the share of pixels whose chroma was out of gamut, and notes.
 
-    ``gamut``: what they had to give way to. ``size``: width and height of the first frame;
+    ``gamut``: the name of that gamut. ``size``: width and height of the first frame;
     ``unchanged``: the picture was left unchanged, because it has colours.
     """
 

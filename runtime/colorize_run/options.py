@@ -1,4 +1,4 @@
-"""What a caller asks of every picture: options of a conversion, and digests of those that decide an output's bytes."""
+"""Options of a conversion, which hold for every picture, and digests of those that decide an output's bytes."""
 
 import hashlib
 import json

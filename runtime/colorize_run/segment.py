@@ -26,7 +26,7 @@ from colorize_run.system.files import MAX_PIXELS
 FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]
 
-# How outlines are drawn anew on the picture's own edges; chosen on flowers: `python -m benchmarks.outlines`.
+# How outlines are refined along the picture's own edges; chosen on flowers: `python -m benchmarks.outlines`.
 _GUIDE_SIDE = 512  # short side at which colour is compared with the network's answer
 _RADIUS = 1 / 24  # of the window, as a share of that
 _EPSILON = 3e-4  # variance of R, G or B below which a window counts as flat

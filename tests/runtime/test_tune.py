@@ -175,7 +175,7 @@ def test_a_profile_that_no_measurement_can_have_written(profile: Path, values: d
     edited(profile, **values)
     _, said = coloured()
     assert said.count("note: the profile") == 1
-    assert "what no measurement can have found" in said
+    assert "an entry has impossible values" in said
     assert run("tune", "--show").exit_code == 2
 
 
@@ -185,7 +185,7 @@ def test_a_profile_that_is_a_folder(models: Path, tmp_path: Path) -> None:
     for arguments in (("--show",), (*QUICK, "-m", "photo")):
         result = run("tune", *arguments)
         assert result.exit_code == 2
-        assert "no regular file" in result.stderr
+        assert "not a regular file" in result.stderr
 
 
 def test_what_cannot_be_written_is_found_out_before_measuring(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,9 +222,9 @@ def test_a_profile_that_cannot_be_read(profile: Path, content: str) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"figures": {name: value - 0.006 for name, value in FIGURES.items()}}, "loses 0.0060 of what counts"),
-        ({"figures": {"validation_error_reduction": 0.2}}, "records no validation_colourfulness_ratio"),
-        ({"figures": {}}, "records no validation_error_reduction"),
+        ({"figures": {name: value - 0.006 for name, value in FIGURES.items()}}, "loses 0.0060 of quality"),
+        ({"figures": {"validation_error_reduction": 0.2}}, "has no recorded validation_colourfulness_ratio"),
+        ({"figures": {}}, "has no recorded validation_error_reduction"),
         ({"edit": with_other_golden}, "was made from another original"),
         ({"edit": with_other_weight}, "does not match its golden vectors on cpu"),
     ],

@@ -27,7 +27,7 @@ class Joiner:
     """Joins strips of a picture with new chroma, in buffers of its own; one for each thread.
 
     Two things decide the speed here: that a strip's planes stay in the processor's cache, and that no plane is
-    allocated anew, since large allocations are mapped and unmapped each time. Hence strips, and ``out=`` everywhere.
+    allocated again and again, since large allocations are mapped and unmapped each time. Hence strips, and ``out=`` everywhere.
     """
 
     def __init__(self, max_pixels: int) -> None:

@@ -14,7 +14,7 @@ _SAME = 0.02
 class TemporalSmoother:
     """Chroma that holds still where the picture does.
 
-    A network looks at each frame anew, and what moves in one corner changes its mind in another. So each frame's chroma is
+    A network processes each frame on its own, so motion in one corner can change colours in another. So each frame's chroma is
     mixed with that of the frame before, by how much luminance stayed what it was: a place that does not change keeps its
     colour, one that does, or a cut, gets the new one.
     """

@@ -101,7 +101,7 @@ def bench(
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured with: a picture file's bytes, rounds, and the choices."""
+    """What to measure: a picture file's bytes, rounds, threads and batches."""
 
     data: bytes
     rounds: int
@@ -116,14 +116,14 @@ def _all_threads() -> tuple[int, ...]:
 
 
 def _input(picture: str | None, size: tuple[int, int]) -> tuple[bytes, str]:
-    """The picture file's bytes and its suffix; an error of its own when it is no picture."""
+    """The picture file's bytes and its suffix; ImageFileError when it is not a picture."""
     from PIL import Image
 
     from colorize_run.diagnostics.timing import photograph
     from colorize_run.image import reader
     from colorize_run.system.files import MAX_PIXELS, printable
 
-    Image.MAX_IMAGE_PIXELS = None  # our own limit names the way out
+    Image.MAX_IMAGE_PIXELS = None  # our own limit says how to raise it
     if picture is None:
         return photograph(*size), ".jpg"
     try:

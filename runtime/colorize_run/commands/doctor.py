@@ -81,7 +81,7 @@ def _outcomes(models: tuple[str, ...], device: str) -> Iterator[Outcome]:
             yield outcome
             if outcome["status"] == "failed" and outcome["name"] in CHECKS:
                 failed.add(outcome["name"])
-                break  # those that come may need it
+                break  # later checks may need it
         pending, skipped = _without(pending, failed, device)
         yield from skipped
 
@@ -93,7 +93,7 @@ def _outcome(name: str, status: str, detail: str, way_out: str, code: int) -> Ou
 
 
 def _without(pending: list[str], failed: set[str], device: str) -> tuple[list[str], list[Outcome]]:
-    """The checks that can still be done, and outcomes of those that cannot as something that they need has failed."""
+    """The checks that can still run, and outcomes of those that cannot because a check that they need has failed."""
     from colorize_run.diagnostics.doctor import check_title, needs
 
     possible, skipped = [], []
@@ -107,7 +107,7 @@ def _without(pending: list[str], failed: set[str], device: str) -> tuple[list[st
 
 
 def _run(names: tuple[str, ...], device: str) -> Iterator[Outcome]:
-    """Outcomes from a process of their own; the check during which that dies or falls silent has failed."""
+    """Outcomes from a separate process; if it dies or gives no answer, the check in progress has failed."""
     from colorize_run.diagnostics.doctor import CHECKS, REMEDIES, check_title
 
     request = json.dumps({"checks": names, "device": device})
@@ -138,7 +138,7 @@ def _run(names: tuple[str, ...], device: str) -> Iterator[Outcome]:
 
 
 def _answer(process: "subprocess.Popen[bytes]") -> bytes:
-    """The next line, empty when the process is at its end; one that falls silent is killed."""
+    """The next line, empty at the end; a process that gives no answer is killed."""
     assert process.stdout is not None
     watchdog = threading.Timer(_PATIENCE, process.kill)
     watchdog.start()

@@ -1,4 +1,4 @@
-"""``colorize-run models`` and ``verify``: what there is, and whether it computes the same here."""
+"""``colorize-run models`` and ``verify``: the known models, and whether they compute the same here."""
 
 import json
 import os
@@ -55,7 +55,7 @@ def _verify(model: str | None, all_models: bool, device: str, as_json: bool, nam
 
 
 def _verify_one(model: str, device: str, *, first: bool = True) -> tuple[dict[str, Any], bool]:
-    """Replay one model's golden vectors and say how it went; figures, and whether all is well."""
+    """Replay one model's golden vectors and print the outcome; returns figures, and whether all match."""
     from colorize_run.model.library import find_model
     from colorize_run.model.session import Model
     from colorize_run.model.verify import verify as replay
@@ -73,7 +73,7 @@ def _verify_one(model: str, device: str, *, first: bool = True) -> tuple[dict[st
 
 
 def _verify_or_say(model: str, device: str, *, first: bool) -> tuple[dict[str, Any], bool]:
-    """The same for one of many: a broken file is said, and does not keep the others from their turn."""
+    """The same for one of many models: an error is printed, and the others still follow."""
     try:
         return _verify_one(model, device, first=first)
     except (ContractError, ModelFileError) as error:

@@ -1,4 +1,4 @@
-"""``colorize-run colorize`` and ``segment``: what was asked for, and who does it."""
+"""``colorize-run colorize`` and ``segment``: options, and how they are run."""
 
 import contextlib
 import sys
@@ -87,6 +87,8 @@ Folders:
 @temperature_option
 @click.option(
     "--keep-colour/--force",
+    "--keep-color",
+    "keep_colour",
     default=True,
     help="Leave pictures that already have colours unchanged, with a note; or colour them, too.  [default: keep-colour]",
 )
@@ -236,7 +238,7 @@ def _say_nothing_to_do(planned: Plan) -> NoReturn:
 
 
 def _executor(planned: Plan, options: "Options", jobs: int | None) -> "Callable[[], Executor]":
-    """What starts the conversion: workers for folders and where several pictures at a time are wanted, else this process."""
+    """A function that starts the conversion: workers for folders or with --jobs, else this process."""
     with_workers = planned.folders or jobs is not None
     if with_workers and any(task.source is STANDARD or task.target is STANDARD for task in planned.tasks):
         raise click.UsageError("--jobs cannot be combined with stdin or stdout.")

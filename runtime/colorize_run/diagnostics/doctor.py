@@ -1,4 +1,4 @@
-"""The checks of ``colorize-run doctor``, run in a process of their own, which a broken library may take down.
+"""The checks of ``colorize-run doctor``, run in a separate process, which a broken library may crash.
 
 `main` does the checks that a JSON object names, and writes each outcome as a line of JSON to its standard
 output as soon as it is known. Nothing is imported before the check that needs it.
@@ -28,9 +28,6 @@ REMEDIES = {
     "onnxruntime": REINSTALL_ONNXRUNTIME, "providers": REINSTALL_ONNXRUNTIME, "cuda": REINSTALL_ONNXRUNTIME,
 }  # fmt: skip
 ONNXRUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml", "onnxruntime-rocm")
-
-
-# -- libraries ------------------------------------------------------------------------------------------------
 
 
 def _python(request: dict[str, Any]) -> Check:
@@ -89,9 +86,6 @@ def _onnxruntime(request: dict[str, Any]) -> Check:
     if len(installed) > 1:
         return Check("onnxruntime", "failed", f"{listed} overwrite each other's files", REINSTALL_ONNXRUNTIME, 69, figures)
     return Check("onnxruntime", "ok", listed or f"onnxruntime {onnxruntime.__version__}, not installed by pip", figures=figures)
-
-
-# -- machine --------------------------------------------------------------------------------------------------
 
 
 def _processor(request: dict[str, Any]) -> Check:
@@ -207,7 +201,7 @@ def _current(request: dict[str, Any]) -> Check:
 
 
 def _profile(request: dict[str, Any]) -> Check:
-    """What `tune` chose here; that there is none, or that it does not fit any more, costs only time."""
+    """What `tune` chose here; a missing or outdated profile costs only time."""
     from colorize_run.diagnostics import profile
     from colorize_run.model.session import no_cuda
 

@@ -19,7 +19,7 @@ def check_model(request: dict[str, Any], path: Path) -> Check:
     from colorize_run.model.verify import verify
 
     name = model_title(path)
-    anew = "copy the file again"
+    copy_again = "copy the file again"
     try:
         start = time.perf_counter()
         model = Model(path, "auto" if request["device"] == "auto" else request["device"])
@@ -29,7 +29,7 @@ def check_model(request: dict[str, Any], path: Path) -> Check:
         ran = time.perf_counter()
         outcome = verify(model) if model.has_golden else None
     except ColorizeRunError as error:
-        return Check(name, "failed", str(error).rstrip("."), anew, error.exit_code)
+        return Check(name, "failed", str(error).rstrip("."), copy_again, error.exit_code)
     figures = {
         "path": str(path), "sha256": model.sha256, "device": model.device.name, "golden": outcome.cases if outcome else 0,
         "open_seconds": opened - start, "first_run_seconds": ran - opened,
@@ -44,7 +44,7 @@ def check_model(request: dict[str, Any], path: Path) -> Check:
         return Check(name, "failed", text, "export it again with `python -m export`", 65, figures)
     if not outcome.ok:
         cause = f"DIFFERS from its golden vectors by {outcome.error:.1e} of the range, allowed {outcome.tolerance:.0e}"
-        return Check(name, "failed", cause, f"{anew}, and see `colorize-run verify -m {path.stem}`", 65, figures)
+        return Check(name, "failed", cause, f"{copy_again}, and see `colorize-run verify -m {path.stem}`", 65, figures)
     text = (
         f"{model.sha256[:12]}, {outcome.cases} golden cases match on {model.device.name};"
         f" opened in {1e3 * (opened - start):.0f} ms, first run {1e3 * (ran - opened):.0f} ms"

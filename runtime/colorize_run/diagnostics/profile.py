@@ -50,7 +50,7 @@ class ProfileEntry:
 
 
 def profile_path() -> Path | None:
-    """Where the profile lies, whether it exists or not; None where the environment says that there shall be none."""
+    """Where the profile lies, whether it exists or not; None where the environment disables it."""
     named = os.environ.get(VARIABLE)
     if named is not None:
         return Path(named) if named else None
@@ -102,7 +102,7 @@ def read(path: Path) -> dict[str, ProfileEntry]:
 
 
 def make_room(path: Path) -> None:
-    """Make the folder that the profile shall lie in, and see that it can be written. Errors: OutputError."""
+    """Make the profile's folder, and check that it can be written. Errors: OutputError."""
     make_folder(path.parent)
     try:
         with tempfile.TemporaryFile(dir=path.parent):
@@ -120,7 +120,7 @@ def write(path: Path, entries: dict[str, ProfileEntry]) -> None:
 def look_up(model: str | None, default: str, device: str, cuda_fault: CudaFault) -> tuple[Choice, str | None]:
     """What to open where ``model``, or ``default`` when None, was asked for on ``device``; and a line that says so.
 
-    A file that was named is never replaced by another, nor a device by another; what does not fit any more is not used.
+    A file that was named is never replaced by another, nor a device by another; what no longer fits is not used.
     """
     asked = Choice(model or default, device)
     path = profile_path()
@@ -145,7 +145,7 @@ def look_up(model: str | None, default: str, device: str, cuda_fault: CudaFault)
 def misfit(entry: ProfileEntry, model: str, cuda_fault: CudaFault) -> str | None:
     """Why an entry does not hold here and now for ``model``, a name or path; None when it does.
 
-    ``cuda_fault`` tells why CUDA does not work; it loads onnxruntime, which most entries do not need.
+    ``cuda_fault`` says why CUDA does not work; it loads onnxruntime, which most entries do not need.
     """
     now = machine()
     for name in (*entry.machine, *now):

@@ -1,4 +1,4 @@
-"""Timing: candidates in turn, round by round, so that a machine's moods fall on all of them alike."""
+"""Timing: candidates in turn, round by round, so that changes in machine load affect all of them alike."""
 
 import contextlib
 import io
@@ -31,7 +31,7 @@ class Times:
 
     @property
     def median(self) -> float:
-        """The middle one."""
+        """The median of the rounds, in seconds."""
         return statistics.median(self.seconds)
 
     @property
@@ -96,7 +96,7 @@ class Candidate:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What tells it from others."""
+        """What identifies the candidate: model, path, device and threads."""
         return {"model": self.path.stem, "path": str(self.path), "device": self.model.device.name, "threads": self.threads}
 
     @property

@@ -30,7 +30,8 @@ class Measured:
 def eligible(path: Path, devices: Sequence[str], say: Say) -> list[tuple[Path, str]]:
     """The model and those of its variants that are within the quality budget, each with the devices on which it proved itself.
 
-    What is left out is said. Errors: ModelFileError, ContractError when the original itself does not keep its golden vectors.
+    It reports what is left out.
+    Errors: ModelFileError, ContractError when the original itself does not keep its golden vectors.
     """
     original = Model(path, "cpu")
     allowed = [path]

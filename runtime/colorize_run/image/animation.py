@@ -15,7 +15,7 @@ _BAYER = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]]
 
 
 def loop_count_of(image: Image.Image) -> int:
-    """How often a moving picture plays, 0 standing for ever; GIF counts repetitions instead, and may say nothing."""
+    """How often a moving picture plays, 0 for ever. GIF stores repetitions instead, or nothing."""
     loop = image.info.get("loop")
     if image.format == "GIF":
         return 1 if loop is None else int(loop) + 1 if loop else 0

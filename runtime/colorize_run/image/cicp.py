@@ -81,7 +81,7 @@ def _of_gamma(encoding: float, chromaticities: Chromaticities) -> tuple[bytes | 
 
 def _codes(image: Image.Image) -> tuple[int, int] | None:
     """Numbers of primaries and transfer function by H.273, if the file has them."""
-    if isinstance(nclx := image.info.get("nclx_profile"), dict):  # as pillow-heif tells
+    if isinstance(nclx := image.info.get("nclx_profile"), dict):  # as pillow-heif reports it
         return int(nclx.get("color_primaries", _UNSPECIFIED)), int(nclx.get("transfer_characteristics", _UNSPECIFIED))
     file: Any = getattr(image, "fp", None)
     if file is None or image.format not in ("PNG", "AVIF"):

@@ -13,7 +13,6 @@ from colorize_run.errors import ImageFileError
 from colorize_run.image import cicp, icc, metadata, sixteen_bit
 from colorize_run.image.picture import Picture
 
-_VALUES = np.arange(65536, dtype=np.float32) / 65535
 # EXIF orientation -> what turns the picture upright, for Pillow and for arrays. Source: EXIF 2.32, tag 274.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -66,7 +65,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _exif_tag(image: Image.Image, tag: int) -> Any:
-    """A tag of EXIF's first directory; None also when EXIF is damaged, which `metadata.read` will say."""
+    """A tag of EXIF's first directory; None also when EXIF is damaged, which `metadata.read` reports."""
     try:
         return image.getexif().get(tag)
     except Exception:  # Pillow raises nearly anything
@@ -76,7 +75,7 @@ def _exif_tag(image: Image.Image, tag: int) -> Any:
 def _turned(pixels: Any, how: Image.Transpose) -> Any:
     if isinstance(pixels, Image.Image):
         return pixels.transpose(how)
-    # (H, W, ...): Pillow's own turns, as NumPy says them
+    # (H, W, ...): Pillow's transpositions, in NumPy
     turns = {
         Image.Transpose.FLIP_LEFT_RIGHT: lambda a: a[:, ::-1],
         Image.Transpose.ROTATE_180: lambda a: a[::-1, ::-1],
@@ -108,7 +107,7 @@ def _split_alpha(image: Image.Image) -> tuple[Image.Image | None, Image.Image]:
 
 
 def _follow_profile(picture: Picture) -> None:
-    """Find the space that the pixels are encoded in; what has none that is curves and primaries is converted to sRGB."""
+    """Set ``space`` from the profile. Pixels whose profile is not curves and primaries are converted to sRGB."""
     if picture.profile is None:
         _without_profile(picture)
         return

@@ -6,7 +6,7 @@ import zlib
 from typing import Any
 
 import numpy as np
-from PIL import Image, PngImagePlugin
+from PIL import ExifTags, Image, PngImagePlugin
 
 from colorize_run.errors import ImageFileError
 from colorize_run.image import animation, icc, writers
@@ -24,6 +24,8 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "AVIF": {"quality": 90, "speed": 7},
     "HEIF": {"quality": 90},
 }
+Tag = ExifTags.Base
+_INCH = 2  # of TIFF's ResolutionUnit
 _MAX_SEGMENT = 65_533  # bytes in a segment of JPEG
 _OWN_TIFF = ("raw", "tiff_adobe_deflate")  # the rest is left to libtiff
 
@@ -188,9 +190,6 @@ def _jpeg_metadata(picture: Picture) -> dict[str, Any]:
     return options
 
 
-# -- PNG -------------------------------------------------------------------------------------------------------
-
-
 def _png_text(metadata: Metadata) -> PngImagePlugin.PngInfo:
     chunks = PngImagePlugin.PngInfo()
     for key, value in metadata.text:
@@ -219,29 +218,27 @@ def _png_chunks(picture: Picture) -> list[tuple[bytes, bytes]]:
     return chunks + [(chunk[0], chunk[1]) for chunk in _png_text(picture.metadata).chunks]
 
 
-# -- TIFF ------------------------------------------------------------------------------------------------------
-
-
 def _compression(picture: Picture) -> str:
     return str(picture.save_options.get("compression", "tiff_adobe_deflate"))
 
 
 def _tiff_tags(metadata: Metadata) -> dict[int, Any]:
-    tags = {700: metadata.xmp, 33723: metadata.iptc, 34377: metadata.photoshop}
+    tags = {Tag.XMLPacket: metadata.xmp, Tag.IPTCNAA: metadata.iptc, Tag.ImageResources: metadata.photoshop}
     return {tag: value for tag, value in tags.items() if value}
 
 
 def _add_page(writer: writers.TiffWriter, picture: Picture) -> None:
     tags = _tiff_tags(picture.metadata)
     if picture.profile:
-        tags[34675] = picture.profile
+        tags[Tag.InterColorProfile] = picture.profile
     if dpi := picture.save_options.get("dpi"):
-        tags |= {282: float(dpi[0]), 283: float(dpi[1]), 296: 2}
+        tags |= {
+            Tag.XResolution: float(dpi[0]),
+            Tag.YResolution: float(dpi[1]),
+            Tag.ResolutionUnit: _INCH,
+        }
     page = _deep_page(picture, "TIFF") or writers.Page.of_image(_as_the_file_holds_it(picture, "TIFF"))
     writer.add(page, tags, picture.metadata.exif, packed=_compression(picture) != "raw")
-
-
-# -- BMP and GIF -----------------------------------------------------------------------------------------------
 
 
 def _bmp_with_alpha(image: Image.Image, dpi: Any) -> bytes:

@@ -1,6 +1,6 @@
-"""What a file says besides its pixels: EXIF, XMP, IPTC, comments; and what is added: that colours came from a model.
+"""What a file contains besides its pixels: EXIF, XMP, IPTC, comments; and what is added: that colours came from a model.
 
-EXIF is corrected in place, byte for byte, and not written anew: makers' notes hold offsets that would no longer point
+EXIF is corrected in place, byte for byte, and not rewritten: makers' notes hold offsets that would no longer point
 anywhere. XMP is parsed, as it must stay valid XML when properties are added.
 """
 
@@ -71,12 +71,6 @@ def read(image: Image.Image, turned: bool) -> Metadata:
     )
 
 
-# -- EXIF ------------------------------------------------------------------------------------------------------
-
-
-# -- IPTC and comments -----------------------------------------------------------------------------------------
-
-
 def _resources(image: Image.Image) -> tuple[tuple[int, bytes], ...]:
     """Photoshop's image resources of a JPEG or TIFF, without thumbnails; IPTC records from wherever they stand."""
     if image.format in ("JPEG", "MPO"):
@@ -133,6 +127,3 @@ def _text(image: Image.Image) -> tuple[tuple[str, str], ...]:
         for key, value in texts.items()
         if key != "XML:com.adobe.xmp" and not key.startswith("Raw profile type")
     )
-
-
-# -- XMP -------------------------------------------------------------------------------------------------------

@@ -26,12 +26,15 @@ _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b
 
 @contextlib.contextmanager
 def opened_file(source: Path | BinaryIO) -> Iterator[BinaryIO]:
-    """An input, open for reading; a stream as it is. Errors: InputMissingError, ImageFileError for what is no filled file."""
+    """An input, open for reading; a stream as it is.
+
+    Errors: InputMissingError; ImageFileError unless it is a non-empty regular file.
+    """
     if not isinstance(source, Path):
         yield source
         return
     try:
-        # O_NONBLOCK: opening a pipe that nobody writes to shall not hang; regular files ignore it.
+        # O_NONBLOCK: opening a pipe without a writer must not hang; regular files ignore it.
         fd = os.open(source, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except FileNotFoundError as error:
         raise InputMissingError("does not exist.") from error
@@ -172,7 +175,7 @@ class PictureFile:
 
 @contextlib.contextmanager
 def with_libtiff_messages(kind: str) -> Iterator[None]:
-    """What libtiff prints as part of the error that Pillow raises without it."""
+    """Add what libtiff prints to the error that Pillow raises."""
     if kind != "TIFF":
         yield
         return
@@ -188,7 +191,7 @@ def with_libtiff_messages(kind: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def decode_errors() -> Iterator[None]:
-    """Whatever decoders raise, as one sentence."""
+    """Turn whatever decoders raise into an ImageFileError of one sentence."""
     try:
         yield
     except ImageFileError:
@@ -210,7 +213,7 @@ _MAGIC = {
 
 
 def undecoded(file: BinaryIO) -> Image.Image:
-    """Open, but not decode. Errors: ImageFileError for what is no picture of READABLE, and for HEIC without its extra."""
+    """Open, but not decode. Errors: ImageFileError for anything but a picture of READABLE, and for HEIC without its extra."""
     file.seek(0)
     start = file.read(32)
     file.seek(0)
@@ -232,7 +235,7 @@ def undecoded(file: BinaryIO) -> Image.Image:
 
 
 def _know_heif() -> None:
-    """Teach Pillow HEIF; ImageFileError names the extra that is missing."""
+    """Register HEIF with Pillow; ImageFileError names the extra that is missing."""
     try:
         import pillow_heif
     except ImportError as error:

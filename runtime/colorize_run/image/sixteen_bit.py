@@ -51,9 +51,9 @@ def read(image: Image.Image, reopen: Callable[[], Image.Image] | None) -> tuple[
         _read_as(image, "RGBA")
         grey, alpha = (_word(image.getchannel(first), image.getchannel(first + 1)) for first in (0, 2))
         return grey, alpha
-    if getattr(image, "tag_v2", {}).get(284, 1) == 2:
+    if getattr(image, "tag_v2", {}).get(ExifTags.Base.PlanarConfiguration, 1) == 2:
         raise ImageFileError("keeps 16-bit colours in separate planes; save it with interleaved (chunky) channels.")
-    # Alpha that is multiplied in is divided out below, with all 16 bits: Pillow shall not do it byte by byte.
+    # Alpha that is multiplied in is divided out below, with all 16 bits: Pillow must not do it byte by byte.
     upper = raw_mode.replace("RGBa", "RGBA")
     values = np.empty((image.height, image.width, len(image.getbands())), np.uint16)
     _read_as(image, upper)
@@ -124,9 +124,3 @@ def _unmultiply(colours: Deep, alpha: Deep) -> None:
     for top, bottom in _rows((colours.shape[1], colours.shape[0])):
         share = np.maximum(alpha[top:bottom, :, None], 1) / np.float32(65535)
         colours[top:bottom] = np.rint(np.minimum(colours[top:bottom] / share, 65535)).astype(np.uint16)
-
-
-# -- PNG: https://www.w3.org/TR/png-3/ ---------------------------------------------------------------------------
-
-
-# -- TIFF 6.0 -----------------------------------------------------------------------------------------------------

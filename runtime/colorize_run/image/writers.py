@@ -15,7 +15,14 @@ from colorize_run.errors import ImageFileError
 from colorize_run.image.exif import TIFF_DESCRIPTION, as_written
 
 Samples = npt.NDArray[Any]
+Tag = ExifTags.Base
 _STRIP_BYTES = 1 << 20
+# Values of TIFF 6.0 fields
+_UNCOMPRESSED, _DEFLATE = 1, 8
+_RGB = 2
+_INTERLEAVED = 1
+_HORIZONTAL_DIFFERENCES = 2
+_UNASSOCIATED_ALPHA = 2
 
 
 @dataclass(frozen=True)
@@ -101,22 +108,28 @@ class TiffWriter:
         """Append a page; ``tags`` besides those of the layout. Errors: ImageFileError beyond TIFF's 4 GiB."""
         directory = TiffImagePlugin.ImageFileDirectory_v2(prefix=b"II")
         strips = _strips(page.width * page.channels * page.bits // 8, page.height)
-        layout = {
-            256: page.width, 257: page.height, 258: (page.bits,) * page.channels, 259: 8 if packed else 1, 262: 2,
-            277: page.channels, 284: 1, 278: strips[0][1],
-        }  # fmt: skip
+        layout: dict[int, Any] = {
+            Tag.ImageWidth: page.width,
+            Tag.ImageLength: page.height,
+            Tag.BitsPerSample: (page.bits,) * page.channels,
+            Tag.Compression: _DEFLATE if packed else _UNCOMPRESSED,
+            Tag.PhotometricInterpretation: _RGB,
+            Tag.SamplesPerPixel: page.channels,
+            Tag.PlanarConfiguration: _INTERLEAVED,
+            Tag.RowsPerStrip: strips[0][1],
+        }
         if packed:
-            layout[317] = 2
+            layout[Tag.Predictor] = _HORIZONTAL_DIFFERENCES
         if page.channels == 4:
-            layout[338] = 2
+            layout[Tag.ExtraSamples] = _UNASSOCIATED_ALPHA
         places = [self._write_strip(page.rows(*strip), packed=packed) for strip in strips]
         for tag, value in (exif_tags(exif) | tags | layout).items():
             directory[tag] = value
-        directory.tagtype |= {273: TiffTags.LONG, 279: TiffTags.LONG}
-        directory[273] = directory[279] = tuple(size for _, size in places)
+        directory.tagtype |= {Tag.StripOffsets: TiffTags.LONG, Tag.StripByteCounts: TiffTags.LONG}
+        directory[Tag.StripOffsets] = directory[Tag.StripByteCounts] = tuple(size for _, size in places)
         start = self._file.tell()
         data = bytearray(directory.tobytes(start))
-        _set_longs(data, start, 273, [place for place, _ in places])  # Pillow believes that strips follow
+        _set_longs(data, start, Tag.StripOffsets, [place for place, _ in places])  # Pillow assumes that strips follow
         self._write(bytes(data))
         self._file.seek(self._link)
         self._file.write(struct.pack("<I", start))

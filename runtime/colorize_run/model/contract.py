@@ -2,9 +2,11 @@
 
 import base64
 import binascii
+import collections.abc
 import dataclasses
 import io
 import json
+import typing
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +21,7 @@ VERSION = 1
 CONTRACT_KEY = "colorize_run.contract"
 GOLDEN_KEY = "colorize_run.golden"
 INPUTS = {"grey": 1, "image": 3}  # name -> channels: sRGB-encoded grey, or R, G, B; 0..1
-# task -> the input it may have, of INPUTS, and its first output. A colorize network on `image` mends colours.
+# task -> the input it may have, of INPUTS, and its first output. A colorize network on `image` repairs colours.
 TASKS = {"colorize": (("grey", "image"), "ab"), "segment": (("image",), "probabilities")}
 RESIZE_FILTERS = ("pillow-bilinear",)
 
@@ -56,7 +58,7 @@ class WorkingSize:
         return dataclasses.replace(self, short_side=short_side)
 
     def fit(self, width: int, height: int) -> tuple[int, int]:
-        """(width, height) of a picture as the network shall see it, before padding."""
+        """(width, height) of a picture as the network must get it, before padding."""
         scale = min(1.0, self.short_side / min(width, height), self.maximum / max(width, height))
         return max(1, round(width * scale)), max(1, round(height * scale))
 
@@ -125,6 +127,14 @@ def _as_tuple(value: Any) -> Any:
     return tuple(_as_tuple(item) for item in value) if isinstance(value, list) else value
 
 
+def _json_type(hint: Any) -> type:
+    """The type that `json.loads` gives for a field with a type hint: an object for mappings and dataclasses."""
+    origin = typing.get_origin(hint) or hint
+    if origin is tuple:
+        return list
+    return dict if origin in (collections.abc.Mapping, WorkingSize) else origin
+
+
 def _check_fields(values: dict[str, Any]) -> None:
     """Every field known, present where it has no default, and of its kind."""
     fields = {f.name: f for f in dataclasses.fields(Contract)}
@@ -136,9 +146,9 @@ def _check_fields(values: dict[str, Any]) -> None:
     missing = sorted(required - set(values))
     if unknown or missing:
         raise ContractError(f"The contract has unknown fields {unknown} or lacks {missing}.")
+    hints = typing.get_type_hints(Contract)
     for name, value in values.items():
-        wanted = {"version": int, "working_size": dict, "metrics": dict, "parity": dict, "tolerance": dict, "flips": dict}
-        kind = wanted.get(name, list if "tuple" in str(fields[name].type) else str)
+        kind = _json_type(hints[name])
         if not isinstance(value, kind):
             raise ContractError(f"The contract's {name} should be of type {kind.__name__}, found {value!r:.60}.")
     sides = values["working_size"]

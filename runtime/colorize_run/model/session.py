@@ -19,11 +19,11 @@ from colorize_run.system.native import captured_output
 DEVICES = ("auto", "cpu", "cuda")
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
-# Relu of one number, opset 13: what a provider shall prove that it loads with, whatever the model files are worth
+# Relu of one number, opset 13: a provider must load it, whatever the state of the model files
 PROBE = base64.b64decode("CAg6MwoMCgF4EgF5IgRSZWx1EgFnWg8KAXgSCgoICAESBAoCCAFiDwoBeRIKCggIARIECgIIAUIECgAQDQ==")
 _WARM_UP_SIDE = 64  # a multiple of every network's
 _CUDA_OPTIONS = {
-    "cudnn_conv_algo_search": "HEURISTIC",  # the default tries every algorithm anew for each picture size
+    "cudnn_conv_algo_search": "HEURISTIC",  # the default tries every algorithm again for each picture size
     "arena_extend_strategy": "kSameAsRequested",
     "use_tf32": "0",  # TF32 alone costs about 1e-3 of parity
 }
@@ -39,7 +39,7 @@ class Device:
 
 @dataclass(frozen=True)
 class NoCuda:
-    """Why CUDA does not work here, and what would mend it."""
+    """Why CUDA does not work here, and how to fix it."""
 
     cause: str
     way_out: str = ""
@@ -92,7 +92,7 @@ def _open_cuda(model: bytes, threads: int) -> ort.InferenceSession | NoCuda:
             session = ort.InferenceSession(
                 model, _options(threads), providers=[(_CUDA, _CUDA_OPTIONS), _CPU], enable_fallback=0
             )
-            session.disable_fallback()  # a device lost at run time shall be an error, not a CPU session
+            session.disable_fallback()  # a device that is lost at run time must be an error, not a CPU session
             if session.get_providers()[0] == _CUDA:
                 warm_up(session)
         except Exception as error:  # onnxruntime raises bare RuntimeError and its own family for lost devices
@@ -124,7 +124,7 @@ def open_session(model: bytes, device: str, threads: int) -> tuple[ort.Inference
     """Open a session on ``device``: auto, cpu or cuda.
 
     ``auto`` takes CUDA where it works and says in `Device.reason` why it did not. Errors: DeviceError when cuda is
-    asked for and does not work, naming the cause; whatever onnxruntime raises for a damaged model.
+    requested and does not work, naming the cause; whatever onnxruntime raises for a damaged model.
     """
     if device == "cpu":
         return _open_cpu(model, threads), Device("cpu", "requested")
@@ -132,7 +132,7 @@ def open_session(model: bytes, device: str, threads: int) -> tuple[ort.Inference
     if not isinstance(session, NoCuda):
         return session, Device("cuda", "requested" if device == "cuda" else "CUDA works here")
     if device == "cuda":
-        _open_cpu(model, threads)  # a damaged model is no fault of the device: let its own error come
+        _open_cpu(model, threads)  # a damaged model is not the device's fault: raise its own error
         way_out = f"; {session.way_out}" if session.way_out else ""
         raise DeviceError(f"CUDA was requested, but does not work here: {session.cause}{way_out}.")
     return _open_cpu(model, threads), Device("cpu", f"no CUDA: {session.cause}")

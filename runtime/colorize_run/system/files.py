@@ -1,4 +1,4 @@
-"""Names and files without their pictures: what may be printed, what appears whole or not at all. Imports nothing heavy."""
+"""File names and files: safe printing, atomic writes, locks. Imports nothing heavy."""
 
 import contextlib
 import errno
@@ -19,7 +19,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)  # no further file will fit either
 
 
 def printable(path: Path | str) -> str:
-    """A file name as it may be printed: control characters and undecodable bytes escaped."""
+    """A file name that is safe to print: control characters and undecodable bytes are escaped."""
     text = os.fspath(path)
     return "".join(c if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp") else ascii(c)[1:-1] for c in text)
 
@@ -44,13 +44,13 @@ def write_atomically(data: bytes, target: Path, *, overwrite: bool) -> None:
 
 
 def as_existing(target: Path) -> OutputError:
-    """The error for an output's name that is taken by a file which must stay."""
+    """The error for an output whose name is taken by a file that must stay."""
     return OutputError(f"{printable(target)} exists; --overwrite replaces it.")
 
 
 @contextlib.contextmanager
 def as_output_errors(target: Path) -> Iterator[None]:
-    """What the system raises while ``target`` is written, as an OutputError that names it."""
+    """Turn an OSError while ``target`` is written into an OutputError that names it."""
     try:
         yield
     except FileExistsError as error:

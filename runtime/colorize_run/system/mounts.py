@@ -9,7 +9,7 @@ _LOCAL = {"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "tmpfs", "ramfs"}
 
 
 def has_writer(fd: int) -> bool | None:
-    """Whether some process of this kernel has the file open for writing; None when the kernel does not tell.
+    """Whether some process of this kernel has the file open for writing; None when the kernel cannot say.
 
     SIGIO must be ignored: a writer that opens the file during the test raises it. The lease is given back at once,
     as it would hold up that writer. Leases need the file's owner or CAP_LEASE.
