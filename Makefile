@@ -42,11 +42,12 @@ test-runtime: .runtime-venv/.installed  ## Run the tests of the runtime alone, i
 		--numprocesses auto --maxprocesses 4 --dist worksteal
 
 constraints: $(VENV)/.installed  ## Write the versions in .venv to constraints.txt (first make sure that the tests pass)
-	$(BIN)/pip freeze --exclude-editable | grep -E '^[A-Za-z0-9._-]+==' | grep -vE '^(nvidia-|triton)' | sed 's/+cpu$$//' > constraints.txt
+	$(BIN)/pip freeze --exclude-editable | grep -E '^[A-Za-z0-9._-]+==' | grep -vE '^(nvidia-|cuda-|triton)' | sed 's/+c[pu][u0-9]*$$//' > constraints.txt
 
-lint: $(VENV)/.installed  ## Lint and check the formatting
+lint: $(VENV)/.installed  ## Lint, check the formatting, and which room imports which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	PYTHONPATH=.:runtime $(BIN)/lint-imports --no-logo
 
 types: $(VENV)/.installed  ## Check the types (mypy --strict)
 	$(BIN)/mypy

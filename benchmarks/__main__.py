@@ -75,7 +75,7 @@ def end_to_end(model: str, rounds: int) -> None:
                f" (from {min(ratios):.2f} to {max(ratios):.2f})")  # fmt: skip
     _, result = colorizer.colorize_file(io.BytesIO(data))
     stages = ", ".join(f"{name} {1e3 * value:.0f}" for name, value in result.seconds.items())
-    click.echo(f"  stages of one run, ms: {stages}; chroma moved into gamut in {result.moved_share:.2%} of the pixels")
+    click.echo(f"  stages of one run, ms: {stages}; chroma moved into gamut in {result.out_of_gamut:.2%} of the pixels")
 
 
 def network(model: str, rounds: int) -> None:

@@ -173,9 +173,9 @@ def evaluate(
     grid: Path | None,
 ) -> None:
     """Print the figures of CHECKPOINT on pictures as JSON; also reads the weights of the assignment's hand-out."""
+    from training import evaluate as evaluation
     from training import plots
     from training.checkpoint import load
-    from training.evaluation import evaluate as evaluation
     from training.evaluation.photos import report
     from training.families import PHOTOGRAPHS, family_of
     from training.files import check_writable

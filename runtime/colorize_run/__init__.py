@@ -6,13 +6,14 @@
 
 from typing import TYPE_CHECKING, Any
 
+from colorize_run.version import __version__
+
 if TYPE_CHECKING:
     from colorize_run.colorize import Colorizer
     from colorize_run.errors import ColorizeRunError
     from colorize_run.segment import Segmenter
 
 __all__ = ["ColorizeRunError", "Colorizer", "Segmenter", "__version__"]
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:

@@ -11,7 +11,6 @@ import click
 # The matrices here are small: OpenBLAS's own threads only get in the way of ours. Read when NumPy is imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from colorize_run import __version__
 from colorize_run.commands.bench import bench
 from colorize_run.commands.common import EXIT_CODES, DefaultCommandGroup, say
 from colorize_run.commands.completion import complete_model_names, completion
@@ -21,6 +20,7 @@ from colorize_run.commands.pictures import colorize, segment
 from colorize_run.commands.tune import tune
 from colorize_run.commands.watch import watch
 from colorize_run.errors import ColorizeRunError, internal, interrupt
+from colorize_run.version import __version__
 
 
 class Program(DefaultCommandGroup):
@@ -42,19 +42,19 @@ class Program(DefaultCommandGroup):
             ctx.exit(73)
         except (KeyboardInterrupt, Exception) as error:
             if (ended := interrupt(error)) is not None:
-                say("Interrupted; what is done is whole, nothing half-written is left.")
+                say("Interrupted; finished outputs are complete, and no partial file is left.")
                 ctx.exit(128 + getattr(ended, "signal", signal.SIGINT))
             if "COLORIZE_RUN_TRACEBACK" in os.environ:
                 raise
             if isinstance(error, ImportError):
-                say(f"Error: a library does not load ({error}); `colorize-run doctor` says which, and the way out.")
+                say(f"Error: a library does not load ({error}); `colorize-run doctor` says which one, and how to fix it.")
                 ctx.exit(69)
             say(internal(error))
             ctx.exit(70)
 
 
 def run() -> None:
-    """Entry point of the installed command: closed or full streams while help is shown are no tracebacks either."""
+    """Entry point of the installed command: closed or full streams while help is shown end in no traceback either."""
     _occupy_standard_descriptors()
     try:
         main(prog_name="colorize-run")
@@ -90,18 +90,18 @@ def main() -> None:
 
     \b
     colorize-run photo.jpg                 writes photo.colorized.jpg beside it
-    colorize-run --force photo.jpg         even if it has colours already
+    colorize-run --force photo.jpg         even if it already has colours
     colorize-run segment rose.jpg --as cutout
     colorize-run *.jpg -o out/             writes out/NAME for each
-    colorize-run scans/ -o out/ -r         a folder with its sub-folders; the same again goes on
-    colorize-run scans/ -o out/ --report run.html    and a page with before and after
+    colorize-run scans/ -o out/ -r         a folder with its sub-folders; run it again to continue
+    colorize-run scans/ -o out/ --report run.html    with a page of before and after
     colorize-run - -o - < in.png > out.png
-    colorize-run watch INBOX OUTBOX        does every picture that is put into a folder
+    colorize-run watch INBOX OUTBOX        converts every picture that arrives in a folder
     colorize-run models                    lists the models that -m knows
-    colorize-run verify --all              proves them on this machine
-    colorize-run doctor                    says what works on this machine, and the way out for what does not
-    colorize-run bench                     measures it
-    colorize-run tune                      measures what is fastest, and keeps it
+    colorize-run verify --all              checks that they compute the same here
+    colorize-run doctor                    checks what works on this machine, and how to fix what does not
+    colorize-run bench                     measures how fast this machine is
+    colorize-run tune                      finds the fastest settings, and saves them
     eval "$(colorize-run completion bash)" completes commands, files and model names
 
     `colorize-run IMAGE…` is short for `colorize-run colorize IMAGE…`; its options: `colorize-run colorize --help`.

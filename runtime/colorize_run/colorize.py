@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from colorize_run import __version__, colour
+from colorize_run import colour
 from colorize_run.colour import guided
 from colorize_run.colour.space import SRGB
-from colorize_run.colour.steady import Steady
+from colorize_run.colour.steady import TemporalSmoother
 from colorize_run.colour.strips import PARALLEL_FROM, channels, join_picture, to_array
 from colorize_run.control import Control, has_colours
 from colorize_run.errors import ContractError, ModelFileError, OptionError
@@ -25,6 +25,8 @@ from colorize_run.image.picture import Picture
 from colorize_run.image.xmp import Provenance
 from colorize_run.model.library import DEFAULT_COLORIZE_MODEL
 from colorize_run.network import Network, Observe, Result
+from colorize_run.system.files import MAX_PIXELS
+from colorize_run.version import __version__
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -58,7 +60,7 @@ class Colorizer(Network):
     ) -> None:  # fmt: skip
         super().__init__("colorize", model, device, threads, working_size)
         if temperature is not None and not self.model.has_temperature:
-            raise OptionError(f"{self.model.path} has no temperature that could be set: leave --temperature away.")
+            raise OptionError(f"{self.model.path} has no temperature setting: omit --temperature.")
         if temperature is not None and not MIN_TEMPERATURE <= temperature <= MAX_TEMPERATURE:
             raise OptionError(f"A temperature of {temperature} is not possible: {MIN_TEMPERATURE} to {MAX_TEMPERATURE}.")
         self._settings = {} if temperature is None else {"temperature": np.array(temperature, np.float32)}
@@ -85,7 +87,7 @@ class Colorizer(Network):
 
     def colorize_file(
         self, source: Path | BinaryIO, kind: str | None = None, *, raw: bool = False,
-        max_pixels: int = reader.MAX_PIXELS, keep_metadata: bool = True, control: Control | None = None,
+        max_pixels: int = MAX_PIXELS, keep_metadata: bool = True, control: Control | None = None,
         observe: Observe | None = None,
     ) -> tuple[bytes, Result]:  # fmt: skip
         """Colourize a picture file, each of its frames; returns the new file's bytes, in format ``kind`` or the source's own.
@@ -97,40 +99,40 @@ class Colorizer(Network):
         Errors: ImageFileError, ModelFileError, DeviceError.
         """
         control = control or Control()
-        result, said, left = Result(), list[list[str]](), list[bool]()
+        result, notes, unchanged = Result(), list[list[str]](), list[bool]()
         with reader.opened(source, max_pixels) as file:
             kind = kind or file.format
             writer = file.writer(kind)
             moves = FORMATS[file.format].moving
-            steady = Steady() if moves else None
+            smoother = TemporalSmoother() if moves else None
             for picture in result.timed("decode", file.pictures(None if file.several_in(kind) else 1)):
                 # a film is judged by its first frame
-                left.append(left[0] if moves and left else not raw and self._leaves(picture, control))
+                unchanged.append(unchanged[0] if moves and unchanged else not raw and self._keeps_as_is(picture, control))
                 before = picture.pixels if observe and not raw else None
-                result.size = picture.size if len(left) == 1 else result.size
+                result.size = picture.size if len(unchanged) == 1 else result.size
                 if raw:
                     self._raw(picture, result)
-                elif not left[-1]:
-                    self._colorize(picture, result, picture.depth if FORMATS[kind].deep else 8, control, steady)
+                elif not unchanged[-1]:
+                    self._colorize(picture, result, picture.depth if FORMATS[kind].deep else 8, control, smoother)
                     if observe and before is not None:
                         observe(before, picture)
                         before = None
-                picture.metadata = self._metadata(picture, keep=keep_metadata, sign=not left[-1])
+                picture.metadata = self._metadata(picture, keep=keep_metadata, sign=not unchanged[-1])
                 with result.stage("encode"):
                     writer.add(picture)
-                said.append(picture.notes)
+                notes.append(picture.notes)
             with result.stage("encode"):
-                data = file.content() if all(left) and kind == file.format and keep_metadata else writer.finish()
-        result.left = all(left)
-        result.notes = list(dict.fromkeys(itertools.chain.from_iterable(said)))  # some are said while encoding
+                data = file.content() if all(unchanged) and kind == file.format and keep_metadata else writer.finish()
+        result.unchanged = all(unchanged)
+        result.notes = list(dict.fromkeys(itertools.chain.from_iterable(notes)))  # some are added while encoding
         return data, result
 
-    def _leaves(self, picture: Picture, control: Control) -> bool:
-        """Whether a picture stays as it is, which its notes then say; a model that mends colours never leaves any."""
-        leaves = control.keep_colour and self.model.input == "grey" and has_colours(picture)
-        if leaves:
-            picture.notes.append("it has colours already and was left as it is; --force colours it anew")
-        return leaves
+    def _keeps_as_is(self, picture: Picture, control: Control) -> bool:
+        """Whether a picture stays as it is; a note then says so. A model that repairs colours changes every picture."""
+        keep = control.keep_colour and self.model.input == "grey" and has_colours(picture)
+        if keep:
+            picture.notes.append("it already has colours and was left unchanged; --force colours it again")
+        return keep
 
     def _metadata(self, picture: Picture, *, keep: bool, sign: bool) -> Metadata:
         if not keep:
@@ -138,13 +140,13 @@ class Colorizer(Network):
         made_by = Provenance(self.contract.name, self.model.sha256, __version__)
         return picture.metadata.signed(made_by) if sign else picture.metadata
 
-    def _seen(self, picture: Picture) -> tuple[npt.NDArray[Any], FloatArray]:
+    def _network_view(self, picture: Picture) -> tuple[npt.NDArray[Any], FloatArray]:
         """The picture as the network shall see it, (h, w) or (h, w, 3), and (h, w) its `colour.perceived` luminance."""
         if picture.space is None:
             assert isinstance(picture.pixels, Image.Image)
             small = self._reduced(picture.pixels)
             return small, colour.perceived(small)
-        return picture.space.seen(self._reduced_deep(picture))
+        return picture.space.network_view(self._reduced_deep(picture))
 
     def _reduced_deep(self, picture: Picture) -> FloatArray:
         """The same size of a picture that is no 8-bit sRGB: floats 0..1, encoded in its own space."""
@@ -177,31 +179,33 @@ class Colorizer(Network):
     def _run(self, planes: FloatArray) -> Prediction:
         outputs = self.run_on(planes, self._settings)
         if len(outputs["ab"]) != 2:
-            raise ModelFileError(f"{self.model.path} gave {len(outputs['ab'])} planes of chroma, not a* and b*.")
+            raise ModelFileError(f"{self.model.path} gave {len(outputs['ab'])} planes of chroma, not the two planes a* and b*.")
         return Prediction(outputs["ab"], outputs.get("rgb"))
 
     def _raw(self, picture: Picture, result: Result) -> None:
         with result.stage("network"):
-            rgb = self._run(self._planes(self._seen(picture)[0])).rgb
+            rgb = self._run(self._planes(self._network_view(picture)[0])).rgb
         if rgb is None:
-            raise ContractError(f"{self.model.path} makes no picture of its own, so --raw has nothing to show.")
+            raise ContractError(f"{self.model.path} has no picture output: omit --raw.")
         picture.pixels = Image.fromarray(np.rint(rgb.transpose(1, 2, 0) * 255).clip(0, 255).astype(np.uint8))
         picture.convert_back, picture.profile, picture.space, picture.depth = False, None, None, 8
         if (alpha := picture.alpha_in_bytes()) is not None:
             picture.alpha = colour.resize(alpha, picture.pixels.size)
 
-    def _colorize(self, picture: Picture, result: Result, depth: int, control: Control, steady: Steady | None = None) -> None:
+    def _colorize(
+        self, picture: Picture, result: Result, depth: int, control: Control, smoother: TemporalSmoother | None = None
+    ) -> None:
         """Replace the picture's pixels by coloured ones: of mode RGBX, or 16 bits where ``depth`` says so."""
         width, height = picture.size
         threads = self.model.threads if width * height >= PARALLEL_FROM else 1
         with ThreadPoolExecutor(threads) as pool:
             copying = pool.submit(to_array, picture.pixels)  # meanwhile, the network looks at the picture
             with result.stage("resize"):
-                small, luminance = self._seen(picture)
+                small, luminance = self._network_view(picture)
             with result.stage("network"):
                 ab = self._run(self._planes(small)).ab
-            if steady is not None:
-                ab = steady.settle(luminance, ab)
+            if smoother is not None:
+                ab = smoother.apply(luminance, ab)
             if control.saturation != 1:
                 ab = ab * np.float32(control.saturation)
             with result.stage("join"):
@@ -211,4 +215,4 @@ class Colorizer(Network):
                 weights = control.weights(picture.size) if control.mixes else None
                 picture.pixels, moved = join_picture(picture.pixels, picture.space, chroma, depth, weights, pool, threads)
         result.gamut = "sRGB" if picture.space in (None, SRGB) else "its colour space"
-        result.moved_share = max(result.moved_share, moved / (width * height))
+        result.out_of_gamut = max(result.out_of_gamut, moved / (width * height))

@@ -10,6 +10,7 @@ from colorize_run import colour
 from colorize_run.errors import ImageFileError, OptionError
 from colorize_run.image import reader
 from colorize_run.image.picture import Picture
+from colorize_run.system.files import printable
 
 _JUDGED_AT = 48  # pixels: noise and JPEG's chroma are averaged away
 # Distances of a*, b* from the tone that a picture's lightness foretells. Chosen on 420 colour photographs, and the same as
@@ -29,7 +30,7 @@ class Mask:
         try:
             picture = reader.read(path)
         except ImageFileError as error:
-            raise type(error)(f"The mask {reader.shown(path)} {error}") from error
+            raise type(error)(f"The mask {printable(path)} {error}") from error
         self._weights = picture.in_bytes().convert("L")
 
     def weights(self, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
@@ -37,8 +38,7 @@ class Mask:
         width, height = self._weights.size
         if abs(width * size[1] - height * size[0]) > max(width, height, *size):  # more than rounding
             raise ImageFileError(
-                f"is {size[0]} x {size[1]}, but the mask {reader.shown(self._path)} is {width} x {height}:"
-                " give it the same shape."
+                f"is {size[0]} x {size[1]}, but the mask {printable(self._path)} is {width} x {height}: give it the same shape."
             )
         return np.asarray(colour.resize(self._weights, size))
 
@@ -82,8 +82,8 @@ def has_colours(picture: Picture) -> bool:
     size = _JUDGED_AT, _JUDGED_AT
     small = np.asarray(colour.resize(image.convert("RGB"), size), np.float32) / 255
     if (alpha := picture.alpha_in_bytes()) is not None:  # what lies under transparency does not count
-        seen = np.asarray(colour.resize(alpha, size), np.float32)[..., None] / 255
-        small = small * seen + np.float32(0.5) * (1 - seen)
+        opacity = np.asarray(colour.resize(alpha, size), np.float32)[..., None] / 255
+        small = small * opacity + np.float32(0.5) * (1 - opacity)
     lab = colour.srgb_to_lab(small).reshape(-1, 3).astype(np.float64)
     light = lab[:, 0] / 100
     powers = np.stack([np.ones_like(light), light, light**2, light**3], axis=1)

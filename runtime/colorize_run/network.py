@@ -27,18 +27,16 @@ _ACTIVITY = {"colorize": "colourizing", "segment": "segmenting"}
 class Result:
     """One colourized file: seconds by stage, the share of pixels whose chroma had to give way, and notes.
 
-    ``gamut``: what they had to give way to; ``confidence``: a mode L image of the picture's size, white where the model is
-    sure, of the first frame; None where the model says nothing of it. ``size``: width and height of the first frame;
-    ``left``: whether the picture was left as it is, as it has colours.
+    ``gamut``: what they had to give way to. ``size``: width and height of the first frame;
+    ``unchanged``: the picture was left unchanged, because it has colours.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
-    moved_share: float = 0.0
+    out_of_gamut: float = 0.0
     gamut: str = "sRGB"
-    confidence: Image.Image | None = None
     notes: list[str] = field(default_factory=list)
     size: tuple[int, int] = (0, 0)
-    left: bool = False
+    unchanged: bool = False
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -84,5 +82,5 @@ class Network:
         results = self.model.run({self.model.input: padded[None], **settings}, outputs)
         for name, values in results.items():
             if values.shape[:1] + values.shape[2:] != (1, *padded.shape[1:]) or not np.isfinite(values).all():
-                raise ModelFileError(f"{self.model.path} gave {name} that are not finite, or of another size than its input.")
+                raise ModelFileError(f"{self.model.path} gave {name} that are not finite, or differ in size from its input.")
         return {name: values[0, :, :h, :w] for name, values in results.items()}

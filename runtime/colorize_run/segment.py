@@ -15,11 +15,13 @@ from colorize_run.colour import guided
 from colorize_run.colour.strips import PARALLEL_FROM, ChromaRows, tiles
 from colorize_run.errors import ContractError, ModelFileError, OptionError
 from colorize_run.image import reader
+from colorize_run.image.encode import encode
 from colorize_run.image.metadata import Metadata
-from colorize_run.image.reader import Picture
+from colorize_run.image.picture import Picture
 from colorize_run.model.library import DEFAULT_SEGMENT_MODEL
 from colorize_run.network import Network, Result
 from colorize_run.options import FORMS, Form
+from colorize_run.system.files import MAX_PIXELS
 
 FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]
@@ -55,7 +57,7 @@ class Segmenter(Network):
         ``image``: a Pillow image of mode L or RGB, or float32 (H, W) grey, sRGB-encoded, 0..1. OptionError for other modes.
         """
         if isinstance(image, Image.Image) and image.mode not in ("L", "RGB"):
-            raise OptionError(f"A picture of mode {image.mode} has to be converted to L or RGB first.")
+            raise OptionError(f"A picture of mode {image.mode} must be converted to L or RGB first.")
         return self._run(_planes(_resized(image, self.working_size.fit(*_size(image)))))
 
     def _run(self, small: FloatArray) -> FloatArray:
@@ -73,7 +75,7 @@ class Segmenter(Network):
 
     def segment_file(
         self, source: Path | BinaryIO, as_: Form = "mask", kind: str | None = None, *,
-        max_pixels: int = reader.MAX_PIXELS, keep_metadata: bool = True,
+        max_pixels: int = MAX_PIXELS, keep_metadata: bool = True,
     ) -> tuple[bytes, Result]:  # fmt: skip
         """Segment a picture file, the first frame of several; returns the bytes of a new file of the picture's full size.
 
@@ -93,19 +95,19 @@ class Segmenter(Network):
         result.size = picture.size
         if not keep_metadata:
             picture.metadata = Metadata()
-        found = self._refined(picture, result)
+        refined = self._refined(picture, result)
         with result.stage("encode"):
-            data = _WRITERS[as_](picture, found, kind or (picture.format if as_ == "overlay" else "PNG"))
+            data = _WRITERS[as_](picture, refined, kind or (picture.format if as_ == "overlay" else "PNG"))
         result.notes = picture.notes
         return data, result
 
     def _refined(self, picture: Picture, result: Result) -> "Refined":
         pixels = picture.in_bytes()  # encoded as they are: what guides need not be sRGB
         with result.stage("network"):
-            seen = _resized(pixels, self.working_size.fit(*pixels.size))
+            view = _resized(pixels, self.working_size.fit(*pixels.size))
             if picture.space is not None:
-                seen, _ = picture.space.seen(seen.astype(np.float32) / np.float32(255))
-            small = self._run(_planes(seen))
+                view, _ = picture.space.network_view(view.astype(np.float32) / np.float32(255))
+            small = self._run(_planes(view))
         with result.stage("refine"):
             width, height = pixels.size
             guide = _planes(_resized(pixels, _guide_size(width, height)))
@@ -144,36 +146,36 @@ class Refined:
         return Image.fromarray(np.rint(steps).clip(0, 255).astype(np.uint8)[self.foreground()])
 
 
-def _write_mask(picture: Picture, found: Refined, kind: str) -> bytes:
+def _write_mask(picture: Picture, refined: Refined, kind: str) -> bytes:
     del kind  # always PNG
-    image = Image.fromarray(found.mask(), "P")
-    image.putpalette([value for rgb in found.colours for value in rgb])
-    return reader.encode(Picture(image, "PNG", save_options=_dpi(picture)))
+    image = Image.fromarray(refined.mask(), "P")
+    image.putpalette([value for rgb in refined.colours for value in rgb])
+    return encode(Picture(image, "PNG", save_options=_dpi(picture)))
 
 
-def _write_soft(picture: Picture, found: Refined, kind: str) -> bytes:
+def _write_soft(picture: Picture, refined: Refined, kind: str) -> bytes:
     del kind
-    return reader.encode(Picture(Image.fromarray(found.foreground()), "PNG", save_options=_dpi(picture)))
+    return encode(Picture(Image.fromarray(refined.foreground()), "PNG", save_options=_dpi(picture)))
 
 
 def _dpi(picture: Picture) -> dict[str, Any]:
     return {name: value for name, value in picture.save_options.items() if name == "dpi"}
 
 
-def _write_overlay(picture: Picture, found: Refined, kind: str) -> bytes:
+def _write_overlay(picture: Picture, refined: Refined, kind: str) -> bytes:
     """Half the colour of the likeliest class over the picture wherever it is no background."""
-    colours = np.array(found.colours[1:], np.uint8)[found.planes.argmax(axis=0)]
-    share = found.opacity().point(lambda value: value * _OVERLAY)
+    colours = np.array(refined.colours[1:], np.uint8)[refined.planes.argmax(axis=0)]
+    share = refined.opacity().point(lambda value: value * _OVERLAY)
     if picture.depth == 16:
         picture.notes.append("its 16 bits per channel were rounded to 8")
     picture.pixels = Image.composite(Image.fromarray(colours), picture.in_bytes().convert("RGB"), share)
     picture.alpha, picture.depth = picture.alpha_in_bytes(), 8
-    return reader.encode(picture, kind)
+    return encode(picture, kind)
 
 
-def _write_cutout(picture: Picture, found: Refined, kind: str) -> bytes:
-    """The picture's own pixels, its alpha multiplied by the opacity; what cannot be seen is gone, not just hidden."""
-    opacity: npt.NDArray[Any] = np.asarray(found.opacity())
+def _write_cutout(picture: Picture, refined: Refined, kind: str) -> bytes:
+    """The picture's own pixels, its alpha multiplied by the opacity; invisible pixels are erased."""
+    opacity: npt.NDArray[Any] = np.asarray(refined.opacity())
     if not isinstance(picture.pixels, Image.Image):  # 16 bits stay 16 bits
         opacity = opacity.astype(np.uint16) * np.uint16(257)
     if picture.alpha is not None:
@@ -184,9 +186,9 @@ def _write_cutout(picture: Picture, found: Refined, kind: str) -> bytes:
         picture.pixels.paste(0, mask=picture.alpha.point(lambda value: 255 * (value == 0)))
     else:
         picture.alpha = opacity
-        seen = opacity > 0
-        picture.pixels = picture.pixels * (seen if picture.pixels.ndim == 2 else seen[..., None])
-    return reader.encode(picture, kind)
+        visible = opacity > 0
+        picture.pixels = picture.pixels * (visible if picture.pixels.ndim == 2 else visible[..., None])
+    return encode(picture, kind)
 
 
 _WRITERS: dict[Form, Callable[[Picture, Refined, str], bytes]] = {

@@ -3,6 +3,7 @@
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from picture_files import camera_exif, chunk, deep_photograph, file_of, photograph, png16, profile_of, tiff16, with_xmp
@@ -11,7 +12,7 @@ PNG_START = b"\x89PNG\r\n\x1a\n"
 CUTS = (0.02, 0.3, 0.6, 0.9)
 
 
-def several(kind: str, **options: object) -> bytes:
+def several(kind: str, **options: Any) -> bytes:
     frames = [photograph().rotate(15 * number) for number in range(4)]
     return file_of(frames[0], kind, save_all=True, append_images=frames[1:], duration=90, **options).getvalue()
 

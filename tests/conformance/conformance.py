@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -119,7 +120,7 @@ def in_mode(mode: str) -> Image.Image:
     return image
 
 
-def saved(kind: str, mode: str, *, profile: str = "none", orientation: int = 1, says: str = "", **options: object) -> Case:
+def saved(kind: str, mode: str, *, profile: str = "none", orientation: int = 1, says: str = "", **options: Any) -> Case:
     def make() -> tuple[bytes, None]:
         more = {} if icc(profile) is None else {"icc_profile": icc(profile)}
         if orientation != 1:
@@ -135,7 +136,7 @@ def told(kind: str, source: Callable[[], io.BytesIO], says: str) -> Case:
     return Case(kind, "RGB", lambda: (source().getvalue(), None), says=says, lossy=lossy)
 
 
-def deep(kind: str, channels: int, *, profile: str = "none", orientation: int = 1, says: str = "", **options: object) -> Case:
+def deep(kind: str, channels: int, *, profile: str = "none", orientation: int = 1, says: str = "", **options: Any) -> Case:
     def make() -> tuple[bytes, Array]:
         values = deep_photograph()[..., :1] if channels < 3 else deep_photograph()
         if channels in (2, 4):
@@ -171,7 +172,7 @@ def coded(kind: str, mode: str, name: str, *, depth: int = 8) -> Case:
     return Case(kind, mode, make, depth, name, says=says, lossy=kind == "AVIF")
 
 
-def moving(kind: str, mode: str, **options: object) -> Case:
+def moving(kind: str, mode: str, **options: Any) -> Case:
     def make() -> tuple[bytes, None]:
         frames = [photograph().convert("L").convert("RGBA" if mode == "RGBA" else "RGB") for _ in range(4)]
         for number, frame in enumerate(frames):
@@ -336,7 +337,7 @@ def replay(case: Case, folder: Path) -> Outcome:
             sides = zip(new.info.get("dpi", (0, 0)), old.info["dpi"], strict=True)
             outcome.check("dpi", all(abs(float(a) - float(b)) < 0.1 for a, b in sides))
         if case.kind == "JPEG" and case.orientation == 1 and case.mode == "RGB" and case.says not in TURNED:
-            outcome.check("tables", new.quantization == old.quantization)
+            outcome.check("tables", new.quantization == old.quantization)  # type: ignore[attr-defined]
             outcome.check("progressive", new.info.get("progressive") == old.info.get("progressive"))
     return outcome
 
@@ -420,11 +421,11 @@ def judge_frames(outcome: Outcome, before: bytes, after: bytes) -> None:
     for data in (before, after):
         with Image.open(io.BytesIO(data)) as image:
             times = []
-            for number in range(image.n_frames):
+            for number in range(image.n_frames):  # type: ignore[attr-defined]
                 image.seek(number)
                 image.load()
                 times.append(round(image.info.get("duration", 0)))
-            seen.append((image.n_frames, times, image.info.get("loop")))
+            seen.append((image.n_frames, times, image.info.get("loop")))  # type: ignore[attr-defined]
     outcome.check(f"{outcome.case.frames} frames, durations, loop", seen[0] == seen[1])
 
 

@@ -19,7 +19,7 @@ from conformance import cases
 
 ROOT = Path(__file__).resolve().parents[2]
 FORMS = ("mask", "soft", "overlay", "cutout")
-COMMANDS = (
+COMMANDS: tuple[list[str], ...] = (
     [], ["colorize"], ["segment"], ["watch"], ["watch", "run"], ["watch", "status"], ["watch", "retry"], ["watch", "forget"],
     ["models"], ["models", "list"], ["models", "show"], ["models", "path"], ["models", "verify"], ["verify"], ["doctor"],
     ["bench"], ["tune"], ["completion"],

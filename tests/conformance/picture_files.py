@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,7 +27,7 @@ def deep_photograph() -> Array:
     return upper | np.random.default_rng(0).integers(0, 256, upper.shape, dtype=np.uint16)
 
 
-def file_of(image: Image.Image, kind: str, **options: object) -> io.BytesIO:
+def file_of(image: Image.Image, kind: str, **options: Any) -> io.BytesIO:
     file = io.BytesIO()
     image.save(file, kind, **options)
     file.seek(0)
@@ -61,7 +62,7 @@ def as_display_p3(avif: bytes) -> bytes:
     return avif[:at] + struct.pack(">H", 12) + avif[at + 2 :]
 
 
-def tiff16(values: Array, **options: object) -> io.BytesIO:
+def tiff16(values: Array, **options: Any) -> io.BytesIO:
     file = io.BytesIO()
     channels = values.shape[2] if values.ndim == 3 else 1
     extra = {} if channels != 4 else {"extrasamples": [options.pop("alpha", "unassalpha")]}

@@ -71,7 +71,7 @@ def test_a_table_on_stderr(tmp_path: Path) -> None:
         (["--size", "8x99999"], 2, "16 pixels a side"),
         (["--size", "9999x9999"], 2, "50 megapixels"),
         (["--picture", "nowhere.jpg"], 66, "nowhere.jpg does not exist"),
-        (["--picture", __file__], 1, "no picture"),
+        (["--picture", __file__], 1, "not a picture"),
         (["-m", "nonsense"], 65, "nonsense"),
         (["-m", __file__ + ".onnx"], 65, "no model file"),
     ],

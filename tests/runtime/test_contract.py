@@ -33,8 +33,8 @@ def test_json_round_trip() -> None:
     ("field", "value", "message"),
     [
         ("version", 2, "update colorize-run"),
-        ("version", 0, "export the model anew"),
-        ("version", "1", "export the model anew"),
+        ("version", 0, "export the model again"),
+        ("version", "1", "export the model again"),
         ("task", "translate", "translate"),
         ("resize", "nearest", "nearest"),
         ("name", 7, "name"),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from colorize_run.system.hardware import Threads, cgroup_quota, processor
+from colorize_run.system.hardware import Threads, cgroup_memory, cgroup_quota, processor
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "tests" / "data" / "tiny.onnx"
@@ -79,7 +79,7 @@ def test_a_person_reads_lines_on_stderr() -> None:
     assert done.returncode == 0
     assert done.stdout == ""
     lines = done.stderr.splitlines()
-    assert lines[-1] == "All that is needed works."
+    assert lines[-1] == "Everything that is needed works."
     assert len(lines) == len(NAMES) + 1
     assert sum(line.startswith("ok ") for line in lines) >= len(NAMES) - 3
 
@@ -265,3 +265,18 @@ def test_processors_of_two_kinds(tmp_path: Path) -> None:
 def test_a_folder_for_temporary_files_that_is_not_used_is_told() -> None:
     _, checks = doctor(TMPDIR="/nowhere")
     assert "TMPDIR says /nowhere, which cannot be written" in checks["temporary folder"]["detail"]
+
+
+def test_memory_that_cgroups_leave(tmp_path: Path) -> None:
+    for level, limit, used in (("a.slice", "1000000", "400000"), ("a.slice/b.service", "max", "300000")):
+        folder = tmp_path / "two" / level
+        folder.mkdir(parents=True)
+        (folder / "memory.max").write_text(f"{limit}\n")
+        (folder / "memory.current").write_text(f"{used}\n")
+    assert cgroup_memory(tmp_path / "two", "0::/a.slice/b.service\n") == 600_000  # a level above limits it
+    assert cgroup_memory(tmp_path / "two", "0::/\n") is None
+    folder = tmp_path / "one" / "memory"
+    folder.mkdir(parents=True)
+    (folder / "memory.limit_in_bytes").write_text("500\n")
+    (folder / "memory.usage_in_bytes").write_text("700\n")
+    assert cgroup_memory(tmp_path / "one", "9:memory:/docker/abc\n0::/\n") == 0

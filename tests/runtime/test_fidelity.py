@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -299,7 +300,7 @@ def test_iptc_is_kept_without_the_thumbnail_beside_it(kind: str, target: str) ->
         if target == "JPEG":
             assert image.info["photoshop"][0x0404] == IPTC
         elif target == "TIFF":
-            assert image.tag_v2[33723] == IPTC
+            assert image.tag_v2[33723] == IPTC  # type: ignore[attr-defined]
         else:
             assert IPTC.hex() in image.info["Raw profile type iptc"].replace("\n", "")
     assert b"the picture of before" not in data
@@ -340,7 +341,7 @@ def test_comments_and_texts_are_kept() -> None:
     data, _ = COLORIZER.colorize_file(file_of(photograph(), "PNG", pnginfo=info))
     with Image.open(io.BytesIO(data)) as image:
         image.load()
-        assert (image.text["Title"], image.text["Author"]) == ("attic", "Žižek")
+        assert (image.text["Title"], image.text["Author"]) == ("attic", "Žižek")  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("kind", [*XMP_KINDS, "GIF"])
@@ -370,7 +371,7 @@ def film(frames: int = 5, size: tuple[int, int] = (96, 64), alpha: bool = False)
     return result
 
 
-def film_of(kind: str, alpha: bool = False, **options: object) -> io.BytesIO:
+def film_of(kind: str, alpha: bool = False, **options: Any) -> io.BytesIO:
     frames = film(alpha=alpha)
     durations = [100, 200, 300, 400, 500]
     lossless = {"lossless": True} if kind == "WEBP" else {"quality": 100} if kind == "AVIF" else {}
@@ -380,7 +381,7 @@ def film_of(kind: str, alpha: bool = False, **options: object) -> io.BytesIO:
 def frames_of(data: bytes) -> tuple[list[Array], list[int]]:
     with Image.open(io.BytesIO(data)) as image:
         frames, durations = [], []
-        for number in range(image.n_frames):
+        for number in range(image.n_frames):  # type: ignore[attr-defined]
             image.seek(number)
             image.load()
             durations.append(round(image.info.get("duration", 0)))
@@ -445,8 +446,8 @@ def test_the_still_of_an_apng_stays_apart() -> None:
     source = file_of(frames[0], "PNG", save_all=True, append_images=frames[1:], default_image=True, duration=70)
     data, _ = COLORIZER.colorize_file(source)
     with Image.open(io.BytesIO(data)) as image:
-        assert image.default_image
-        assert image.n_frames == 5
+        assert image.default_image  # type: ignore[attr-defined]
+        assert image.n_frames == 5  # type: ignore[attr-defined]
 
 
 def test_films_are_limited_as_a_whole() -> None:
@@ -535,7 +536,7 @@ def test_lossless_webp_is_found_behind_a_profile() -> None:
 # -- spaces by numbers -------------------------------------------------------------------------------------------
 
 
-def png_with(chunks: bytes, **options: object) -> bytes:
+def png_with(chunks: bytes, **options: Any) -> bytes:
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     return with_chunks(file_of(Image.fromarray(pixels), "PNG", **options).getvalue(), chunks)
 

@@ -159,7 +159,7 @@ def test_folders_that_would_feed_on_themselves(run: Run, tmp_path: Path) -> None
 def test_usage_that_makes_no_sense(run: Run, tmp_path: Path) -> None:
     picture(tmp_path / "in/a.png")
     for arguments in (
-        ("in", "-", "-o", "out"), ("in", "--confidence", "c.png"), ("in/a.png", "-r"), ("in", "--jobs", "none"),
+        ("in", "-", "-o", "out"), ("in", "--mask", "m.png", "--raw"), ("in/a.png", "-r"), ("in", "--jobs", "none"),
         ("in", "--jobs", "0"), ("-", "--jobs", "2"), ("in/a.png", "-o", "-", "--jobs", "2"),
     ):  # fmt: skip
         assert run(*arguments).exit_code == 2, arguments
@@ -394,7 +394,7 @@ def test_an_index_that_is_no_file_is_refused(run: Run, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "out" / INDEX)
     done = subprocess.run(command("in", "-o", "out"), capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 73
-    assert f"out/{INDEX} is no regular file" in done.stderr
+    assert f"out/{INDEX} is not a regular file" in done.stderr
 
 
 def test_runs_into_folders_of_each_other_leave_each_other_alone(run: Run, tmp_path: Path) -> None:
@@ -513,8 +513,8 @@ def test_bad_files_are_named_and_the_others_done(run: Run, tmp_path: Path) -> No
     errors = [line for line in result.stderr.splitlines() if line.startswith("error")]
     assert len(errors) == 5
     for name, reason in (
-        ("empty.jpg", "is empty"), ("text.png", "is no picture"), ("dangling.png", "does not exist"),
-        ("pipe.png", "not a regular"), ("\\udcff\\n.jpg", "is no picture"),
+        ("empty.jpg", "is empty"), ("text.png", "is not a picture"), ("dangling.png", "does not exist"),
+        ("pipe.png", "not a regular"), ("\\udcff\\n.jpg", "is not a picture"),
     ):  # fmt: skip
         assert any(name in line and reason in line for line in errors), errors
     assert "1 done, 5 failed" in result.stderr
@@ -666,7 +666,7 @@ def test_a_terminal_gets_a_bar(run: Run, tmp_path: Path, on_terminal: OnTerminal
     assert code == 1
     assert "/5" in text
     assert "images/s" in text
-    assert "error: in/[bold]x.png is no picture" in text
+    assert "error: in/[bold]x.png is not a picture" in text
     assert "->" not in text
     assert "4 done, 1 failed" in text
 

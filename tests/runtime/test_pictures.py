@@ -3,6 +3,7 @@
 import io
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ def photograph(mode: str = "RGB", size: tuple[int, int] = (90, 60)) -> Image.Ima
     return Image.open(ROOT / "docs" / "samples" / "chelsea.jpg").convert("RGB").resize(size).convert(mode)
 
 
-def file_of(image: Image.Image, kind: str, **options: object) -> io.BytesIO:
+def file_of(image: Image.Image, kind: str, **options: Any) -> io.BytesIO:
     file = io.BytesIO()
     image.save(file, kind, **options)
     file.seek(0)
@@ -80,7 +81,7 @@ def test_jpeg_keeps_lightness_within_rounding(sample: str) -> None:
     data, result = COLORIZER.colorize_file(path)
     difference = np.abs(lightness_of(Image.open(io.BytesIO(data))) - lightness_of(Image.open(path)))
     assert difference.mean() < 0.5
-    assert 0 <= result.moved_share < 1
+    assert 0 <= result.out_of_gamut < 1
 
 
 @settings(max_examples=40, deadline=None)

@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 from colorize_run.cli import main
 from colorize_run.errors import ContractError, OptionError
-from colorize_run.segment import FORMS, Segmenter
+from colorize_run.options import FORMS
+from colorize_run.segment import Segmenter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageDraw
@@ -58,7 +59,7 @@ def test_a_mask_is_an_indexed_png_in_the_contracts_colours(run: Run) -> None:
     assert run("scene.png").exit_code == 0
     with Image.open("scene.mask.png") as mask:
         assert (mask.format, mask.mode, mask.size) == ("PNG", "P", (640, 480))
-        assert mask.getpalette()[:9] == [0, 0, 0, 128, 0, 0, 0, 0, 128]  # type: ignore[index]
+        assert mask.getpalette()[:9] == [0, 0, 0, 128, 0, 0, 0, 0, 128]
         found = np.asarray(mask)
     assert (found == truth(scene())).mean() > 0.97
 
@@ -134,7 +135,7 @@ def test_every_mode_in_every_form(mode: str, form: str, tmp_path: Path, segmente
         image = scene(120, 90).convert(mode)
     path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
     image.save(path)
-    data, _ = segmenter.segment_file(path, form)  # type: ignore[arg-type]
+    data, _ = segmenter.segment_file(path, form)
     with Image.open(io.BytesIO(data)) as made:
         assert made.size == (120, 90)
         assert made.mode == {"mask": "P", "soft": "L"}.get(form, made.mode)
@@ -228,7 +229,7 @@ def test_models_of_the_other_task_are_refused(run: Run, tiny_model: Path) -> Non
 
 def test_forms_that_do_not_exist(segmenter: Segmenter) -> None:
     with pytest.raises(OptionError, match="mask, soft, overlay, cutout"):
-        segmenter.segment_file(Path("x.png"), "outline")  # type: ignore[arg-type]
+        segmenter.segment_file(Path("x.png"), "outline")
     with pytest.raises(OptionError, match="written as PNG"):
         segmenter.segment_file(Path("x.png"), "mask", "JPEG")
 

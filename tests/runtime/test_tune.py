@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -96,7 +97,7 @@ def profile(models: Path, tmp_path: Path) -> Path:
     return tmp_path / "config" / "profile.json"
 
 
-def edited(profile: Path, **values: object) -> None:
+def edited(profile: Path, **values: Any) -> None:
     content = json.loads(profile.read_text())
     content["models"]["photo"] |= values
     profile.write_text(json.dumps(content))
@@ -107,7 +108,7 @@ def test_a_profile_for_cuda_where_there_is_none_any_more(profile: Path) -> None:
         pytest.skip("CUDA works here")
     edited(profile, device="cuda")
     _, said = coloured()
-    assert "ignored: CUDA does not work any more: " in said
+    assert "ignored: CUDA no longer works: " in said
     assert "device: cpu" in said
 
 
@@ -149,9 +150,9 @@ def test_threads_of_a_named_model_are_kept_for_it(models: Path) -> None:
         ({"machine": {"threads": 4096}}, "threads was 4096 then"),
         ({"machine": {"onnxruntime": "0.1"}}, "onnxruntime was 0.1 then"),
         ({"machine": {"features": ["abacus"]}}, "features was abacus then"),
-        ({"original": "0" * 64}, "photo is another file since"),
-        ({"sha256": "0" * 64}, "photo-int8.onnx is another file since, or gone"),
-        ({"path": "/nowhere/photo-int8.onnx"}, "/nowhere/photo-int8.onnx is no variant of photo"),
+        ({"original": "0" * 64}, "photo has changed since"),
+        ({"sha256": "0" * 64}, "photo-int8.onnx has changed since, or is gone"),
+        ({"path": "/nowhere/photo-int8.onnx"}, "/nowhere/photo-int8.onnx is not a variant of photo"),
         ({"machine": {"threads": len(os.sched_getaffinity(0)), "speed": 1}}, "then, and is"),
     ],
 )
@@ -180,7 +181,7 @@ def test_a_profile_that_no_measurement_can_have_written(profile: Path, values: d
 
 def test_a_profile_that_is_a_folder(models: Path, tmp_path: Path) -> None:
     (tmp_path / "config" / "profile.json").mkdir(parents=True)
-    assert "is ignored, as it cannot be read (it is no regular file)" in coloured()[1]
+    assert "is ignored because it cannot be read (it is not a regular file)" in coloured()[1]
     for arguments in (("--show",), (*QUICK, "-m", "photo")):
         result = run("tune", *arguments)
         assert result.exit_code == 2
@@ -224,8 +225,8 @@ def test_a_profile_that_cannot_be_read(profile: Path, content: str) -> None:
         ({"figures": {name: value - 0.006 for name, value in FIGURES.items()}}, "loses 0.0060 of what counts"),
         ({"figures": {"validation_error_reduction": 0.2}}, "records no validation_colourfulness_ratio"),
         ({"figures": {}}, "records no validation_error_reduction"),
-        ({"edit": with_other_golden}, "was made of another original"),
-        ({"edit": with_other_weight}, "does not keep its golden vectors on cpu"),
+        ({"edit": with_other_golden}, "was made from another original"),
+        ({"edit": with_other_weight}, "does not match its golden vectors on cpu"),
     ],
 )
 def test_variants_that_may_not_stand_in(models: Path, options: dict, words: str) -> None:

@@ -141,7 +141,7 @@ def test_a_log_that_nobody_reads_stops_nothing(tmp_path: Path, stub: Path, golde
         watch.wait_quiet()
         wait_for(lambda: watch.health()["log_lines_dropped"] > 0, 10, "nothing was dropped")
         with watch.log.open("wb") as log:
-            log.write(process.stderr.read1(1 << 20))  # somebody reads again
+            log.write(process.stderr.read1(1 << 20))  # type: ignore[attr-defined]  # somebody reads again
             process.send_signal(signal.SIGTERM)
             log.write(process.stderr.read())
         assert process.wait(20) == 0

@@ -172,7 +172,7 @@ def test_status_retry_forget_and_verify(tmp_path: Path, stub: Path, golden: Gold
     with watch:
         watch.wait_ready().wait_quiet()
         status = run("status", watch.outbox)
-        sentence(status, 0, "running; ", "2 done", "1 quarantined", "bad\\n.jpg: undecodable: is no picture")
+        sentence(status, 0, "running; ", "2 done", "1 quarantined", "bad\\n.jpg: undecodable: is not a picture")
         report = json.loads(run("status", watch.outbox, "--json").stdout)
         assert report["running"]
         assert report["quarantined"][0]["class"] == "undecodable"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from torture import faults, fuzz, kills, machine, models, power, stateful, writers, zoo
-from torture.rig import Broken, Golden
+from torture.rig import Broken, Golden, Watch, judge
 
 needs_mounts = pytest.mark.skipif(bool(faults.no_mounts()), reason=faults.no_mounts())
 needs_fuse = pytest.mark.skipif(bool(faults.no_fuse()), reason=faults.no_fuse())
@@ -174,10 +174,10 @@ def test_a_random_walk(tmp_path: Path, stub: Path, golden: Golden) -> None:
 
 
 def test_the_oracle_sees_what_is_wrong(tmp_path: Path, stub: Path, golden: Golden) -> None:
-    watch = kills.Watch(tmp_path / "w", stub, *kills.QUICK, "--once")
+    watch = Watch(tmp_path / "w", stub, *kills.QUICK, "--once")
     made = kills.fill(watch, 3)
     assert watch.run_once() == 0
-    kills.judge(watch, golden, made)
+    judge(watch, golden, made)
     output = watch.outbox / "p1.jpg"
     whole = output.read_bytes()
     for change, message in (
@@ -187,4 +187,4 @@ def test_the_oracle_sees_what_is_wrong(tmp_path: Path, stub: Path, golden: Golde
     ):
         change()
         with pytest.raises(Broken, match=message):
-            kills.judge(watch, golden, made)
+            judge(watch, golden, made)

@@ -169,7 +169,7 @@ def test_figures_of_masks_that_are_known() -> None:
     half = np.zeros_like(mask)
     half[10:30, 10:30] = 1
     half[0:5] = 1  # unlabelled: counts nowhere
-    assert picture_iou(mask == 1, mask) == 1  # type: ignore[arg-type]
+    assert picture_iou(mask == 1, mask) == 1
     assert picture_iou(half, mask) == 0.5
     assert thresholded(torch.tensor([0.3, 0.5, 0.51, 0.54, 0.76, 0.96, 1.0])).tolist() == pytest.approx(
         [0, 0, 0.1, 0.1, 0.6, 1.0, 1.0]
@@ -294,7 +294,7 @@ def test_only_the_last_layer_learns(voc_weights: Path) -> None:
     network.train()
     assert [name for name, p in network.named_parameters() if p.requires_grad] == [f"{LAST_LAYER}.weight", f"{LAST_LAYER}.bias"]
     assert not any(module.training for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d))
-    assert tuple(network.get_submodule(LAST_LAYER).weight.shape) == (2, 256, 3, 3)  # type: ignore[arg-type]
+    assert tuple(network.get_submodule(LAST_LAYER).weight.shape) == (2, 256, 3, 3)
 
 
 @pytest.mark.parametrize("backbone", ["resnet101", "resnet50", "mobilenet_v3_large"])

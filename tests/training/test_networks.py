@@ -16,8 +16,8 @@ from training.checkpoint import Checkpoint, load
 from training.datasets.cifar import load_split
 from training.datasets.pictures import Pictures
 from training.errors import TrainingError
+from training.evaluate import evaluate
 from training.evaluation.colourfulness import colourfulness
-from training.evaluation.evaluate import evaluate
 from training.families import family_of
 from training.layers import Conv2d, DilatedConv2d
 from training.networks import NETWORKS, build

@@ -232,13 +232,13 @@ def test_decoding_gives_back_what_training_weighed() -> None:
     palette = torch.tensor([[0.0, 0.0], [60.0, 40.0]])
     probabilities, weights = torch.tensor([0.8, 0.2]), torch.tensor([0.5, 3.0])
     learnt, grey = Says((probabilities * weights).log(), weights), torch.zeros(1, 1, 32, 32)
-    whole = PhotoChroma(learnt, palette, 1.0, 1.0)(grey, torch.tensor(1.0))  # type: ignore[arg-type]
+    whole = PhotoChroma(learnt, palette, 1.0, 1.0)(grey, torch.tensor(1.0))
     expected = (palette * probabilities[:, None]).sum(dim=0)[None, :, None, None].expand(1, 2, 32, 32)
     torch.testing.assert_close(whole, expected)
-    none = PhotoChroma(learnt, palette, 0.0, 1.0)(grey, torch.tensor(1e-2))  # type: ignore[arg-type]
+    none = PhotoChroma(learnt, palette, 0.0, 1.0)(grey, torch.tensor(1e-2))
     torch.testing.assert_close(none, palette[1][None, :, None, None].expand(1, 2, 32, 32))
     direct = Says(torch.full((2,), 0.5), weights[:0])
-    plain = PhotoChroma(direct, palette[:0])(grey, torch.tensor(1.0))  # type: ignore[arg-type]
+    plain = PhotoChroma(direct, palette[:0])(grey, torch.tensor(1.0))
     assert plain.unique().tolist() == [pytest.approx(SATURATION * AB_SCALE / 2)]
 
 

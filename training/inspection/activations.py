@@ -15,7 +15,7 @@ from training import plots
 from training.checkpoint import Checkpoint
 from training.datasets.pictures import read_rgb
 from training.errors import TrainingError
-from training.evaluation.evaluate import evaluator_of
+from training.evaluate import evaluator_of
 from training.families import family_of
 
 FloatArray = npt.NDArray[np.float32]

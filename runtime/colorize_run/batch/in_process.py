@@ -1,52 +1,40 @@
 """This process converts and writes the pictures itself, one after another."""
 
-import io
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from PIL import Image
-
 from colorize_run.batch.item import ItemConverter
 from colorize_run.batch.messages import Options, Outcome, Request
-from colorize_run.errors import OptionError, OutputError
+from colorize_run.errors import OutputError
 from colorize_run.system.files import make_folder, write_atomically
 
 
 class InProcess:
-    """An executor without workers. ``confidence``: the file that the model's confidence is written to, if any.
-
-    Errors: those of the model; OptionError when it has no confidence to write.
-    """
+    """An executor without workers. Errors: those of the model."""
 
     staging = False
 
-    def __init__(self, options: Options, confidence: Path | None = None) -> None:
-        self._converter, self._options, self._confidence = ItemConverter(options, options.threads), options, confidence
+    def __init__(self, options: Options) -> None:
+        self._converter, self._options = ItemConverter(options, options.threads), options
         self.engine = replace(self._converter.engine, jobs=1)
-        if confidence is not None and not self._converter.says_confidence:
-            raise OptionError(f"{self.engine.path} has no confidence output: omit --confidence.")
 
     def run(self, requests: Iterable[Request]) -> Iterator[list[tuple[Request, Outcome]]]:
         """Convert and write all pictures."""
         for request in requests:
-            outcome, data, confidence = self._converter.do(request)
+            outcome, data = self._converter.do(request)
             if outcome.status != "failed":
                 start = time.perf_counter()
                 try:
-                    self._write(request, data, confidence)
+                    self._write(request, data)
                 except OutputError as error:
                     outcome = Outcome.of_error(error, request.source)
                 outcome.milliseconds["write"] = round(1e3 * (time.perf_counter() - start), 2)
             yield [(request, outcome)]
 
-    def _write(self, request: Request, data: bytes, confidence: Image.Image | None) -> None:
-        if confidence is not None and self._confidence is not None:
-            buffer = io.BytesIO()
-            confidence.save(buffer, "PNG")
-            write_atomically(buffer.getvalue(), self._confidence, overwrite=self._options.overwrite)
+    def _write(self, request: Request, data: bytes) -> None:
         if not request.target:
             _write_standard_output(data)
             return

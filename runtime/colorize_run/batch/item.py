@@ -39,7 +39,6 @@ class ItemConverter:
         self.options = options
         self._convert = Converter(ConversionOptions.among(asdict(options)), threads)
         model = self._convert.model
-        self.says_confidence = "confidence" in model.outputs
         self.engine = Engine(
             model=model.contract.name,
             sha256=model.sha256,
@@ -50,8 +49,8 @@ class ItemConverter:
             key=self._convert.key,
         )
 
-    def do(self, request: Request) -> tuple[Outcome, bytes, Image.Image | None]:
-        """Convert a picture: its outcome, the bytes of its output unless they were staged, and the model's confidence.
+    def do(self, request: Request) -> tuple[Outcome, bytes]:
+        """Convert a picture: its outcome, and the bytes of its output unless they were staged.
 
         Errors: ModelFileError, DeviceError, which are no picture's fault.
         """
@@ -63,22 +62,22 @@ class ItemConverter:
             with opened_file(source) as file:
                 return self._do(request, file)
         except (ImageFileError, OutputError) as error:
-            return Outcome.of_error(error, name), b"", None
+            return Outcome.of_error(error, name), b""
         except ColorizeRunError:
             raise
         except Exception as error:  # one picture's accident does not end the run
             if is_interrupt(error) or "COLORIZE_RUN_TRACEBACK" in os.environ:
                 raise
-            return Outcome("failed", f"{name} met an {internal(error)}", 70), b"", None
+            return Outcome("failed", f"{name} met an {internal(error)}", 70), b""
 
-    def _do(self, request: Request, file: BinaryIO) -> tuple[Outcome, bytes, Image.Image | None]:
+    def _do(self, request: Request, file: BinaryIO) -> tuple[Outcome, bytes]:
         state = _state(file)
         sha256, size = _digest_and_size(file)
         there = self._claim(request, sha256)
         if isinstance(there, Whole):
             outcome = Outcome("skipped", input_bytes=size, input_sha256=sha256, output_sha256=there.sha256)
             self._add_thumbnails(outcome, file, Path(request.target))
-            return outcome, b"", None
+            return outcome, b""
         file.seek(0)
         lightness = Lightness() if self.options.measure else None
         data, result = self._convert(file, request.kind, lightness.add if lightness else None)
@@ -92,7 +91,7 @@ class ItemConverter:
         if request.staged is not None:
             outcome.milliseconds["write"] = _staged(data, Path(request.staged), Path(request.target))
             data = b""
-        return outcome, data, result.confidence
+        return outcome, data
 
     def _claim(self, request: Request, sha256: str) -> Claim:
         """What has the output's name already. OutputError if that is known to stay before the conversion."""
@@ -120,14 +119,14 @@ class ItemConverter:
 
 def _outcome(result: Result, data: bytes, lightness: Lightness | None) -> Outcome:
     return Outcome(
-        "copied" if result.left else "done",
+        "copied" if result.unchanged else "done",
         size=result.size,
         output_bytes=len(data),
         output_sha256=hashlib.sha256(data).hexdigest(),
-        clipped=result.moved_share,
+        clipped=result.out_of_gamut,
         gamut=result.gamut,
         notes=result.notes,
-        lightness=lightness.figures() if lightness and not result.left else None,
+        lightness=lightness.figures() if lightness and not result.unchanged else None,
         milliseconds={name: round(1e3 * seconds, 2) for name, seconds in result.seconds.items()},
     )
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from string import Template
 from typing import IO, Any
 
-from colorize_run import __version__
 from colorize_run.batch.json_lines import utc_now
 from colorize_run.batch.messages import Engine, Options, Outcome
 from colorize_run.batch.plan import STANDARD, Plan, Task, common_folder, describe_ignored
 from colorize_run.batch.run import Summary
 from colorize_run.system.files import make_folder, open_regular, publish, shown, told
+from colorize_run.version import __version__
 
 _MARK = b'<meta name="generator" content="colorize-run">'
 # Longer side of thumbnails in pixels by the number of pictures, so that a page stays below about 40 MB.

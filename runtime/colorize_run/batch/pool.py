@@ -1,7 +1,6 @@
 """The run's side of its workers: starting them, handing them pictures, and noticing how they end."""
 
 import contextlib
-import os
 import selectors
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -20,7 +19,7 @@ from colorize_run.errors import (
     OptionError,
 )
 from colorize_run.system.files import shown
-from colorize_run.system.hardware import available_threads
+from colorize_run.system.hardware import available_threads, free_memory
 from colorize_run.system.worker_process import WorkerProcess
 
 _ERRORS = {kind.exit_code: kind for kind in (ColorizeRunError, ModelFileError, DeviceError, OptionError)}
@@ -35,14 +34,7 @@ Answer = tuple[Request, Outcome]
 
 def automatic_jobs(pictures: int) -> int:
     """As many processes as there are cores, pictures, and gigabytes of memory that are free."""
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    with contextlib.suppress(OSError, StopIteration, ValueError):
-        lines = Path("/proc/meminfo").read_text().splitlines()  # also counts what the system would give back
-        free = 1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
-    with contextlib.suppress(OSError, ValueError):  # a container's limit
-        limit, used = (int(Path(f"/sys/fs/cgroup/memory.{what}").read_text()) for what in ("max", "current"))
-        free = min(free, limit - used)
-    return max(1, min(available_threads(), pictures, free // _BYTES_PER_WORKER))
+    return max(1, min(available_threads(), pictures, free_memory() // _BYTES_PER_WORKER))
 
 
 @dataclass(eq=False)

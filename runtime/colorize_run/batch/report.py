@@ -14,10 +14,10 @@ from colorize_run.model.library import find_model
 from colorize_run.system.files import identity, shown
 
 
-def reports_to(names: tuple[str, ...], plan: Plan, options: Options, confidence: Path | None = None) -> list[Listener]:
+def reports_to(names: tuple[str, ...], plan: Plan, options: Options) -> list[Listener]:
     """The reports, each file once. OptionError for other names; OutputError for files that must stay."""
     reports: list[Listener] = []
-    taken = _run_files(plan, options, confidence)
+    taken = _run_files(plan, options)
     for path in {os.path.abspath(name): Path(name) for name in names}.values():
         if path.suffix.lower() not in (".jsonl", ".html"):
             raise OptionError(f"--report {shown(path)}: the suffix decides what is written, .jsonl or .html.")
@@ -38,14 +38,12 @@ def _keys(path: Path) -> list[object]:
     return [os.path.realpath(path), *([] if existing is None else [existing])]
 
 
-def _run_files(plan: Plan, options: Options, confidence: Path | None) -> dict[object, str]:
+def _run_files(plan: Plan, options: Options) -> dict[object, str]:
     """Files that the run reads or writes itself, by their keys, and what each is."""
     files = [(path, "a picture of this run") for task in plan.tasks for path in (task.source, task.target)]
     files += [(root / INDEX_NAME, "the index of a folder") for root in {task.root for task in plan.tasks} if root is not None]
     if options.mask:
         files.append((Path(options.mask), "the mask of this run"))
-    if confidence is not None:
-        files.append((confidence, "the confidence file of this run"))
     with contextlib.suppress(ColorizeRunError):  # opening the model will raise it
         files.append((find_model(options.model), "the model of this run"))
     return {key: what for path, what in files if path is not STANDARD for key in _keys(path)}

@@ -32,7 +32,7 @@ def start(options: dict[str, Any]) -> tuple[Answer, int, dict[str, Any]]:
     def answer(message: dict[str, Any], _fd: int | None) -> Frame:
         request = Request(**{**message, "known": tuple(Record(**record) for record in message["known"])})
         try:
-            outcome, _, _ = converter.do(request)
+            outcome, _ = converter.do(request)
         except ColorizeRunError as error:  # of the model or the device: no picture's fault
             return {"kind": "refused", "exit": error.exit_code, "error": str(error)}, b""
         return {"kind": "done", "number": request.number, "outcome": asdict(outcome)}, b""

@@ -79,8 +79,8 @@ class Space:
     def _encodings(self) -> dict[tuple[int, int], Pixels]:
         return {}
 
-    def seen(self, encoded: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """A reduced picture as network and guide see it.
+    def network_view(self, encoded: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """A reduced picture as the network and the guide get it.
 
         ``encoded`` (h, w, 3) or grey (h, w), 0..1, in this space. Returns sRGB-encoded values of the same shape, and
         (h, w) `colour.perceived` luminance by this space's own curves and primaries.
@@ -130,8 +130,8 @@ class SpaceJoiner:
             xyz[axis] = colour.linear_of_perceived(fy + np.float32(scale) * chroma)
         light = np.matmul(self._from_chroma, xyz.reshape(3, -1)).reshape(xyz.shape)
         if self._space is not SRGB:  # a colour whose X, Y, Z are right under D65 is a little off in Y under D50
-            found = np.tensordot(self._to_xyz[1], light, 1)
-            light *= np.clip(y / np.maximum(found, np.float32(1e-9)), np.float32(0.5), np.float32(2))
+            luminance = np.tensordot(self._to_xyz[1], light, 1)
+            light *= np.clip(y / np.maximum(luminance, np.float32(1e-9)), np.float32(0.5), np.float32(2))
         moved = _move_into_gamut(light, y)
         if not isinstance(weight, float) or weight != 1.0:
             mixed = own.transpose(2, 0, 1)

@@ -11,7 +11,7 @@ FloatArray = npt.NDArray[np.floating[Any]]
 _SAME = 0.02
 
 
-class Steady:
+class TemporalSmoother:
     """Chroma that holds still where the picture does.
 
     A network looks at each frame anew, and what moves in one corner changes its mind in another. So each frame's chroma is
@@ -23,7 +23,7 @@ class Steady:
         self._luminance: FloatArray | None = None
         self._chroma: FloatArray | None = None
 
-    def settle(self, luminance: FloatArray, chroma: FloatArray) -> FloatArray:
+    def apply(self, luminance: FloatArray, chroma: FloatArray) -> FloatArray:
         """The frame's chroma (2, h, w), given its `colour.perceived` luminance (h, w)."""
         if self._luminance is not None and self._chroma is not None and self._luminance.shape == luminance.shape:
             change = np.abs(luminance - self._luminance).astype(np.float32)

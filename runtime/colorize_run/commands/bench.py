@@ -25,7 +25,7 @@ def _size(_context: click.Context, _parameter: click.Parameter, value: str) -> t
     sides = (int(match[1]), int(match[2])) if match else (0, 0)
     if min(sides) < 16 or sides[0] * sides[1] > MAX_PIXELS:
         raise click.BadParameter(
-            f"{value} is no size such as 1600x1200, of 16 pixels a side to {MAX_PIXELS // 10**6} megapixels."
+            f"{value} is not a size such as 1600x1200: at least 16 pixels a side, at most {MAX_PIXELS // 10**6} megapixels."
         )
     return sides
 
@@ -36,7 +36,7 @@ size_option = click.option(
     callback=_size,
     metavar="WIDTHxHEIGHT",
     show_default=True,
-    help="Of the JPEG that is made for it.",
+    help="Size of the generated test JPEG.",
 )
 
 
@@ -45,18 +45,24 @@ size_option = click.option(
     "-m", "--model", "models", multiple=True, help="Measure this model; may be repeated.  [default: photo and flowers]"
 )
 @click.option(
-    "--variants/--no-variants", default=True, show_default=True, help="Measure the fp16 and int8 files beside it, too."
+    "--variants/--no-variants", default=True, show_default=True, help="Also measure the fp16 and int8 files beside the model."
 )
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
-              help="auto: every one that works.")  # fmt: skip
+              help="auto: every device that works.")  # fmt: skip
 @click.option(
-    "--threads", type=click.IntRange(1, 1024), multiple=True, help="May be repeated.  [default: 1, and all there are]"
+    "--threads", type=click.IntRange(1, 1024), multiple=True, help="Number of threads; may be repeated.  [default: 1, and all]"
 )
 @click.option("--batch", type=click.IntRange(1, 1024), multiple=True, default=[1], show_default=True,
-              help="Pictures that the network gets at once; may be repeated.")  # fmt: skip
+              help="Pictures in one run of the network; may be repeated.")  # fmt: skip
 @size_option
-@click.option("--picture", type=click.Path(), help="A picture file to measure with, instead of a made one.")
-@click.option("--rounds", type=click.IntRange(1, 10_000), default=12, show_default=True, help="After two that warm up.")
+@click.option("--picture", type=click.Path(), help="Measure with this picture file instead of a generated one.")
+@click.option(
+    "--rounds",
+    type=click.IntRange(1, 10_000),
+    default=12,
+    show_default=True,
+    help="Rounds after two warm-up rounds.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object on stdout.")
 def bench(
     models: tuple[str, ...], variants: bool, device: str, threads: tuple[int, ...], batch: tuple[int, ...],
@@ -65,12 +71,12 @@ def bench(
     """Measure cold start, latency and throughput of models, devices, threads and batches on this machine.
 
     \b
-    colorize-run bench                                     both default models and their variants: a minute
+    colorize-run bench                                     both default models and their variants: about a minute
     colorize-run bench -m photo --threads 1 --threads 2 --batch 1 --batch 8
     colorize-run bench --picture scan.tif --rounds 5 --json > bench.json
 
-    What is compared is measured in turn, round by round; a busy machine still makes it noisy. Ctrl-C shows what is
-    measured so far.
+    Candidates are measured in turn, round by round. A busy machine still makes the figures noisy. Ctrl-C shows the
+    figures so far.
     """
     from colorize_run.diagnostics import bench as measures
 
@@ -115,15 +121,16 @@ def _input(picture: str | None, size: tuple[int, int]) -> tuple[bytes, str]:
 
     from colorize_run.diagnostics.timing import photograph
     from colorize_run.image import reader
+    from colorize_run.system.files import MAX_PIXELS, printable
 
     Image.MAX_IMAGE_PIXELS = None  # our own limit names the way out
     if picture is None:
         return photograph(*size), ".jpg"
     try:
-        reader.read(Path(picture), reader.MAX_PIXELS)
+        reader.read(Path(picture), MAX_PIXELS)
         return Path(picture).read_bytes(), Path(picture).suffix
     except ImageFileError as error:
-        raise type(error)(f"{reader.shown(picture)} {error}") from error
+        raise type(error)(f"{printable(picture)} {error}") from error
 
 
 def _groups(models: tuple[str, ...], variants: bool, device: str) -> "list[list[Subject]]":
@@ -133,11 +140,11 @@ def _groups(models: tuple[str, ...], variants: bool, device: str) -> "list[list[
     from colorize_run.model.describe import describe
     from colorize_run.model.library import DEFAULT_COLORIZE_MODEL, DEFAULT_SEGMENT_MODEL, beside, find_model
 
-    groups, seen = [], set[Path]()
+    groups, known = [], set[Path]()
     for name in models or (DEFAULT_COLORIZE_MODEL, DEFAULT_SEGMENT_MODEL):
         original = find_model(name)
-        new = [path for path in (original, *(beside(original) if variants else ())) if path not in seen]
-        seen.update(new)
+        new = [path for path in (original, *(beside(original) if variants else ())) if path not in known]
+        known.update(new)
         groups.append([Subject(describe(path).contract.task, path, devices(device, path)) for path in new])
     return [group for group in groups if group]
 
@@ -160,8 +167,8 @@ def _measure(group: "list[Subject]", plan: Plan, report: "Report") -> None:
 
 
 def _as_dict(report: "Report", plan: Plan) -> dict[str, Any]:
-    from colorize_run import __version__
     from colorize_run.diagnostics.profile import machine
+    from colorize_run.version import __version__
 
     return {
         "machine": {"colorize-run": __version__, **machine()}, "picture": _picture(plan.data), "rounds": plan.rounds,
@@ -186,7 +193,7 @@ def _show(report: "Report", plan: Plan) -> None:
         report.pictures,
         lambda row: [
             f"{row['pictures_per_s']:.1f}/s",
-            f"x{row['times_floor']:.2f} of reading and writing alone ({1e3 * row['floor_s']:.1f} ms)",
+            f"x{row['times_floor']:.2f} the time of reading and writing alone ({1e3 * row['floor_s']:.1f} ms)",
         ],
     )
     _table(
@@ -197,7 +204,7 @@ def _show(report: "Report", plan: Plan) -> None:
 
 
 def _table(title: str, rows: "list[Row]", more: "Callable[[Row], list[str]]") -> None:
-    from colorize_run.diagnostics.profile import count
+    from colorize_run.system.files import counted
 
     if not rows:
         return
@@ -206,7 +213,7 @@ def _table(title: str, rows: "list[Row]", more: "Callable[[Row], list[str]]") ->
         (
             f"  {row['model']}",
             row["device"],
-            count(row["threads"], "thread") if "threads" in row else "",
+            counted(row["threads"], "thread") if "threads" in row else "",
             f"median {1e3 * row['median_s']:.1f} ms",
             f"p95 {1e3 * row['p95_s']:.1f} ms",
             *more(row),

@@ -69,20 +69,20 @@ device_option = click.option(
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
     show_default=True,
-    help="cuda fails before any file is touched if it does not work; auto says what it took, and why.",
+    help="cuda fails before any file is touched if it does not work; auto prints its choice, and why.",
 )
 
 working_size_option = click.option(
     "--working-size",
     type=click.IntRange(1),
     metavar="PIXELS",
-    help="Short side at which the network sees the picture, while its long side allows it.  [default: the model's]",
+    help="Short side, in pixels, of the picture that the network gets.  [default: the model's]",
 )
 temperature_option = click.option(
     "--temperature",
     type=click.FloatRange(0.01, 10),
     callback=number,
-    help="Of a palette model: lower is more colourful, and blotchier.  [default: the model's]",
+    help="For palette models: a lower value gives more colour, and more blotches.  [default: the model's]",
 )
 saturation_option = click.option(
     "--saturation",
@@ -90,7 +90,7 @@ saturation_option = click.option(
     default=1.0,
     callback=number,
     show_default=True,
-    help="Strength of the new colours: 0 is grey, 1 the model's own.",
+    help="Strength of the new colours: 0 is grey, 1 is the model's own.",
 )
 
 

@@ -47,6 +47,6 @@ def completion(context: click.Context, shell: str) -> None:
     from click.shell_completion import get_completion_class
 
     group = context.find_root().command
-    found = get_completion_class(shell)
-    assert found is not None  # click knows all that the choice allows
-    click.echo(found(group, {}, "colorize-run", "_COLORIZE_RUN_COMPLETE").source())
+    script_of = get_completion_class(shell)
+    assert script_of is not None  # click knows all that the choice allows
+    click.echo(script_of(group, {}, "colorize-run", "_COLORIZE_RUN_COMPLETE").source())

@@ -1,4 +1,4 @@
-"""``colorize-run doctor``: what works on this machine, and the way out for what does not."""
+"""``colorize-run doctor``: what works on this machine, and how to fix what does not."""
 
 import contextlib
 import json
@@ -21,24 +21,24 @@ _GRACE = 5.0  # seconds for a process to end by itself
 Outcome = dict[str, Any]
 
 
-@click.command(epilog=EXIT_CODES, short_help="Say what works on this machine, and what would help.")
+@click.command(epilog=EXIT_CODES, short_help="Check what works on this machine, and how to fix the rest.")
 @click.option(
     "-m", "--model", "models", multiple=True, help="Check only this model, by name or path; may be repeated.  [default: all]"
 )
 @click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
-    help="cuda: it must work. cpu: it need not. auto: it must where onnxruntime-gpu is installed.",
+    help="cuda: CUDA must work. cpu: it is not needed. auto: it must work if onnxruntime-gpu is installed.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object on stdout.")
 def doctor(models: tuple[str, ...], device: str, as_json: bool) -> None:
-    """Check libraries, devices, model files and folders on this machine; each line is ok or says the way out.
+    """Check libraries, devices, model files and folders on this machine; each line is ok or says how to fix it.
 
     \b
-    colorize-run doctor                    everything, and a first run of every model
-    colorize-run doctor --device cuda      fails where CUDA does not work, and says why
-    colorize-run doctor --json             one object, for machines
+    colorize-run doctor                    everything, with one run of every model
+    colorize-run doctor --device cuda      fails if CUDA does not work, and says why
+    colorize-run doctor --json             one object, for programs
 
-    The exit code is that of the first failure, 0 when there is none; what is merely absent is no failure.
+    The exit code is that of the first failure, 0 without one. An optional part that is absent is not a failure.
     """
     outcomes = []
     for outcome in _outcomes(models, device):
@@ -50,12 +50,12 @@ def doctor(models: tuple[str, ...], device: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"ok": not failed, "exit_code": code, "device": device, "checks": outcomes}))
     else:
-        say(f"{len(failed)} of {len(outcomes)} checks failed." if failed else "All that is needed works.")
+        say(f"{len(failed)} of {len(outcomes)} checks failed." if failed else "Everything that is needed works.")
     sys.exit(code)
 
 
 def _line(outcome: Outcome) -> str:
-    leading = "to have it" if outcome["status"] == "absent" else "way out"
+    leading = "to get it" if outcome["status"] == "absent" else "fix"
     way_out = f"; {leading}: {outcome['way_out']}" if outcome["way_out"] else ""
     return f"{outcome['status'].ljust(8)}{outcome['name']}: {outcome['detail']}{way_out}"
 
@@ -73,7 +73,7 @@ def _outcomes(models: tuple[str, ...], device: str) -> Iterator[Outcome]:
         except ModelFileError as error:
             yield _outcome(f"model {name}", "failed", str(error).rstrip("."), "see `colorize-run models`", 65)
     if not models and len(pending) == len(CHECKS):
-        yield _outcome("models", "failed", "there are none", "pip install --force-reinstall colorize-run", 65)
+        yield _outcome("models", "failed", "none is installed", "pip install --force-reinstall colorize-run", 65)
     failed: set[str] = set()
     while pending:
         for outcome in _run(tuple(pending), device):
@@ -100,7 +100,7 @@ def _without(pending: list[str], failed: set[str], device: str) -> tuple[list[st
     for name in pending:
         lacking = [need for need in needs(name, device) if need in failed]
         if lacking:
-            skipped.append(_outcome(check_title(name), "skipped", f"needs {lacking[0]}", f"mend {lacking[0]} first", 0))
+            skipped.append(_outcome(check_title(name), "skipped", f"needs {lacking[0]}", f"fix {lacking[0]} first", 0))
         else:
             possible.append(name)
     return possible, skipped
@@ -116,8 +116,8 @@ def _run(names: tuple[str, ...], device: str) -> Iterator[Outcome]:
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # noqa: S603 (ours)
     assert process.stdout is not None
     assert process.stderr is not None
-    said: list[bytes] = []
-    listener = threading.Thread(target=lambda stream: said.append(stream.read()), args=[process.stderr], daemon=True)
+    errors: list[bytes] = []
+    listener = threading.Thread(target=lambda stream: errors.append(stream.read()), args=[process.stderr], daemon=True)
     listener.start()
     try:
         while done < len(names) and (line := _answer(process)):
@@ -132,8 +132,8 @@ def _run(names: tuple[str, ...], device: str) -> Iterator[Outcome]:
         process.stdout.close()
         process.stderr.close()
     if done < len(names):
-        end = _death(process.returncode, b"".join(said).decode(errors="replace"))
-        way_out = REMEDIES.get(names[done], "copy the file anew")
+        end = _death(process.returncode, b"".join(errors).decode(errors="replace"))
+        way_out = REMEDIES.get(names[done], "copy the file again")
         yield _outcome(check_title(names[done]), "failed", end, way_out, 69 if names[done] in CHECKS else 65)
 
 
@@ -148,10 +148,10 @@ def _answer(process: "subprocess.Popen[bytes]") -> bytes:
         watchdog.cancel()
 
 
-def _death(code: int, said: str) -> str:
-    """What a process died of, and the last that it said."""
+def _death(code: int, output: str) -> str:
+    """What a process died of, and the last that it output."""
     if code == -signal.SIGKILL:
-        return f"its process was killed, for lack of memory or as it gave no answer in {_PATIENCE:.0f} s"
+        return f"its process was killed: it ran out of memory, or gave no answer in {_PATIENCE:.0f} s"
     how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    last = said.strip().splitlines()[-1:]
-    return f"took its process down: {how}" + (f", {last[0].strip()[:200]}" if last else "")
+    last = output.strip().splitlines()[-1:]
+    return f"crashed its process: {how}" + (f", {last[0].strip()[:200]}" if last else "")

@@ -22,12 +22,12 @@ figures_option = click.option("--json", "as_json", is_flag=True, help="Print the
 @device_option
 @figures_option
 def verify(model: str | None, all_models: bool, device: str, as_json: bool) -> None:
-    """Replay the model's golden vectors on this machine; exit 65 when they differ.
+    """Replay the model's golden vectors on this machine; the exit code is 65 if they differ.
 
     \b
     colorize-run verify                    the default model
-    colorize-run verify -m flowers         another
-    colorize-run verify --all --json       every one, as JSON on stdout
+    colorize-run verify -m flowers         another model
+    colorize-run verify --all --json       every model, as JSON on stdout
     """
     _verify(model, all_models, device, as_json, "-m")
 
@@ -36,18 +36,18 @@ def _verify(model: str | None, all_models: bool, device: str, as_json: bool, nam
     from colorize_run.model.library import DEFAULT_COLORIZE_MODEL, available_models
 
     if model and all_models:
-        raise click.UsageError(f"{naming} names one model, --all takes every one: choose.")
+        raise click.UsageError(f"{naming} names one model and --all takes every model: use only one of them.")
     if not all_models:
-        found, ok = _verify_one(model or DEFAULT_COLORIZE_MODEL, device)
+        figures, ok = _verify_one(model or DEFAULT_COLORIZE_MODEL, device)
         if as_json:
-            click.echo(json.dumps(found))
+            click.echo(json.dumps(figures))
         if not ok:
             sys.exit(65)
         return
     paths = available_models().values()
     outcomes = [_verify_or_say(str(path), device, first=i == 0) for i, path in enumerate(paths)]
     if as_json:
-        click.echo(json.dumps([found for found, _ in outcomes]))
+        click.echo(json.dumps([figures for figures, _ in outcomes]))
     failed = sum(not ok for _, ok in outcomes)
     if failed or not outcomes:
         say(f"{failed} of {len(outcomes)} models failed." if outcomes else "There are no models.")
@@ -84,32 +84,32 @@ def _verify_or_say(model: str, device: str, *, first: bool) -> tuple[dict[str, A
 contracts_option = click.option("--json", "as_json", is_flag=True, help="Print contracts, sizes and paths as JSON on stdout.")
 
 
-@click.group(invoke_without_command=True, epilog=EXIT_CODES, short_help="List, show and prove the models that -m knows.")
+@click.group(invoke_without_command=True, epilog=EXIT_CODES, short_help="List, show and verify the models that -m knows.")
 @contracts_option
 @click.pass_context
 def models(context: click.Context, as_json: bool) -> None:
-    """The models that -m knows by name: list, show, prove and find them.
+    """List, show, verify and find the models that -m knows by name.
 
     \b
-    colorize-run models                    lists them: task, size, score, what they learnt from
-    colorize-run models show photo         everything that the file says of itself
+    colorize-run models                    lists them: task, size, score, training data
+    colorize-run models show photo         everything that the file says about itself
     colorize-run models verify --all       replays their golden vectors
     cp "$(colorize-run models path photo)" elsewhere/
     """
     if context.invoked_subcommand is None:
         _list(as_json)
     elif as_json:
-        raise click.UsageError(f"--json belongs behind the command: colorize-run models {context.invoked_subcommand} --json.")
+        raise click.UsageError(f"Put --json after the command: colorize-run models {context.invoked_subcommand} --json.")
 
 
 @models.command("list")
 @contracts_option
 def list_command(as_json: bool) -> None:
-    """List the models: task, size, score, and what they learnt from.
+    """List the models: task, size, score and training data.
 
     \b
     colorize-run models list
-    colorize-run models list --json        everything that their files say
+    colorize-run models list --json        everything that the files say about themselves
     """
     _list(as_json)
 
@@ -118,17 +118,17 @@ def _list(as_json: bool) -> None:
     from colorize_run.model.describe import describe
     from colorize_run.model.library import available_models
 
-    found, broken = [], 0
+    descriptions, broken = [], 0
     for path in available_models().values():
         try:
-            found.append(describe(path))
+            descriptions.append(describe(path))
         except (ContractError, ModelFileError) as error:
             broken += 1
             say(f"error: {error}")
     if as_json:
-        click.echo(json.dumps([entry.as_dict() for entry in found]))
+        click.echo(json.dumps([entry.as_dict() for entry in descriptions]))
     else:
-        for line in columns([entry.row() for entry in found]):
+        for line in columns([entry.row() for entry in descriptions]):
             say(line)
     if broken:
         sys.exit(65)
@@ -138,7 +138,7 @@ def _list(as_json: bool) -> None:
 @click.argument("model", metavar="NAME")
 @contracts_option
 def show(model: str, as_json: bool) -> None:
-    """Show what the file of model NAME, or the file at a path, says of itself.
+    """Show what the file of model NAME, or the file at a path, says about itself.
 
     \b
     colorize-run models show photo
@@ -174,7 +174,7 @@ def verify_command(model: str | None, all_models: bool, device: str, as_json: bo
 @models.command()
 @click.argument("model", metavar="NAME")
 def path(model: str) -> None:
-    """Print the path of the file of model NAME on stdout, for scripts.
+    """Print the path of the file of model NAME on stdout, for use in scripts.
 
     \b
     colorize-run watch in/ out/ -m "$(colorize-run models path photo-int8)"

@@ -4,7 +4,6 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -22,9 +21,9 @@ from colorize_run.commands.common import (
     temperature_option,
     working_size_option,
 )
-from colorize_run.errors import OptionError, OutputError
+from colorize_run.errors import OptionError
 from colorize_run.model.library import DEFAULT_COLORIZE_MODEL, DEFAULT_SEGMENT_MODEL
-from colorize_run.system.files import MAX_PIXELS, shown
+from colorize_run.system.files import MAX_PIXELS
 
 if TYPE_CHECKING:
     from colorize_run.batch.messages import Options
@@ -38,7 +37,7 @@ def _number_of_jobs(_context: click.Context, _parameter: click.Parameter, value:
     if value is None or value == "auto":
         return None if value is None else 0
     if not (value.isascii() and value.isdigit() and 1 <= int(value) <= 256):
-        raise click.BadParameter(f"{value!r} is neither auto nor a number from 1 to 256.")
+        raise click.BadParameter(f"{value!r} is not auto or a number from 1 to 256.")
     return int(value)
 
 
@@ -46,19 +45,19 @@ def batch_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options that both commands have for many pictures."""
     for option in reversed(
         (
-            click.option("-r", "--recursive", is_flag=True, help="Look into sub-folders, too, and mirror them."),
+            click.option("-r", "--recursive", is_flag=True, help="Include sub-folders, and mirror them in the output."),
             click.option(
                 "-j", "--jobs", callback=_number_of_jobs, metavar="auto|N",
-                help="Pictures at a time: processes, or threads beside a CUDA device.  [default: auto for folders, else 1]",
+                help="Pictures at a time: processes, or threads with CUDA.  [default: auto for folders, else 1]",
             ),
             click.option(
                 "--report", "reports", type=click.Path(), multiple=True, metavar="FILE",
-                help="Say what became of each picture: FILE.jsonl for programs, FILE.html for people; may be given twice.",
+                help="Write the outcome of each picture: FILE.jsonl for programs, FILE.html for people; may be repeated.",
             ),
-            click.option("--overwrite", is_flag=True, help="Replace outputs that exist and are not this program's own."),
+            click.option("--overwrite", is_flag=True, help="Also replace existing files that this program did not write."),
             click.option(
                 "--max-pixels", type=click.IntRange(1), default=MAX_PIXELS, show_default=True,
-                help="Refuse larger pictures before decoding.",
+                help="Refuse larger pictures before they are decoded.",
             ),
         )
     ):  # fmt: skip
@@ -69,7 +68,7 @@ def batch_options(command: Callable[..., Any]) -> Callable[..., Any]:
 FOLDERS = """\b
 Folders:
   colorize-run scans/ -o coloured/              every picture in scans/, several at a time
-  colorize-run scans/ -o coloured/ --recursive  sub-folders, too; the same command again goes on
+  colorize-run scans/ -o coloured/ --recursive  with sub-folders; run it again to continue
   colorize-run scans/ -o coloured/ --report run.html    before and after, failures with reasons
 
 """
@@ -83,13 +82,13 @@ Folders:
 )  # fmt: skip
 @model_option
 @device_option
-@click.option("--raw", is_flag=True, help="The network's own picture at its working size, not joined with the photograph.")
+@click.option("--raw", is_flag=True, help="Write the network's own picture, at its working size, not joined with yours.")
 @working_size_option
 @temperature_option
 @click.option(
     "--keep-colour/--force",
     default=True,
-    help="Leave pictures that have colours already as they are, with a note, or colour these, too.  [default: keep-colour]",
+    help="Leave pictures that already have colours unchanged, with a note; or colour them, too.  [default: keep-colour]",
 )
 @saturation_option
 @click.option(
@@ -98,34 +97,29 @@ Folders:
     default=1.0,
     callback=number,
     show_default=True,
-    help="Share of the new colours; the rest are the picture's own.",
+    help="Share of the new colours; the rest is the picture's own.",
 )
-@click.option("--mask", type=click.Path(readable=False), help="A picture: colour only where it is white.")
-@click.option("--confidence", type=click.Path(), help="Write how sure the model is as a grey PNG; white is sure.")
+@click.option("--mask", type=click.Path(readable=False), help="A picture file: colour only where it is white.")
 @click.option(
     "--strip-metadata",
     is_flag=True,
-    help="Leave out EXIF, XMP, IPTC, comments, and that a model made the colours; profile and resolution stay.",
+    help="Omit EXIF, XMP, IPTC, comments, and the note that a model made the colours; profile and resolution stay.",
 )
 @batch_options
 def colorize(
     images: tuple[str, ...], output: str | None, model: str | None, device: str, raw: bool, working_size: int | None,
-    temperature: float | None, keep_colour: bool, saturation: float, blend: float, mask: str | None, confidence: str | None,
+    temperature: float | None, keep_colour: bool, saturation: float, blend: float, mask: str | None,
     strip_metadata: bool, **batch: Any,
 ) -> None:  # fmt: skip
     """Colourize IMAGE…: JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF or HEIC, every frame; - reads one from stdin.
 
-    Of a FOLDER all pictures are done.
+    For a FOLDER, every picture in it is colourized.
     """
     from colorize_run.batch.messages import Options
 
-    if raw and (saturation != 1 or blend != 1 or mask or confidence):
-        raise click.UsageError(
-            "--raw writes the network's own picture: --saturation, --blend, --mask and --confidence do not apply."
-        )
+    if raw and (saturation != 1 or blend != 1 or mask):
+        raise click.UsageError("--raw writes the network's own picture: omit --saturation, --blend and --mask.")
     planned = _plan(images, output, COLORIZE_NAMES, recursive=batch["recursive"])
-    if confidence and (len(images) > 1 or planned.folders):
-        raise click.UsageError("--confidence names one file: give one picture.")
     name, device, threads = chosen(model, DEFAULT_COLORIZE_MODEL, device)
     options = Options(
         "colorize",
@@ -143,14 +137,14 @@ def colorize(
         overwrite=batch["overwrite"],
         threads=threads,
     )
-    _run(planned, options, batch["jobs"], batch["reports"], Path(confidence) if confidence else None)
+    _run(planned, options, batch["jobs"], batch["reports"])
 
 
-@click.command(epilog=EXIT_CODES, short_help="Find what pictures show: masks, overlays, cut-outs.")
+@click.command(epilog=EXIT_CODES, short_help="Segment pictures: masks, overlays, cut-outs.")
 @images_argument
 @click.option(
     "--as", "as_", type=click.Choice(["mask", "soft", "overlay", "cutout"]), default="mask", show_default=True,
-    help="mask: an indexed PNG of classes; soft: a grey PNG, white where sure; overlay: classes laid over the picture;"
+    help="mask: an indexed PNG of classes; soft: a grey PNG, white where sure; overlay: classes drawn over the picture;"
     " cutout: the picture on a transparent background.",
 )  # fmt: skip
 @click.option(
@@ -160,13 +154,13 @@ def colorize(
 @click.option("-m", "--model", help="A model's name, or the path of an .onnx file.  [default: flowers]")
 @device_option
 @working_size_option
-@click.option("--strip-metadata", is_flag=True, help="Leave EXIF, XMP and IPTC out of overlays and cut-outs.")
+@click.option("--strip-metadata", is_flag=True, help="Omit EXIF, XMP and IPTC from overlays and cut-outs.")
 @batch_options
 def segment(
     images: tuple[str, ...], as_: str, output: str | None, model: str | None, device: str, working_size: int | None,
     strip_metadata: bool, **batch: Any,
 ) -> None:  # fmt: skip
-    """Find what IMAGE… show: outlines of the full size, drawn on the picture's own edges. Of a FOLDER all pictures are done."""
+    """Find what each IMAGE shows, at full size, with outlines along its own edges. For a FOLDER, every picture in it."""
     from colorize_run.batch.messages import Options
 
     planned = _plan(images, output, segment_names(as_), recursive=batch["recursive"])
@@ -201,7 +195,7 @@ def _plan(names: tuple[str, ...], output: str | None, naming: Naming, *, recursi
         return plan(names, output, naming, recursive=recursive)
 
 
-def _run(planned: Plan, options: "Options", jobs: int | None, reports: tuple[str, ...], confidence: Path | None = None) -> None:
+def _run(planned: Plan, options: "Options", jobs: int | None, reports: tuple[str, ...]) -> None:
     """Do what was planned; exits with a code other than 0 when some failed."""
     from colorize_run.batch.run import Run
 
@@ -215,8 +209,8 @@ def _run(planned: Plan, options: "Options", jobs: int | None, reports: tuple[str
         pages = any(name.lower().endswith(".html") for name in reports)
         options = replace(options, measure=True, thumbnails=side_for(len(planned.tasks)) if pages else 0)
         with _as_usage_errors():
-            listeners += reports_to(reports, planned, options, confidence)
-    start = _executor(planned, options, jobs, confidence)
+            listeners += reports_to(reports, planned, options)
+    start = _executor(planned, options, jobs)
     summary = Run(planned, options, [*listeners, _progress(planned)], say)(start)
     if summary.exit_code:
         sys.exit(summary.exit_code)
@@ -241,16 +235,14 @@ def _say_nothing_to_do(planned: Plan) -> NoReturn:
     sys.exit(codes.pop() if len(codes) == 1 else 1)
 
 
-def _executor(planned: Plan, options: "Options", jobs: int | None, confidence: Path | None) -> "Callable[[], Executor]":
+def _executor(planned: Plan, options: "Options", jobs: int | None) -> "Callable[[], Executor]":
     """What starts the conversion: workers for folders and where several pictures at a time are wanted, else this process."""
     with_workers = planned.folders or jobs is not None
     if with_workers and any(task.source is STANDARD or task.target is STANDARD for task in planned.tasks):
         raise click.UsageError("--jobs cannot be combined with stdin or stdout.")
-    if confidence is not None:
-        _check_confidence(confidence, planned, options)
 
     def start() -> "Executor":
-        executor = _pool(planned, options, jobs) if with_workers else _in_process(options, confidence)
+        executor = _pool(planned, options, jobs) if with_workers else _in_process(options)
         if options.device == "auto":
             say(f"device: {executor.engine.device} ({executor.engine.why})")
         return executor
@@ -264,19 +256,7 @@ def _pool(planned: Plan, options: "Options", jobs: int | None) -> "Executor":
     return Pool(options, jobs, len(planned.tasks))
 
 
-def _in_process(options: "Options", confidence: Path | None) -> "Executor":
+def _in_process(options: "Options") -> "Executor":
     from colorize_run.batch.in_process import InProcess
 
-    return InProcess(options, confidence)
-
-
-def _check_confidence(confidence: Path, planned: Plan, options: "Options") -> None:
-    """Before the work. Errors: OutputError for a file that is the picture or its output, or that exists."""
-    from colorize_run.batch.claim import RunFiles, check_replaceable, claim
-
-    task = planned.tasks[0]
-    if confidence.absolute() == task.target.absolute():
-        raise OutputError(f"{shown(task.target)} cannot be both the picture and its confidence.")
-    if refusal := RunFiles([task.source]).refusal(confidence):
-        raise OutputError(refusal)
-    check_replaceable(confidence, claim(confidence), overwrite=options.overwrite)
+    return InProcess(options)

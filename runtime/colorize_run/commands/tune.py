@@ -14,44 +14,50 @@ from colorize_run.commands.common import EXIT_CODES, columns, cuda_fault, progre
 from colorize_run.errors import OptionError, OutputError
 
 if TYPE_CHECKING:
-    from colorize_run.diagnostics.profile import Entry
+    from colorize_run.diagnostics.profile import ProfileEntry
     from colorize_run.diagnostics.tune import Measured
 
 
-@click.command(epilog=EXIT_CODES, short_help="Find what is fastest on this machine, and keep it.")
+@click.command(epilog=EXIT_CODES, short_help="Find the fastest settings on this machine, and save them.")
 @click.option("-m", "--model", "models", multiple=True, help="Tune this model; may be repeated.  [default: photo and flowers]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
-              help="auto: try every one that works.")  # fmt: skip
+              help="auto: try every device that works.")  # fmt: skip
 @size_option
-@click.option("--rounds", type=click.IntRange(3, 10_000), default=12, show_default=True, help="After two that warm up.")
-@click.option("--show", is_flag=True, help="Show the profile instead, and whether it fits this machine.")
-@click.option("--forget", is_flag=True, help="Remove the profile instead.")
+@click.option(
+    "--rounds",
+    type=click.IntRange(3, 10_000),
+    default=12,
+    show_default=True,
+    help="Rounds after two warm-up rounds.",
+)
+@click.option("--show", is_flag=True, help="Show the saved profile, and whether it fits this machine.")
+@click.option("--forget", is_flag=True, help="Remove the saved profile.")
 @click.option("--json", "as_json", is_flag=True, help="Print the choices as one JSON object on stdout.")
 def tune(
     models: tuple[str, ...], device: str, size: tuple[int, int], rounds: int, show: bool, forget: bool, as_json: bool
 ) -> None:
-    """Find the fastest way to run a model on this machine, and keep it for `colorize` and `segment`.
+    """Find the fastest way to run a model on this machine, and save it for `colorize` and `segment`.
 
     \b
     colorize-run tune                      photo and flowers: about a minute
-    colorize-run tune -m unet-large        another
+    colorize-run tune -m unet-large        another model
     colorize-run tune --show
-    colorize-run tune --forget             everything as before
+    colorize-run tune --forget             removes the profile
 
-    Measured are the model and the variants beside it (NAME-int8.onnx, NAME-fp16.onnx), devices and numbers of threads.
-    A variant takes part only if its recorded figures are within half a point of the original's, and if it keeps its
-    golden vectors here. What is chosen must be at least 5 % faster than what is used without a profile.
+    It measures the model and the variants beside it (NAME-int8.onnx, NAME-fp16.onnx), devices and numbers of threads.
+    A variant takes part only if its recorded figures are within half a point of the original's, and if it matches its
+    golden vectors here. The choice must be at least 5 % faster than the settings without a profile.
 
-    Commands that use the profile say so. It never replaces a file that -m names by another, nor a device that --device
-    names; COLORIZE_RUN_PROFILE= (empty) switches it off for one run. --working-size and the like are never tuned.
+    Commands that use the profile say so. It never replaces a file named by -m, or a device named by --device.
+    COLORIZE_RUN_PROFILE= (empty) disables it for one run. Options such as --working-size are never tuned.
     """
     from colorize_run.diagnostics import profile
 
     if show and forget:
-        raise click.UsageError("--show and --forget exclude each other.")
+        raise click.UsageError("--show and --forget cannot be combined.")
     path = profile.profile_path()
     if path is None:
-        raise OptionError(f"There is no place for a profile: set {profile.VARIABLE} to a path.")
+        raise OptionError(f"There is no folder for a profile: set {profile.VARIABLE} to a path.")
     if forget:
         _forget(path)
     elif show:
@@ -71,7 +77,7 @@ def _forget(path: Path) -> None:
     say(f"removed {path}")
 
 
-def _read(path: Path) -> "dict[str, Entry]":
+def _read(path: Path) -> "dict[str, ProfileEntry]":
     """The entries of the profile, none when there is no file. Errors: OptionError for one that cannot be read."""
     from colorize_run.diagnostics import profile
 
@@ -85,13 +91,13 @@ def _show(path: Path, as_json: bool) -> None:
     from colorize_run.diagnostics import profile
 
     entries = _read(path)
-    found = {name: {**asdict(entry), "misfit": profile.misfit(entry, name, cuda_fault)} for name, entry in entries.items()}
+    report = {name: {**asdict(entry), "misfit": profile.misfit(entry, name, cuda_fault)} for name, entry in entries.items()}
     if as_json:
-        click.echo(json.dumps({"profile": str(path), "models": found}))
+        click.echo(json.dumps({"profile": str(path), "models": report}))
         return
     say(str(path) if entries else f"There is no profile at {path}.")
     for name, entry in entries.items():
-        reason = found[name]["misfit"]
+        reason = report[name]["misfit"]
         say(f"  {name}: {entry.text}" + (f"; ignored: {reason}" if reason else ""))
 
 
@@ -132,23 +138,23 @@ def _measure(name: str, device: str, data: bytes, rounds: int) -> "tuple[list[Me
     return measured, tuning.choose(measured)
 
 
-def _entry(name: str, chosen: "Measured") -> "Entry":
+def _entry(name: str, chosen: "Measured") -> "ProfileEntry":
     from colorize_run.diagnostics import profile
     from colorize_run.model.library import find_model
 
     candidate = chosen.candidate
-    return profile.Entry(
+    return profile.ProfileEntry(
         profile.digest(find_model(name)), str(candidate.path), candidate.model.sha256, candidate.model.device.name,
         candidate.threads, profile.machine(), datetime.datetime.now(datetime.UTC).date().isoformat(),
     )  # fmt: skip
 
 
-def _report(key: str, entry: "Entry", measured: "list[Measured]", chosen: "Measured") -> None:
-    from colorize_run.diagnostics.profile import count
+def _report(key: str, entry: "ProfileEntry", measured: "list[Measured]", chosen: "Measured") -> None:
+    from colorize_run.system.files import counted
 
     cells = [
         (
-            f"  {each.candidate.path.stem}", each.candidate.model.device.name, count(each.candidate.threads, "thread"),
+            f"  {each.candidate.path.stem}", each.candidate.model.device.name, counted(each.candidate.threads, "thread"),
             f"median {1e3 * each.times.median:.1f} ms", f"x{each.ratio:.2f}", "<- chosen" if each is chosen else "",
         )
         for each in measured

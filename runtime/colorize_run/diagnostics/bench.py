@@ -48,7 +48,7 @@ def cold_start(subject: Subject, device: str, picture: Path, folder: Path) -> Ac
         done = subprocess.run(processes.command_line(*arguments), capture_output=True, text=True, check=False, env=environment)  # noqa: S603 (ours)
         if done.returncode:
             last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-            raise ColorizeRunError(f"A process of its own failed: {last[0]}")
+            raise ColorizeRunError(f"A measured process failed: {last[0]}")
 
     return start
 
@@ -65,32 +65,32 @@ def cold_starts(subjects: Sequence[Subject], picture: bytes, suffix: str, rounds
                 actions.append(cold_start(subject, device, source, Path(folder) / "out"))
         rounds = min(rounds, COLD_ROUNDS)
         with progress("cold starts", rounds + 1) as tick:
-            found = timing.in_turn(actions, rounds, tick, warm_up=1)
-    return [{**row, **times.as_dict()} for row, times in zip(rows, found, strict=True)]
+            measured = timing.in_turn(actions, rounds, tick, warm_up=1)
+    return [{**row, **times.as_dict()} for row, times in zip(rows, measured, strict=True)]
 
 
 def pictures(candidates: Sequence[Candidate], data: bytes, rounds: int, tick: Action) -> list[Row]:
     """Rows of whole pictures, and how many times the floor of the same round they take; all in turn."""
     floor = candidates[0].floor(data)
     actions = [floor, *(lambda candidate=candidate: candidate.convert(data) for candidate in candidates)]
-    base, *found = timing.in_turn(actions, rounds, tick)
+    base, *measured = timing.in_turn(actions, rounds, tick)
     return [
         {
             **candidate.about, **times.as_dict(), "pictures_per_s": 1 / times.median,
             "floor_s": base.median, "times_floor": times.ratio(base),
         }
-        for candidate, times in zip(candidates, found, strict=True)
+        for candidate, times in zip(candidates, measured, strict=True)
     ]  # fmt: skip
 
 
 def network(candidates: Sequence[Candidate], batches: Sequence[int], rounds: int, tick: Action) -> list[Row]:
     """Rows of the network alone, for each batch, all in turn."""
     cases = [(candidate, batch) for candidate in candidates for batch in batches]
-    found = timing.in_turn([candidate.network(batch) for candidate, batch in cases], rounds, tick)
+    measured = timing.in_turn([candidate.network(batch) for candidate, batch in cases], rounds, tick)
     return [
         {
             **candidate.about, "side": candidate.side, "batch": batch, **times.as_dict(),
             "pictures_per_s": batch / times.median,
         }
-        for (candidate, batch), times in zip(cases, found, strict=True)
+        for (candidate, batch), times in zip(cases, measured, strict=True)
     ]  # fmt: skip

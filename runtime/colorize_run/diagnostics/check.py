@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from colorize_run.system.files import shown
+from colorize_run.system.files import printable
 
 
 @dataclass(frozen=True)
@@ -30,4 +30,4 @@ def reason_of(error: BaseException) -> str:
 
 def model_title(path: str | Path) -> str:
     """The title of the check of a model file in the report: ``model NAME``."""
-    return f"model {shown(Path(path).stem)}"
+    return f"model {printable(Path(path).stem)}"

@@ -17,7 +17,7 @@ from typing import Any
 
 from colorize_run.diagnostics.check import Check, model_title, reason_of
 from colorize_run.diagnostics.model_check import check_model
-from colorize_run.system.files import shown
+from colorize_run.system.files import printable
 
 REINSTALL_ONNXRUNTIME = "pip uninstall onnxruntime onnxruntime-gpu, then pip install 'colorize-run[cpu]' or 'colorize-run[gpu]'"
 REMEDIES = {
@@ -34,7 +34,7 @@ ONNXRUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxr
 
 
 def _python(request: dict[str, Any]) -> Check:
-    from colorize_run import __version__
+    from colorize_run.version import __version__
 
     where = Path(__file__).parent
     text = f"colorize-run {__version__} in {where}, Python {platform.python_version()}, {platform.platform()}"
@@ -97,18 +97,18 @@ def _onnxruntime(request: dict[str, Any]) -> Check:
 def _processor(request: dict[str, Any]) -> Check:
     from colorize_run.system.hardware import processor
 
-    found = processor()
-    text = f"{found.name}: {', '.join(found.features) or 'none of the instructions that networks profit from is known'}"
-    return Check("processor", "ok", text, figures=asdict(found))
+    cpu = processor()
+    text = f"{cpu.name}: {', '.join(cpu.features) or 'none of the instructions that speed up networks'}"
+    return Check("processor", "ok", text, figures=asdict(cpu))
 
 
 def _threads(request: dict[str, Any]) -> Check:
     from colorize_run.system.hardware import threads
 
-    found = threads()
-    quota = "no quota" if found.quota is None else f"a cgroup's quota of {found.quota:g}"
-    text = f"{found.usable} used: {found.cores} cores, {found.affinity} by affinity, {quota}"
-    return Check("threads", "ok", text, figures={**asdict(found), "usable": found.usable})
+    available = threads()
+    quota = "no quota" if available.quota is None else f"a cgroup quota of {available.quota:g}"
+    text = f"{available.usable} used: {available.cores} cores, {available.affinity} by affinity, {quota}"
+    return Check("threads", "ok", text, figures={**asdict(available), "usable": available.usable})
 
 
 def _providers(request: dict[str, Any]) -> Check:
@@ -142,16 +142,17 @@ def _cuda(request: dict[str, Any]) -> Check:
     from colorize_run.model import cuda
     from colorize_run.model.session import no_cuda
 
-    wanted, found = cuda.wanted(), cuda.found()
-    figures = {"wanted": wanted, "found": found}
+    needed, installed = cuda.needed_versions(), cuda.installed_versions()
+    figures = {"wanted": needed, "found": installed}
     lacking = no_cuda()
     if lacking is None:
-        text = f"loads; wanted: {', '.join(' '.join(item) for item in wanted.items())}; found: {cuda.describe_versions(found)}"
+        versions = ", ".join(" ".join(item) for item in needed.items())
+        text = f"loads; needed: {versions}; installed: {cuda.describe_versions(installed)}"
         return Check("cuda", "ok", text, figures=figures)
     gpu_build = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-    needed = request["device"] == "cuda" or (gpu_build and request["device"] == "auto")
-    way_out = lacking.way_out or "mend what onnxruntime names; --device cpu works without"
-    return Check("cuda", "failed" if needed else "absent", lacking.cause, way_out, 69 if needed else 0, figures)
+    must_work = request["device"] == "cuda" or (gpu_build and request["device"] == "auto")
+    way_out = lacking.way_out or "fix what onnxruntime reports; --device cpu works without CUDA"
+    return Check("cuda", "failed" if must_work else "absent", lacking.cause, way_out, 69 if must_work else 0, figures)
 
 
 def _readers(request: dict[str, Any]) -> Check:
@@ -189,20 +190,20 @@ def _temporary(request: dict[str, Any]) -> Check:
     try:
         folder = tempfile.gettempdir()
     except OSError as error:
-        return Check("temporary folder", "failed", f"{error.strerror}", "set TMPDIR to a folder that can be written", 73)
-    found = _writable("temporary folder", folder, "set TMPDIR to a folder that can be written")
+        return Check("temporary folder", "failed", f"{error.strerror}", "set TMPDIR to a writable folder", 73)
+    check = _writable("temporary folder", folder, "set TMPDIR to a writable folder")
     named = os.environ.get("TMPDIR")
     if named and os.path.realpath(named) != os.path.realpath(folder):
-        return replace(found, detail=f"{found.detail}; TMPDIR says {shown(named)}, which cannot be written")
-    return found
+        return replace(check, detail=f"{check.detail}; TMPDIR says {printable(named)}, which cannot be written")
+    return check
 
 
 def _current(request: dict[str, Any]) -> Check:
-    way_out = "outputs lie beside their inputs: give -o a folder that can be written"
+    way_out = "outputs are written beside their inputs: give -o a writable folder"
     try:
         return _writable("current folder", str(Path.cwd()), way_out)
     except OSError as error:
-        return Check("current folder", "failed", f"there is none any more: {error.strerror}", "cd to a folder that exists", 73)
+        return Check("current folder", "failed", f"it no longer exists: {error.strerror}", "cd to a folder that exists", 73)
 
 
 def _profile(request: dict[str, Any]) -> Check:
@@ -226,10 +227,10 @@ def _profile(request: dict[str, Any]) -> Check:
     figures = {
         name: {"choice": entry.text, "misfit": profile.misfit(entry, name, cuda_fault)} for name, entry in entries.items()
     }
-    told = [f"{name}: {each['misfit'] or each['choice']}" for name, each in figures.items()]
+    lines = [f"{name}: {each['misfit'] or each['choice']}" for name, each in figures.items()]
     if not entries or any(each["misfit"] for each in figures.values()):
-        return Check("profile", "absent", "; ".join(told) or f"none at {path}", "colorize-run tune", figures=figures)
-    return Check("profile", "ok", "; ".join(told), figures=figures)
+        return Check("profile", "absent", "; ".join(lines) or f"none at {path}", "colorize-run tune", figures=figures)
+    return Check("profile", "ok", "; ".join(lines), figures=figures)
 
 
 CHECKS: dict[str, Callable[[dict[str, Any]], Check]] = {
@@ -264,8 +265,8 @@ def outcome(name: str, request: dict[str, Any]) -> Check:
     try:
         return CHECKS[name](request) if name in CHECKS else check_model(request, Path(name))
     except Exception as error:
-        way_out = "please report it with what `colorize-run doctor --json` prints"
-        return Check(check_title(name), "failed", f"met an error that nobody foresaw: {reason_of(error)}", way_out, 70)
+        way_out = "please report it with the output of `colorize-run doctor --json`"
+        return Check(check_title(name), "failed", f"met an unexpected error: {reason_of(error)}", way_out, 70)
 
 
 def main(text: str) -> None:

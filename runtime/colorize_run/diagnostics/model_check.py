@@ -19,7 +19,7 @@ def check_model(request: dict[str, Any], path: Path) -> Check:
     from colorize_run.model.verify import verify
 
     name = model_title(path)
-    anew = "copy the file anew"
+    anew = "copy the file again"
     try:
         start = time.perf_counter()
         model = Model(path, "auto" if request["device"] == "auto" else request["device"])
@@ -40,13 +40,13 @@ def check_model(request: dict[str, Any], path: Path) -> Check:
             cause = f"is not the file that was installed: SHA-256 {model.sha256}, shipped {shipped}"
             return Check(name, "failed", cause, "pip install --force-reinstall colorize-run", 65, figures)
     if outcome is None:
-        text = f"{path} carries no golden vectors, so that nothing proves it"
-        return Check(name, "failed", text, "export it anew with `python -m export`", 65, figures)
+        text = f"{path} has no golden vectors, so it cannot be verified"
+        return Check(name, "failed", text, "export it again with `python -m export`", 65, figures)
     if not outcome.ok:
         cause = f"DIFFERS from its golden vectors by {outcome.error:.1e} of the range, allowed {outcome.tolerance:.0e}"
         return Check(name, "failed", cause, f"{anew}, and see `colorize-run verify -m {path.stem}`", 65, figures)
     text = (
-        f"{model.sha256[:12]}, {outcome.cases} golden cases kept on {model.device.name};"
+        f"{model.sha256[:12]}, {outcome.cases} golden cases match on {model.device.name};"
         f" opened in {1e3 * (opened - start):.0f} ms, first run {1e3 * (ran - opened):.0f} ms"
     )
     return Check(name, "ok", text, figures=figures)

@@ -12,7 +12,7 @@ from typing import Any
 
 from colorize_run.errors import ModelFileError, OutputError
 from colorize_run.model.library import beside, find_model
-from colorize_run.system.files import make_folder, shown, write_atomically
+from colorize_run.system.files import counted, make_folder, printable, write_atomically
 from colorize_run.system.hardware import available_threads, processor
 
 VARIABLE = "COLORIZE_RUN_PROFILE"  # path of the profile; empty for none
@@ -32,7 +32,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Entry:
+class ProfileEntry:
     """A choice as it is kept, with what it holds for: SHA-256 of the original and of the chosen file, and the machine."""
 
     original: str
@@ -46,12 +46,7 @@ class Entry:
     @property
     def text(self) -> str:
         """The choice in words."""
-        return f"{Path(self.path).stem} on {self.device}, {count(self.threads, 'thread')} (tune of {self.tuned})"
-
-
-def count(number: int, noun: str) -> str:
-    """``1 thread``, ``2 threads``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+        return f"{Path(self.path).stem} on {self.device}, {counted(self.threads, 'thread')} (tune of {self.tuned})"
 
 
 def profile_path() -> Path | None:
@@ -70,20 +65,20 @@ def machine() -> dict[str, Any]:
     """What a choice holds for: processor and its instructions, threads, and the version of onnxruntime."""
     import onnxruntime  # an extra of the package, and heavy
 
-    found = processor()
+    cpu = processor()
     return {
-        "processor": found.name, "features": list(found.features), "threads": available_threads(),
+        "processor": cpu.name, "features": list(cpu.features), "threads": available_threads(),
         "onnxruntime": onnxruntime.__version__,
     }  # fmt: skip
 
 
 def key(model: str) -> str:
     """The name under which a model's choice is kept: its own, or for a path that, from the root. Errors: ModelFileError."""
-    found = find_model(model)
-    return str(found.resolve()) if model.endswith(".onnx") or os.sep in model else found.stem
+    path = find_model(model)
+    return str(path.resolve()) if model.endswith(".onnx") or os.sep in model else path.stem
 
 
-def read(path: Path) -> dict[str, Entry]:
+def read(path: Path) -> dict[str, ProfileEntry]:
     """The entries of a profile, by `key`; none where there is no file.
 
     Errors: ValueError with the reason, OSError.
@@ -91,19 +86,19 @@ def read(path: Path) -> dict[str, Entry]:
     if not os.path.lexists(path):
         return {}
     if not path.is_file():
-        raise ValueError("it is no regular file")
+        raise ValueError("it is not a regular file")
     try:
-        found = json.loads(path.read_text())
+        content = json.loads(path.read_text())
     except RecursionError:
-        raise ValueError("it nests too deep") from None
-    if not isinstance(found, dict) or found.get("version") != VERSION or not isinstance(found.get("models"), dict):
-        raise ValueError(f"no profile of version {VERSION}")
-    for values in found["models"].values():
+        raise ValueError("it is nested too deeply") from None
+    if not isinstance(content, dict) or content.get("version") != VERSION or not isinstance(content.get("models"), dict):
+        raise ValueError(f"not a profile of version {VERSION}")
+    for values in content["models"].values():
         if not isinstance(values, dict) or {name: type(value) for name, value in values.items()} != _FIELDS:
             raise ValueError("an entry is malformed")
         if values["device"] not in ("cpu", "cuda") or not 1 <= values["threads"] <= _MOST_THREADS or not values["machine"]:
-            raise ValueError("an entry says what no measurement can have found")
-    return {name: Entry(**values) for name, values in found["models"].items()}
+            raise ValueError("an entry has impossible values")
+    return {name: ProfileEntry(**values) for name, values in content["models"].items()}
 
 
 def make_room(path: Path) -> None:
@@ -113,10 +108,10 @@ def make_room(path: Path) -> None:
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
-        raise OutputError(f"{shown(path)} cannot be written: {error.strerror}.") from error
+        raise OutputError(f"{printable(path)} cannot be written: {error.strerror}.") from error
 
 
-def write(path: Path, entries: dict[str, Entry]) -> None:
+def write(path: Path, entries: dict[str, ProfileEntry]) -> None:
     """Replace the profile, whole or not at all. Errors: OutputError."""
     content = {"version": VERSION, "models": {name: asdict(entry) for name, entry in sorted(entries.items())}}
     write_atomically((json.dumps(content, indent=1) + "\n").encode(), path, overwrite=True)
@@ -134,20 +129,20 @@ def look_up(model: str | None, default: str, device: str, cuda_fault: CudaFault)
     except (OSError, ValueError) as error:
         return (
             asked,
-            f"note: the profile {path} is ignored, as it cannot be read ({error}); `colorize-run tune --forget` removes it",
+            f"note: the profile {path} is ignored because it cannot be read ({error}); `colorize-run tune --forget` removes it",
         )
     except ModelFileError:
         return asked, None  # its opening will say so
     if entry is None or device not in ("auto", entry.device):
         return asked, None
     if reason := misfit(entry, asked.model, cuda_fault):
-        return asked, f"note: the profile's {entry.text} is ignored: {reason}; `colorize-run tune` measures anew"
+        return asked, f"note: the profile's {entry.text} is ignored: {reason}; `colorize-run tune` measures again"
     if model is not None and Path(entry.path) != find_model(model).resolve():
         return asked, None
     return Choice(entry.path, entry.device, entry.threads), f"profile: {entry.text}"
 
 
-def misfit(entry: Entry, model: str, cuda_fault: CudaFault) -> str | None:
+def misfit(entry: ProfileEntry, model: str, cuda_fault: CudaFault) -> str | None:
     """Why an entry does not hold here and now for ``model``, a name or path; None when it does.
 
     ``cuda_fault`` tells why CUDA does not work; it loads onnxruntime, which most entries do not need.
@@ -155,23 +150,23 @@ def misfit(entry: Entry, model: str, cuda_fault: CudaFault) -> str | None:
     now = machine()
     for name in (*entry.machine, *now):
         if now.get(name) != entry.machine.get(name):
-            return f"{name} was {_shown(entry.machine.get(name))} then, and is {_shown(now.get(name))} now"
+            return f"{name} was {_in_words(entry.machine.get(name))} then, and is {_in_words(now.get(name))} now"
     try:
         original = find_model(model)
     except ModelFileError:
         return f"{model} is gone"
     if digest(original) != entry.original:
-        return f"{model} is another file since"
+        return f"{model} has changed since"
     if Path(entry.path) not in (original.resolve(), *beside(original.resolve())):
-        return f"{entry.path} is no variant of {model}"
+        return f"{entry.path} is not a variant of {model}"
     if digest(Path(entry.path)) != entry.sha256:
-        return f"{entry.path} is another file since, or gone"
+        return f"{entry.path} has changed since, or is gone"
     if entry.device == "cuda" and (fault := cuda_fault()):
-        return f"CUDA does not work any more: {fault}"
+        return f"CUDA no longer works: {fault}"
     return None
 
 
-def _shown(value: object) -> str:
+def _in_words(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

@@ -60,14 +60,14 @@ def seconds(action: Action) -> float:
 
 def in_turn(actions: Sequence[Action], rounds: int, tick: Action = lambda: None, warm_up: int = WARM_UP) -> list[Times]:
     """Times of each action, taken in turn in ``rounds`` rounds after ``warm_up`` others; ``tick`` is called after each."""
-    found: list[list[float]] = [[] for _ in actions]
+    measured: list[list[float]] = [[] for _ in actions]
     for i in range(rounds + warm_up):
-        for times, action in zip(found, actions, strict=True):
+        for times, action in zip(measured, actions, strict=True):
             taken = seconds(action)
             if i >= warm_up:
                 times.append(taken)
         tick()
-    return [Times(tuple(times)) for times in found]
+    return [Times(tuple(times)) for times in measured]
 
 
 def photograph(width: int, height: int) -> bytes:
@@ -142,9 +142,9 @@ def devices(asked: str, path: Path) -> list[str]:
     if asked != "auto":
         Model(path, asked)
         return [asked]
-    found = []
+    working = []
     for device in DEVICES[1:]:
         with contextlib.suppress(DeviceError):
             Model(path, device)
-            found.append(device)
-    return found
+            working.append(device)
+    return working

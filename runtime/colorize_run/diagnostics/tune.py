@@ -55,9 +55,9 @@ def _proven(path: Path, device: str, say: Say, *, needed: bool) -> bool:
         return False
     if not outcome.ok:
         off = f"off by {outcome.error:.1e}, allowed {outcome.tolerance:.0e}"
-        text = f"{path.stem} does not keep its golden vectors on {device}: {off}"
+        text = f"{path.stem} does not match its golden vectors on {device}: {off}"
         if needed and device == "cpu":
-            raise ModelFileError(f"{text}; `colorize-run doctor` tells more.")
+            raise ModelFileError(f"{text}; `colorize-run doctor` says more.")
         say(text)
     return outcome.ok
 
@@ -72,16 +72,16 @@ def candidates(task: str, path: Path, proven: Sequence[tuple[Path, str]]) -> lis
     available = hardware.available_threads()
     first = (path, "cuda" if (path, "cuda") in proven else "cpu")
     if first not in proven:
-        raise DeviceError(f"{path} keeps its golden vectors on none of the devices that were asked for.")
+        raise DeviceError(f"{path} matches its golden vectors on none of the requested devices.")
     rest = [pair for pair in proven if pair != first]
     return [Candidate(task, file, device, threads) for file, device in (first, *rest) for threads in thread_counts(available)]
 
 
-def measure(found: Sequence[Candidate], data: bytes, rounds: int, tick: Action) -> list[Measured]:
+def measure(candidates: Sequence[Candidate], data: bytes, rounds: int, tick: Action) -> list[Measured]:
     """Whole pictures, in turn, as candidates stand: read, network, join, write."""
-    actions = [lambda candidate=candidate: candidate.convert(data) for candidate in found]
+    actions = [lambda candidate=candidate: candidate.convert(data) for candidate in candidates]
     times = timing.in_turn(actions, rounds, tick)
-    return [Measured(candidate, each, each.ratio(times[0])) for candidate, each in zip(found, times, strict=True)]
+    return [Measured(candidate, each, each.ratio(times[0])) for candidate, each in zip(candidates, times, strict=True)]
 
 
 def choose(measured: Sequence[Measured]) -> Measured:

@@ -14,7 +14,7 @@ _SAMPLE_PIXELS = 1 << 19
 _BAYER = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]]) / 16 - 15 / 32
 
 
-def plays_of(image: Image.Image) -> int:
+def loop_count_of(image: Image.Image) -> int:
     """How often a moving picture plays, 0 standing for ever; GIF counts repetitions instead, and may say nothing."""
     loop = image.info.get("loop")
     if image.format == "GIF":
@@ -24,7 +24,7 @@ def plays_of(image: Image.Image) -> int:
 
 def encode(
     frames: Sequence[Image.Image], kind: str, durations: Sequence[float], options: dict[str, Any], *,
-    plays: int = 1, still_first: bool = False,
+    loop_count: int = 1, default_image: bool = False,
 ) -> bytes:  # fmt: skip
     """Frames of mode RGB or RGBA as one file of GIF, PNG, WEBP or AVIF; ``durations`` in ms.
 
@@ -36,13 +36,13 @@ def encode(
         options |= {"optimize": False}
         if transparent is not None:
             options |= {"transparency": transparent, "disposal": 2}
-        if plays != 1:
-            options["loop"] = max(0, plays - 1)
+        if loop_count != 1:
+            options["loop"] = max(0, loop_count - 1)
     elif kind in ("PNG", "WEBP"):
-        options["loop"] = plays
+        options["loop"] = loop_count
         if any(frame.mode == "RGBA" for frame in frames):
             frames = [frame.convert("RGBA") for frame in frames]
-    if kind == "PNG" and still_first:
+    if kind == "PNG" and default_image:
         options["default_image"] = True
         durations = durations[1:]
     if len(frames) > 1:

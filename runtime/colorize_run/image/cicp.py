@@ -61,22 +61,22 @@ def _of_codes(primaries: int, transfer: int) -> tuple[bytes | None, str]:
         )
     primaries, transfer = (1 if primaries == _UNSPECIFIED else primaries), (13 if transfer == _UNSPECIFIED else transfer)
     if primaries not in _PRIMARIES or transfer not in _EXPONENTS:
-        return None, f"its colour space (H.273 numbers {primaries} and {transfer}) is not known and was taken for sRGB"
+        return None, f"its colour space (H.273 numbers {primaries} and {transfer}) is unknown, so sRGB was assumed"
     return _of_numbers(_EXPONENTS[transfer], _PRIMARIES[primaries]), ""
 
 
 def _of_gamma(encoding: float, chromaticities: Chromaticities) -> tuple[bytes | None, str]:
     """From gAMA, the exponent that encodes, and cHRM. 1 / 2.2 upon sRGB's primaries is how programs write sRGB."""
     try:
-        found = tuple(float(value) for value in chromaticities)
+        numbers = tuple(float(value) for value in chromaticities)
         exponent = 1 / float(encoding)
-        if not 0.9 <= exponent <= 4 or len(found) != 8 or min(found[1::2]) <= 0:
+        if not 0.9 <= exponent <= 4 or len(numbers) != 8 or min(numbers[1::2]) <= 0:
             raise ValueError("no display has it")
-        if np.abs(np.subtract(found, _SRGB)).max() < 0.002:
+        if np.abs(np.subtract(numbers, _SRGB)).max() < 0.002:
             return (None if abs(exponent - 2.2) < 0.01 else _of_numbers(exponent, _SRGB)), ""
-        return _of_numbers(exponent, found), ""
+        return _of_numbers(exponent, numbers), ""
     except (ValueError, ZeroDivisionError, TypeError, np.linalg.LinAlgError, struct.error):
-        return None, "its gAMA and cHRM make no sense and were passed over"
+        return None, "its gAMA and cHRM values are invalid and were ignored"
 
 
 def _codes(image: Image.Image) -> tuple[int, int] | None:

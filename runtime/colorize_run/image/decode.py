@@ -26,24 +26,24 @@ _UPRIGHT = {
 }
 
 
-def picture_of(image: Image.Image, again: Callable[[], Image.Image] | None = None) -> Picture:
-    """Everything that is kept of a file; ``again`` opens it a second time, for 16-bit colours.
+def picture_of(image: Image.Image, reopen: Callable[[], Image.Image] | None = None) -> Picture:
+    """Everything that is kept of a file; ``reopen`` opens it a second time, for 16-bit colours.
 
     Errors: ImageFileError for pixels whose meaning is not known; what Pillow's decoders raise for damage.
     """
     kind = "JPEG" if image.format == "MPO" else image.format or "PNG"
-    rounded, is_deep = sixteen_bit.rounds(image), sixteen_bit.is_deep(image)
-    coded, said = cicp.profile_of(image)
+    loses_depth, is_deep = sixteen_bit.loses_depth(image), sixteen_bit.is_deep(image)
+    coded, note = cicp.profile_of(image)
     if is_deep:
-        colours, alpha = sixteen_bit.read(image, again)
+        colours, alpha = sixteen_bit.read(image, reopen)
         picture = Picture(colours, kind, SRGB, 16, alpha)
     else:
         image.load()
         picture = Picture(image, kind)
         picture.alpha, picture.pixels = _split_alpha(image)
-    if rounded:
+    if loses_depth:
         picture.notes.append("its 16 bits per channel were rounded to 8")
-    picture.notes += [said] if said else []
+    picture.notes += [note] if note else []
     picture.profile = coded or image.info.get("icc_profile") or None
     picture.duration = image.info.get("duration")
     picture.save_options = _save_options(image, kind)
@@ -61,8 +61,8 @@ def picture_of(image: Image.Image, again: Callable[[], Image.Image] | None = Non
 
 
 def _orientation(image: Image.Image) -> int:
-    found = _exif_tag(image, ExifTags.Base.Orientation)
-    return found if isinstance(found, int) else 1
+    orientation = _exif_tag(image, ExifTags.Base.Orientation)
+    return orientation if isinstance(orientation, int) else 1
 
 
 def _exif_tag(image: Image.Image, tag: int) -> Any:
@@ -93,9 +93,7 @@ def _split_alpha(image: Image.Image) -> tuple[Image.Image | None, Image.Image]:
     """Alpha (L or None), and colours as a mode that `Picture.pixels` knows, CMYK and LAB left for the profile."""
     mode = image.mode
     if mode in ("I", "F"):
-        raise ImageFileError(
-            f"has 32-bit pixels (Pillow's mode {mode}), whose white is not defined; convert it to 8 or 16 bits."
-        )
+        raise ImageFileError(f"has 32-bit pixels (Pillow's mode {mode}) without a defined white; convert it to 8 or 16 bits.")
     if mode == "PA" or (mode in ("P", "L", "RGB", "1") and "transparency" in image.info):
         image = image.convert("LA" if mode in ("L", "1") else "RGBA")
     elif mode in ("La", "RGBa"):
@@ -127,7 +125,7 @@ def _follow_profile(picture: Picture) -> None:
             _convert(picture)
             picture.convert_back = True
     except icc.CMS_ERRORS as error:
-        picture.notes.append(f"its colour profile could not be used and was taken for sRGB ({error})")
+        picture.notes.append(f"its colour profile could not be used, so sRGB was assumed ({error})")
         picture.profile = None
         _without_profile(picture)
 
@@ -156,7 +154,7 @@ def _convert(picture: Picture) -> None:
     """Convert to sRGB by way of Little CMS, in 8 bits; the file will be RGB and say that it is sRGB."""
     assert picture.profile is not None
     if picture.depth == 16:
-        picture.notes.append("its 16 bits per channel were rounded to 8, as its colour profile consists of tables")
+        picture.notes.append("its 16 bits per channel were rounded to 8, because its colour profile consists of tables")
     picture.pixels = icc.to_srgb(picture.in_bytes(), picture.profile)
     picture.alpha = picture.alpha_in_bytes()
     picture.space, picture.depth = None, 8
@@ -193,5 +191,5 @@ def _save_options(image: Image.Image, kind: str) -> dict[str, Any]:
 
 def _is_assumed(image: Image.Image) -> bool:
     """Whether a JPEG file says nothing of its resolution: Pillow then says 72 for it, if it has EXIF."""
-    said = image.info.get("jfif_unit") in (1, 2) or _exif_tag(image, ExifTags.Base.XResolution)
-    return image.format in ("JPEG", "MPO") and not said
+    has_resolution = image.info.get("jfif_unit") in (1, 2) or _exif_tag(image, ExifTags.Base.XResolution)
+    return image.format in ("JPEG", "MPO") and not has_resolution

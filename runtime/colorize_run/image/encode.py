@@ -41,14 +41,14 @@ def encode(picture: Picture, kind: str | None = None) -> bytes:
 class Writer:
     """Encodes a file of one picture or of several: pages of a TIFF file one by one, frames of a moving picture at the end.
 
-    ``plays``: how often a moving picture plays, 0 standing for ever; ``still_first``: that the first picture of a PNG file
-    is shown only by programs that cannot play it.
+    ``loop_count``: how often a moving picture plays, 0 for ever. ``default_image``: the first picture of a PNG file is shown
+    only by programs that cannot play it.
     """
 
-    def __init__(self, kind: str, *, pages: bool = False, plays: int = 0, still_first: bool = False) -> None:
+    def __init__(self, kind: str, *, pages: bool = False, loop_count: int = 0, default_image: bool = False) -> None:
         if kind not in READABLE:
             raise ImageFileError(f"cannot be written as {kind}; known formats: {', '.join(READABLE)}.")
-        self.kind, self._plays, self._still_first = kind, plays, still_first
+        self.kind, self._loop_count, self._default_image = kind, loop_count, default_image
         self._tiff = writers.TiffWriter() if pages else None
         self._pictures: list[Picture] = []
 
@@ -81,7 +81,7 @@ class Writer:
         frames = [_as_the_file_holds_it(picture, self.kind) for picture in self._pictures]
         durations = [picture.duration or 0 for picture in self._pictures]
         data = animation.encode(
-            frames, self.kind, durations, options, plays=self._plays, still_first=self._still_first
+            frames, self.kind, durations, options, loop_count=self._loop_count, default_image=self._default_image
         )  # fmt: skip
         return _with_gif_xmp(data, first.metadata.xmp) if self.kind == "GIF" else data
 
@@ -149,33 +149,33 @@ def _encoder_options(picture: Picture, kind: str) -> dict[str, Any]:
 
 def _metadata_options(picture: Picture, kind: str) -> dict[str, Any]:
     """What Pillow's encoder of the format takes for metadata."""
-    said = picture.metadata
+    metadata = picture.metadata
     if kind == "PNG":
-        return {"pnginfo": _png_text(said)} | ({"exif": said.exif} if said.exif else {})
+        return {"pnginfo": _png_text(metadata)} | ({"exif": metadata.exif} if metadata.exif else {})
     if kind == "JPEG":
         return _jpeg_metadata(picture)
     if kind == "TIFF":
         tags = Image.Exif()
-        for tag, value in (writers.exif_tags(said.exif) | _tiff_tags(said)).items():
+        for tag, value in (writers.exif_tags(metadata.exif) | _tiff_tags(metadata)).items():
             if isinstance(value, dict):
                 tags.get_ifd(tag).update(value)
             else:
                 tags[tag] = value
         return {"exif": tags}
     if kind == "GIF":
-        return {"comment": said.comment} if said.comment else {}
+        return {"comment": metadata.comment} if metadata.comment else {}
     if not FORMATS[kind].metadata:
-        if said != Metadata():
-            picture.notes.append(f"{kind} can hold no metadata: EXIF, XMP and that a model made the colours are left out")
+        if metadata != Metadata():
+            picture.notes.append(f"{kind} cannot hold metadata: EXIF, XMP and the note about the model were left out")
         return {}
-    return {name: value for name, value in (("exif", said.exif), ("xmp", said.xmp)) if value}
+    return {name: value for name, value in (("exif", metadata.exif), ("xmp", metadata.xmp)) if value}
 
 
 def _jpeg_metadata(picture: Picture) -> dict[str, Any]:
-    said = picture.metadata
-    options: dict[str, Any] = {"comment": said.comment} if said.comment else {}
-    photoshop = said.photoshop
-    for name, value, header in (("EXIF", said.exif, 2), ("XMP", said.xmp, 31), ("IPTC", photoshop, 16)):
+    metadata = picture.metadata
+    options: dict[str, Any] = {"comment": metadata.comment} if metadata.comment else {}
+    photoshop = metadata.photoshop
+    for name, value, header in (("EXIF", metadata.exif, 2), ("XMP", metadata.xmp, 31), ("IPTC", photoshop, 16)):
         if value is None:
             continue
         if len(value) + header > _MAX_SEGMENT:
@@ -191,19 +191,19 @@ def _jpeg_metadata(picture: Picture) -> dict[str, Any]:
 # -- PNG -------------------------------------------------------------------------------------------------------
 
 
-def _png_text(said: Metadata) -> PngImagePlugin.PngInfo:
+def _png_text(metadata: Metadata) -> PngImagePlugin.PngInfo:
     chunks = PngImagePlugin.PngInfo()
-    for key, value in said.text:
+    for key, value in metadata.text:
         chunks.add_text(key, value, zip=len(value) > 1000)
-    if said.comment and "Comment" not in dict(said.text):
-        chunks.add_text("Comment", said.comment.decode("latin-1"))
-    if said.iptc:  # as ImageMagick and ExifTool keep it: PNG has no place of its own
-        block = Metadata(resources=((0x0404, said.iptc),)).photoshop or b""
+    if metadata.comment and "Comment" not in dict(metadata.text):
+        chunks.add_text("Comment", metadata.comment.decode("latin-1"))
+    if metadata.iptc:  # as ImageMagick and ExifTool keep it: PNG has no place of its own
+        block = Metadata(resources=((0x0404, metadata.iptc),)).photoshop or b""
         digits = block.hex()
         lines = "\n".join(digits[at : at + 72] for at in range(0, len(digits), 72))
         chunks.add_text("Raw profile type iptc", f"\niptc\n{len(block):8d}\n{lines}\n", zip=True)
-    if said.xmp:
-        chunks.add_itxt("XML:com.adobe.xmp", said.xmp.decode("utf-8", "replace"))
+    if metadata.xmp:
+        chunks.add_itxt("XML:com.adobe.xmp", metadata.xmp.decode("utf-8", "replace"))
     return chunks
 
 
@@ -226,9 +226,9 @@ def _compression(picture: Picture) -> str:
     return str(picture.save_options.get("compression", "tiff_adobe_deflate"))
 
 
-def _tiff_tags(said: Metadata) -> dict[int, Any]:
-    found = {700: said.xmp, 33723: said.iptc, 34377: said.photoshop}
-    return {tag: value for tag, value in found.items() if value}
+def _tiff_tags(metadata: Metadata) -> dict[int, Any]:
+    tags = {700: metadata.xmp, 33723: metadata.iptc, 34377: metadata.photoshop}
+    return {tag: value for tag, value in tags.items() if value}
 
 
 def _add_page(writer: writers.TiffWriter, picture: Picture) -> None:

@@ -29,12 +29,12 @@ def read_exif(image: Image.Image, turned: bool, notes: list[str]) -> bytes | Non
 
 
 def _exif_of_tiff(image: Image.Image) -> bytes | None:
-    found, kept = image.getexif(), Image.Exif()
-    for tag, value in found.items():
+    original, kept = image.getexif(), Image.Exif()
+    for tag, value in original.items():
         if tag in TIFF_DESCRIPTION:
             kept[tag] = as_written(value)
     for directory in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
-        if values := found.get_ifd(directory):
+        if values := original.get_ifd(directory):
             kept.get_ifd(directory).update({tag: as_written(value) for tag, value in values.items()})
     return kept.tobytes() if len(kept) or kept._ifds else None
 
@@ -82,10 +82,10 @@ def _patch_directory(block: bytearray, order: str, start: int, turned: bool) -> 
 
 
 def _blank_thumbnail(block: bytearray, order: str, start: int) -> None:
-    found = {
+    values = {
         tag: struct.unpack_from(order + "I", block, at)[0] for tag, kind, _, at in _entries(block, order, start) if kind == 4
     }
-    offset, length = found.get(513, 0), found.get(514, 0)
+    offset, length = values.get(513, 0), values.get(514, 0)
     if offset and offset + length >= len(block) - 3:  # where it usually lies
         del block[offset:]
     elif offset:

@@ -88,8 +88,8 @@ def _parametric(data: bytes) -> npt.NDArray[np.float64]:
     """Functions 0 to 4 of ICC.1, table 68: ``(a x + b) ** g + e`` from ``d`` on, ``c x + f`` below."""
     kind = struct.unpack_from(">H", data, 8)[0]
     count = (1, 3, 4, 5, 7)[kind]
-    found = [value / 65536 for value in struct.unpack_from(f">{count}i", data, 12)]
-    g, a, b, c, d, e, f = found + [0.0] * (7 - count)
+    parameters = [value / 65536 for value in struct.unpack_from(f">{count}i", data, 12)]
+    g, a, b, c, d, e, f = parameters + [0.0] * (7 - count)
     if kind == 0:
         a, d = 1, 0
     elif kind in (1, 2):

@@ -84,11 +84,11 @@ def _resources(image: Image.Image) -> tuple[tuple[int, bytes], ...]:
         segments = [data for name, data in getattr(image, "applist", []) if name == "APP13" and data.startswith(header)]
         return _unpacked(b"".join(data.removeprefix(header) for data in segments))
     tags = getattr(image, "tag_v2", {})
-    found = _unpacked(_as_bytes(tags.get(34377)))
+    resources = _unpacked(_as_bytes(tags.get(34377)))
     iptc = _as_bytes(tags.get(33723)) or _raw_profile(image.info.get("Raw profile type iptc"))
     if image.format == "PNG":
         return _unpacked(iptc) if iptc.startswith(b"8BIM") else ((_IPTC_RESOURCE, iptc),) if iptc else ()
-    return (*(entry for entry in found if entry[0] != _IPTC_RESOURCE), (_IPTC_RESOURCE, iptc)) if iptc else found
+    return (*(entry for entry in resources if entry[0] != _IPTC_RESOURCE), (_IPTC_RESOURCE, iptc)) if iptc else resources
 
 
 def _as_bytes(value: Any) -> bytes:
@@ -109,28 +109,28 @@ def _raw_profile(text: Any) -> bytes:
 
 
 def _unpacked(block: bytes) -> tuple[tuple[int, bytes], ...]:
-    found, at = [], 0
+    resources, at = [], 0
     while block[at : at + 4] == b"8BIM" and at + 12 <= len(block):
         number, name = struct.unpack_from(">HB", block, at + 4)
         at += 7 + name
         at += at % 2
         size = struct.unpack_from(">I", block.ljust(at + 4, b"\0"), at)[0]
         if number not in _THUMBNAILS | _ELSEWHERE and at + 4 + size <= len(block):
-            found.append((number, block[at + 4 : at + 4 + size]))
+            resources.append((number, block[at + 4 : at + 4 + size]))
         at += 4 + size + size % 2
-    return tuple(found)
+    return tuple(resources)
 
 
 def _comment(image: Image.Image) -> bytes | None:
-    found = image.info.get("comment")
-    return found.encode("utf-8", "replace") if isinstance(found, str) else found
+    comment = image.info.get("comment")
+    return comment.encode("utf-8", "replace") if isinstance(comment, str) else comment
 
 
 def _text(image: Image.Image) -> tuple[tuple[str, str], ...]:
-    found = getattr(image, "text", {}) if image.format == "PNG" else {}
+    texts = getattr(image, "text", {}) if image.format == "PNG" else {}
     return tuple(
         (key, str(value))
-        for key, value in found.items()
+        for key, value in texts.items()
         if key != "XML:com.adobe.xmp" and not key.startswith("Raw profile type")
     )
 

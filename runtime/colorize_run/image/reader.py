@@ -14,15 +14,10 @@ from PIL import Image, UnidentifiedImageError
 from colorize_run.errors import ImageFileError, InputMissingError
 from colorize_run.image import animation
 from colorize_run.image.decode import picture_of
-from colorize_run.image.encode import Writer as Writer
-from colorize_run.image.encode import encode as encode
-from colorize_run.image.formats import FORMATS
-from colorize_run.image.formats import READABLE as READABLE
-from colorize_run.image.formats import SUFFIXES as SUFFIXES
-from colorize_run.image.picture import Picture as Picture
-from colorize_run.system.files import MAX_PIXELS as MAX_PIXELS
-from colorize_run.system.files import shown as shown
-from colorize_run.system.files import write_atomically as write_atomically
+from colorize_run.image.encode import Writer
+from colorize_run.image.formats import FORMATS, READABLE
+from colorize_run.image.picture import Picture
+from colorize_run.system.files import MAX_PIXELS
 from colorize_run.system.native import captured_output
 
 _LARGE_PIXELS = 32_000_000
@@ -68,7 +63,7 @@ def opened(source: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> Iterator["P
     Errors: InputMissingError, ImageFileError; their messages leave the file's name to the caller.
     """
     with opened_file(source) as file:
-        with _damage_told():
+        with decode_errors():
             picture_file = PictureFile(file, undecoded(file), max_pixels)
         yield picture_file
 
@@ -91,19 +86,19 @@ def from_image(image: Image.Image) -> Picture:
 
 
 class PictureFile:
-    """An open picture file. ``format``: one of READABLE; ``count`` of frames; ``plays``, ``still_first``: see `Writer`."""
+    """An open picture file. ``format``: one of READABLE; ``count``: number of frames; for the others see `Writer`."""
 
     def __init__(self, file: BinaryIO, image: Image.Image, max_pixels: int) -> None:
         self._file, self._image, self._max_pixels = file, image, max_pixels
         self.format = "JPEG" if image.format == "MPO" else str(image.format)
-        with _damage_told():
+        with decode_errors():
             self._check_size()
             several = FORMATS[self.format].moving or FORMATS[self.format].pages
             self.count = int(getattr(image, "n_frames", 1)) if several else 1
         self._further = image.format == "MPO" and getattr(image, "n_frames", 1) > 1
         self._check_length()
-        self.plays = animation.plays_of(image)
-        self.still_first = bool(image.info.get("default_image"))
+        self.loop_count = animation.loop_count_of(image)
+        self.default_image = bool(image.info.get("default_image"))
         self._check_frames()
 
     def _check_size(self) -> None:
@@ -142,10 +137,12 @@ class PictureFile:
 
     def writer(self, kind: str) -> Writer:
         """What `pictures` are to be written with."""
-        return Writer(kind, pages=self.several_in(kind) and kind == "TIFF", plays=self.plays, still_first=self.still_first)
+        return Writer(
+            kind, pages=self.several_in(kind) and kind == "TIFF", loop_count=self.loop_count, default_image=self.default_image
+        )
 
-    def _again(self, number: int) -> Image.Image:
-        """The file opened anew at one of its frames, while the other has been loaded."""
+    def _reopen(self, number: int) -> Image.Image:
+        """Open the file again at one of its frames, while the first image stays loaded."""
         image = undecoded(self._file)
         image.seek(number)
         return image
@@ -156,25 +153,25 @@ class PictureFile:
         Errors: ImageFileError.
         """
         for number in range(min(self.count, most or self.count)):
-            with _damage_told(), _heard(self.format):
+            with decode_errors(), with_libtiff_messages(self.format):
                 if self.count > 1:
                     self._image.seek(number)
                     self._check_size()
                 _choose_blocks(self._image.size)
-                picture = picture_of(self._image, partial(self._again, number))
+                picture = picture_of(self._image, partial(self._reopen, number))
                 if self.count == 1:  # the pixels are the picture's alone, and go when it is done with them
                     self._image = Image.new("L", (1, 1))
                 if self.format == "WEBP":  # Pillow does not tell how a WebP file was compressed
                     picture.save_options["lossless"] = _is_lossless_webp(self._file)
             if self._further:
-                picture.notes.append("the further pictures beside it (depth, gain map) were left out")
+                picture.notes.append("the other images in the file (depth, gain map) were left out")
             if most and most < self.count:
-                picture.notes.append(f"only the first of {self.count} frames was taken")
+                picture.notes.append(f"only the first of {self.count} frames was used")
             yield picture
 
 
 @contextlib.contextmanager
-def _heard(kind: str) -> Iterator[None]:
+def with_libtiff_messages(kind: str) -> Iterator[None]:
     """What libtiff prints as part of the error that Pillow raises without it."""
     if kind != "TIFF":
         yield
@@ -190,7 +187,7 @@ def _heard(kind: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _damage_told() -> Iterator[None]:
+def decode_errors() -> Iterator[None]:
     """Whatever decoders raise, as one sentence."""
     try:
         yield
@@ -199,7 +196,7 @@ def _damage_told() -> Iterator[None]:
     except Image.DecompressionBombError as error:  # the host process's own limit, which is not ours to lift
         raise ImageFileError("has more pixels than Pillow's MAX_IMAGE_PIXELS allows in this process.") from error
     except MemoryError as error:
-        raise ImageFileError("needs more memory than there is.") from error
+        raise ImageFileError("needs more memory than is available.") from error
     except Exception as error:  # decoders raise nearly anything on damaged files
         reason = " ".join((str(error) or type(error).__name__).split())
         raise ImageFileError(f"is damaged or incomplete: {reason[:200].rstrip('.')}.") from error
@@ -227,11 +224,11 @@ def undecoded(file: BinaryIO) -> Image.Image:
         kind = next((kind for magic, kind in _MAGIC.items() if magic in (start[: len(magic)], start[4 : 4 + len(magic)])), None)
         if kind == "TIFF":
             raise ImageFileError(
-                "is a TIFF file that is damaged, or of a layout that is not known: save it as grey or RGB, 8 or 16 bits."
+                "is a TIFF file that is damaged or has an unknown layout: save it as grey or RGB, 8 or 16 bits."
             ) from error
         if kind:
-            raise ImageFileError(f"begins as {kind} files do, but is damaged or incomplete.") from error
-        raise ImageFileError(f"is no picture in a known format ({', '.join(READABLE)}).") from error
+            raise ImageFileError(f"begins like a {kind} file, but is damaged or incomplete.") from error
+        raise ImageFileError(f"is not a picture in a known format ({', '.join(READABLE)}).") from error
 
 
 def _know_heif() -> None:

@@ -25,7 +25,7 @@ def is_deep(image: Image.Image) -> bool:
     return image.mode.startswith("I;16") or _raw_mode(image).startswith(("RGB;16", "RGBA;16", "RGBX;16", "RGBa;16", "LA;16"))
 
 
-def rounds(image: Image.Image) -> bool:
+def loses_depth(image: Image.Image) -> bool:
     """Whether Pillow alone will decode a file, opened but not loaded, and cut 16 bits down to 8."""
     return not is_deep(image) and ";16" in _raw_mode(image) and image.mode not in ("I", "F")
 
@@ -37,10 +37,10 @@ def _raw_mode(image: Image.Image) -> str:
     return str(arguments if isinstance(arguments, str) else arguments[0] if arguments else "")
 
 
-def read(image: Image.Image, again: Callable[[], Image.Image] | None) -> tuple[Deep, Deep | None]:
+def read(image: Image.Image, reopen: Callable[[], Image.Image] | None) -> tuple[Deep, Deep | None]:
     """The 16-bit values of a file, opened but not loaded: (H, W) or (H, W, 3), and alpha (H, W) or None.
 
-    ``again`` opens the file a second time; only grey can do without.
+    ``reopen`` opens the file a second time; only grey can do without.
 
     Errors: ImageFileError where the layout is not known; what Pillow's decoders raise.
     """
@@ -59,8 +59,8 @@ def read(image: Image.Image, again: Callable[[], Image.Image] | None) -> tuple[D
     _read_as(image, upper)
     for top, bottom, strip in _strips_of(image):
         np.multiply(strip, np.uint16(256), out=values[top:bottom])
-    assert again is not None  # images in memory hold no 16-bit colours
-    other = again()
+    assert reopen is not None  # images in memory hold no 16-bit colours
+    other = reopen()
     _read_as(other, upper[:-1] + _LOWER[upper[-1]])
     for top, bottom, strip in _strips_of(other):
         values[top:bottom] |= strip

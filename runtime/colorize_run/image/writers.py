@@ -139,7 +139,7 @@ class TiffWriter:
     def _write(self, data: bytes) -> None:
         """Append, up to an even place."""
         if self._file.tell() + len(data) >= (1 << 32) - 1:
-            raise ImageFileError("would be larger than the 4 GiB that a TIFF file can hold.")
+            raise ImageFileError("would be larger than 4 GiB, the limit of a TIFF file.")
         self._file.write(data + bytes(len(data) % 2))
 
     def finish(self) -> bytes:
@@ -149,18 +149,18 @@ class TiffWriter:
 
 def _set_longs(directory: bytearray, start: int, tag: int, values: list[int]) -> None:
     """Set the numbers of an entry of a directory that stands at ``start`` of its file."""
-    count = struct.unpack_from("<H", directory)[0]
-    entry = next(at for at in range(2, 2 + 12 * count, 12) if struct.unpack_from("<H", directory, at)[0] == tag)
+    entries = struct.unpack_from("<H", directory)[0]
+    entry = next(at for at in range(2, 2 + 12 * entries, 12) if struct.unpack_from("<H", directory, at)[0] == tag)
     at = entry + 8 if len(values) == 1 else struct.unpack_from("<I", directory, entry + 8)[0] - start
     struct.pack_into(f"<{len(values)}I", directory, at, *values)
 
 
 def exif_tags(exif: bytes | None) -> dict[int, Any]:
     """The tags of an EXIF block that a TIFF page may carry as its own, with EXIF's and GPS's directories."""
-    found = Image.Exif()
-    found.load(exif or b"")
-    tags = {tag: as_written(value) for tag, value in found.items() if tag in TIFF_DESCRIPTION}
+    block = Image.Exif()
+    block.load(exif or b"")
+    tags = {tag: as_written(value) for tag, value in block.items() if tag in TIFF_DESCRIPTION}
     for directory in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
-        if values := found.get_ifd(directory):
+        if values := block.get_ifd(directory):
             tags[directory] = {tag: as_written(value) for tag, value in values.items()}
     return tags

@@ -102,14 +102,14 @@ class Contract:
         try:
             values = json.loads(text)
         except ValueError as error:
-            raise ContractError(f"The contract is no JSON: {error}.") from error
+            raise ContractError(f"The contract is not JSON: {error}.") from error
         if not isinstance(values, dict):
-            raise ContractError("The contract is no JSON object.")
+            raise ContractError("The contract is not a JSON object.")
         version = values.get("version")
         if version != VERSION:
             newer = isinstance(version, int) and version > VERSION
-            way_out = "update colorize-run" if newer else "export the model anew"
-            raise ContractError(f"The contract is of version {version!r}, this program reads {VERSION}: {way_out}.")
+            way_out = "update colorize-run" if newer else "export the model again"
+            raise ContractError(f"The contract has version {version!r}, but this program reads version {VERSION}: {way_out}.")
         _check_fields(values)
         values["working_size"] = WorkingSize(**values["working_size"])
         tuples = {name: _as_tuple(value) for name, value in values.items() if isinstance(value, list)}

@@ -10,7 +10,7 @@ import subprocess
 import onnxruntime
 
 
-def wanted() -> dict[str, str]:
+def needed_versions() -> dict[str, str]:
     """Major versions that this onnxruntime was built for: ``CUDA`` and ``cuDNN``; empty for the CPU build.
 
     ImportError when onnxruntime does not load.
@@ -25,7 +25,7 @@ def wanted() -> dict[str, str]:
     return majors
 
 
-def found() -> dict[str, list[str]]:
+def installed_versions() -> dict[str, list[str]]:
     """Major versions of the ``CUDA`` run time, ``cuDNN`` and the ``driver``'s CUDA that are installed here, each sorted."""
     majors: dict[str, set[str]] = {"CUDA": set(), "cuDNN": set(), "driver": set()}
     for package in importlib.metadata.distributions():
@@ -62,7 +62,7 @@ def _driver() -> str:
 
 
 def describe_versions(majors: dict[str, list[str]]) -> str:
-    """What `found` found, as part of a sentence."""
+    """The result of `installed_versions`, as part of a sentence."""
     libraries = [f"{kind} {' and '.join(majors[kind])}" for kind in ("CUDA", "cuDNN") if kind in majors]
     driver = f"a driver for CUDA {majors['driver'][0]}" if "driver" in majors else "no NVIDIA driver"
     return ", ".join([*libraries, driver])

@@ -29,23 +29,23 @@ def refusal(original: Model, variant: Model) -> str | None:
     ours, theirs = original.contract, variant.contract
     same = ("task", "network", "working_size", "resize", "grey_weights", "palette", "classes", "class_colours")
     if any(getattr(ours, name) != getattr(theirs, name) for name in same) or original.input != variant.input:
-        return "has another contract: make it anew with `python -m export variants`"
+        return "has another contract: make it again with `python -m export variants`"
     if original.has_temperature != variant.has_temperature or set(original.outputs) != set(variant.outputs):
-        return "has other inputs or outputs: make it anew with `python -m export variants`"
+        return "has other inputs or outputs: make it again with `python -m export variants`"
     if not original.same_golden(variant):
-        return "was made of another original: make it anew with `python -m export variants`"
+        return "was made from another original: make it again with `python -m export variants`"
     counted = tuple(f"validation_{name}" for name in COUNTED[ours.task])
     try:
         loss = lost(ours.metrics, theirs.metrics, counted)
     except KeyError as error:
-        return f"records no {error.args[0]}, so that nobody knows what it loses"
+        return f"has no recorded {error.args[0]}, so its loss is unknown"
     if not loss <= QUALITY:
-        return f"loses {loss:.4f} of what counts, where {QUALITY} is allowed"
+        return f"loses {loss:.4f} of quality, but only {QUALITY} is allowed"
     return None
 
 
 @dataclass(frozen=True)
-class Entry:
+class ModelDescription:
     """What a model file says of itself: path, ``size`` in bytes, SHA-256, contract, and the graph's own names.
 
     ``golden`` is the number of golden cases; ``variants`` are the files beside it that are named as its variants.
@@ -108,11 +108,11 @@ def _figures(figures: Mapping[str, float]) -> str:
     return ", ".join(f"{name.removeprefix('validation_')} {value:.4g}" for name, value in figures.items())
 
 
-def describe(path: Path) -> Entry:
-    """The entry of a model file. Errors: ModelFileError, ContractError, also for damaged golden vectors."""
+def describe(path: Path) -> ModelDescription:
+    """The description of a model file. Errors: ModelFileError, ContractError, also for damaged golden vectors."""
     model = Model(path, "cpu")
     inputs = (model.input, *(["temperature"] if model.has_temperature else []))
-    return Entry(
+    return ModelDescription(
         path, path.stat().st_size, model.sha256, model.contract, inputs, model.outputs,
         len(model.golden()) if model.has_golden else 0, tuple(beside(path)),
     )  # fmt: skip

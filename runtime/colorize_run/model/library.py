@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from colorize_run.errors import ModelFileError
-from colorize_run.system.files import shown
+from colorize_run.system.files import printable
 
 KINDS = ("fp16", "int8")  # a variant of NAME.onnx lies beside it as NAME-KIND.onnx
 
@@ -16,11 +16,11 @@ _FOLDERS = (Path(__file__).parents[1] / "models", Path(__file__).parents[3] / "a
 
 def available_models() -> dict[str, Path]:
     """Model files by name, in its order; the package's win over the checkout's."""
-    found: dict[str, Path] = {}
+    models: dict[str, Path] = {}
     for folder in _FOLDERS:
         for path in folder.glob("*.onnx"):
-            found.setdefault(path.stem, path)
-    return dict(sorted(found.items()))
+            models.setdefault(path.stem, path)
+    return dict(sorted(models.items()))
 
 
 def find_model(name_or_path: str) -> Path:
@@ -32,11 +32,11 @@ def find_model(name_or_path: str) -> Path:
         path = Path(name_or_path)
         if path.is_file():
             return path
-        raise ModelFileError(f"There is no model file {shown(name_or_path)}.")
+        raise ModelFileError(f"There is no model file {printable(name_or_path)}.")
     models = available_models()
     if name_or_path not in models:
         raise ModelFileError(
-            f"There is no model {shown(name_or_path)!r}; known: {', '.join(models) or 'none'}; or give a path."
+            f"There is no model {printable(name_or_path)!r}; known: {', '.join(models) or 'none'}; or give a path."
         )
     return models[name_or_path]
 

@@ -50,8 +50,8 @@ def _no_cuda(lines: list[str]) -> NoCuda:
     text = "\n".join(lines)
     if match := re.search(r"([\w.+-]+\.so[\w.]*): cannot open shared object file", text):
         library = match[1]
-        wanted = ", ".join(f"{name} {major}" for name, major in cuda.wanted().items())
-        cause = f"{library} is missing (wanted: {wanted}; found: {cuda.describe_versions(cuda.found())})"
+        needed = ", ".join(f"{name} {major}" for name, major in cuda.needed_versions().items())
+        cause = f"{library} is missing (needed: {needed}; installed: {cuda.describe_versions(cuda.installed_versions())})"
         if library.startswith("libcuda.so"):
             return NoCuda(cause, "install the NVIDIA driver")
         return NoCuda(cause, "pip install 'colorize-run[gpu]' brings the CUDA 13 and cuDNN 9 libraries")
@@ -116,8 +116,8 @@ def warm_up(session: ort.InferenceSession) -> None:
 
 def no_cuda() -> NoCuda | None:
     """Why CUDA does not work here; None when it does."""
-    found = _open_cuda(PROBE, 1)
-    return found if isinstance(found, NoCuda) else None
+    session = _open_cuda(PROBE, 1)
+    return session if isinstance(session, NoCuda) else None
 
 
 def open_session(model: bytes, device: str, threads: int) -> tuple[ort.InferenceSession, Device]:
@@ -127,15 +127,15 @@ def open_session(model: bytes, device: str, threads: int) -> tuple[ort.Inference
     asked for and does not work, naming the cause; whatever onnxruntime raises for a damaged model.
     """
     if device == "cpu":
-        return _open_cpu(model, threads), Device("cpu", "asked for")
-    found = _open_cuda(model, threads)
-    if not isinstance(found, NoCuda):
-        return found, Device("cuda", "asked for" if device == "cuda" else "CUDA works here")
+        return _open_cpu(model, threads), Device("cpu", "requested")
+    session = _open_cuda(model, threads)
+    if not isinstance(session, NoCuda):
+        return session, Device("cuda", "requested" if device == "cuda" else "CUDA works here")
     if device == "cuda":
         _open_cpu(model, threads)  # a damaged model is no fault of the device: let its own error come
-        way_out = f"; {found.way_out}" if found.way_out else ""
-        raise DeviceError(f"CUDA was asked for, but does not work here: {found.cause}{way_out}.")
-    return _open_cpu(model, threads), Device("cpu", f"no CUDA: {found.cause}")
+        way_out = f"; {session.way_out}" if session.way_out else ""
+        raise DeviceError(f"CUDA was requested, but does not work here: {session.cause}{way_out}.")
+    return _open_cpu(model, threads), Device("cpu", f"no CUDA: {session.cause}")
 
 
 class Model:
@@ -158,13 +158,13 @@ class Model:
         except OSError as error:
             raise ModelFileError(f"{self.path} cannot be read: {error.strerror}.") from error
         except Exception as error:  # onnxruntime's errors share no base class
-            raise ModelFileError(f"{self.path} is no model that onnxruntime can run: {_first_line(error)}") from error
+            raise ModelFileError(f"{self.path} is not a model that onnxruntime can run: {_first_line(error)}") from error
         try:
             metadata = self._session.get_modelmeta().custom_metadata_map
         except UnicodeDecodeError as error:
-            raise ModelFileError(f"{self.path} is damaged: its metadata are no text.") from error
+            raise ModelFileError(f"{self.path} is damaged: its metadata is not text.") from error
         if CONTRACT_KEY not in metadata:
-            raise ContractError(f"{self.path} carries no contract: only models of `python -m export` can be run.")
+            raise ContractError(f"{self.path} has no contract: only models written by `python -m export` can be run.")
         self.contract = self._checked(metadata[CONTRACT_KEY])
         self._golden = metadata.get(GOLDEN_KEY, "")
         self.output_names = [output.name for output in self._session.get_outputs()]
@@ -175,16 +175,16 @@ class Model:
             contract = Contract.from_json(text)
         except ContractError as error:
             raise ContractError(f"{self.path}: {error}") from error
-        allowed, wanted_output = TASKS[contract.task]
+        allowed, output = TASKS[contract.task]
         inputs = [node.name for node in self._session.get_inputs()]
         outputs = [node.name for node in self._session.get_outputs()]
         shapes = [node.shape for node in self._session.get_inputs()]
         dynamic = len(shapes) == 1 and len(shapes[0]) == 4 and not any(isinstance(shapes[0][i], int) for i in (0, 2, 3))
         fits = dynamic and inputs[0] in allowed and shapes[0][1] == INPUTS[inputs[0]]
-        if not fits or wanted_output not in outputs:
+        if not fits or output not in outputs:
             raise ContractError(
                 f"{self.path} breaks its contract: task {contract.task} has input {' or '.join(allowed)} of any batch and"
-                f" size, and output {wanted_output}; the graph has {inputs} of shape {shapes}, and {outputs}."
+                f" size, and output {output}; the graph has {inputs} of shape {shapes}, and {outputs}."
             )
         return contract
 
@@ -211,7 +211,7 @@ class Model:
     def golden(self) -> list[GoldenCase]:
         """The golden vectors of the file; ContractError when it has none or they are damaged."""
         if not self._golden:
-            raise ContractError(f"{self.path} carries no golden vectors.")
+            raise ContractError(f"{self.path} has no golden vectors.")
         return unpack_golden(self._golden)
 
     def same_golden(self, other: "Model") -> bool:

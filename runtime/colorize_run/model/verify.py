@@ -71,8 +71,8 @@ def verify(model: Model) -> Verification:
     for case in cases:
         outputs = model.run(case.inputs, list(case.outputs))
         for name, reference in case.outputs.items():
-            found = compare(name, outputs[name], reference, span[name])
-            worst = Difference(max(worst.error, found.error), max(worst.flips, found.flips))
+            difference = compare(name, outputs[name], reference, span[name])
+            worst = Difference(max(worst.error, difference.error), max(worst.flips, difference.flips))
     device, contract = model.device.name, model.contract
     return Verification(
         contract.name, device, len(cases), worst.error, contract.tolerance[device], worst.flips, contract.flips[device]

@@ -18,10 +18,18 @@ WATCH_MAX_PIXELS = 50_000_000  # default of the watch, whose workers have 4 GiB 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # no further file will fit either
 
 
-def shown(path: Path | str) -> str:
+def printable(path: Path | str) -> str:
     """A file name as it may be printed: control characters and undecodable bytes escaped."""
     text = os.fspath(path)
     return "".join(c if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp") else ascii(c)[1:-1] for c in text)
+
+
+shown = printable
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and its noun: ``1 thread``, ``2 threads``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def write_atomically(data: bytes, target: Path, *, overwrite: bool) -> None:
@@ -30,25 +38,28 @@ def write_atomically(data: bytes, target: Path, *, overwrite: bool) -> None:
     Errors: OutputError; without ``overwrite`` also when ``target`` exists, even if it came to exist just now.
     """
     partial = target.with_name(f".{secrets.token_hex(8)}.colorize-run.partial")
-    with told(target):
+    with as_output_errors(target):
         stage(data, partial)
         publish(partial, target, overwrite=overwrite)
 
 
 def as_existing(target: Path) -> OutputError:
     """The error for an output's name that is taken by a file which must stay."""
-    return OutputError(f"{shown(target)} exists; --overwrite replaces it.")
+    return OutputError(f"{printable(target)} exists; --overwrite replaces it.")
 
 
 @contextlib.contextmanager
-def told(target: Path) -> Iterator[None]:
+def as_output_errors(target: Path) -> Iterator[None]:
     """What the system raises while ``target`` is written, as an OutputError that names it."""
     try:
         yield
     except FileExistsError as error:
         raise as_existing(target) from error
     except OSError as error:
-        raise OutputError(f"{shown(target)} cannot be written: {error.strerror}.") from error
+        raise OutputError(f"{printable(target)} cannot be written: {error.strerror}.") from error
+
+
+told = as_output_errors
 
 
 def open_regular(path: Path, flags: int) -> int:
@@ -56,7 +67,7 @@ def open_regular(path: Path, flags: int) -> int:
     fd = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise OutputError(f"{shown(path)} is no regular file: give another name.")
+        raise OutputError(f"{printable(path)} is not a regular file: give another name.")
     return fd
 
 
@@ -101,7 +112,7 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"The folder {shown(folder)} cannot be made: {error.strerror}.") from error
+        raise OutputError(f"The folder {printable(folder)} cannot be made: {error.strerror}.") from error
 
 
 def sync_folder(folder: Path) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import math
 import os
 import platform
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -32,7 +33,7 @@ def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> Processor:
             fields.setdefault(key.strip().lower(), value.strip())
     flags = set((fields.get("flags") or fields.get("features") or "").split())
     name = fields.get("model name") or platform.processor() or platform.machine() or "unknown"
-    return Processor(name, tuple(shown for flag, shown in _FEATURES.items() if flag in flags))
+    return Processor(name, tuple(label for flag, label in _FEATURES.items() if flag in flags))
 
 
 @dataclass(frozen=True)
@@ -74,22 +75,53 @@ def cgroup_quota(root: Path, membership: str) -> float | None:
     ``root``: where cgroups are mounted; ``membership``: content of /proc/self/cgroup. A container may see its own group as
     the root, whatever ``membership`` calls it: so each level that exists is read.
     """
-    found = []
+    readers = {2: _quota_2, 1: _quota_1}
+    quotas = []
+    for folder, version in _cgroup_levels(root, membership, "cpu"):
+        with contextlib.suppress(OSError, ValueError, ZeroDivisionError):
+            quotas.append(readers[version](folder))
+    return min((quota for quota in quotas if quota is not None), default=None)
+
+
+def _cgroup_levels(root: Path, membership: str, controller: str) -> Iterator[tuple[Path, int]]:
+    """Folder and version, 1 or 2, of each level of the cgroups that limit ``controller``; some may not exist."""
     for line in membership.splitlines():
         number, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         inner = [part for part in PurePosixPath(path).parts if part not in ("/", "..")]
         if number == "0":
-            mounts, read = (root, root / "unified"), _quota_2
-        elif "cpu" in controllers.split(","):
-            mounts, read = (root / "cpu", root / controllers), _quota_1
+            mounts, version = (root, root / "unified"), 2
+        elif controller in controllers.split(","):
+            mounts, version = (root / controller, root / controllers), 1
         else:
             continue
         for mount in mounts:
             for depth in range(len(inner) + 1):
-                with contextlib.suppress(OSError, ValueError, ZeroDivisionError):
-                    found.append(read(mount.joinpath(*inner[:depth])))
-    return min((quota for quota in found if quota is not None), default=None)
+                yield mount.joinpath(*inner[:depth]), version
+
+
+def free_memory() -> int:
+    """Bytes that this process may still take: what the system has or would give back, limited by the cgroups."""
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with contextlib.suppress(OSError, StopIteration, ValueError):
+        lines = Path("/proc/meminfo").read_text().splitlines()  # also counts what the system would give back
+        free = 1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
+    membership = ""
+    with contextlib.suppress(OSError):
+        membership = Path("/proc/self/cgroup").read_text()
+    left = cgroup_memory(Path("/sys/fs/cgroup"), membership)
+    return free if left is None else min(free, left)
+
+
+def cgroup_memory(root: Path, membership: str) -> int | None:
+    """Bytes that cgroups of version 1 and 2 leave, the least of all levels; None without a limit. See `cgroup_quota`."""
+    names = {2: ("memory.max", "memory.current"), 1: ("memory.limit_in_bytes", "memory.usage_in_bytes")}
+    left = []
+    for folder, version in _cgroup_levels(root, membership, "memory"):
+        with contextlib.suppress(OSError, ValueError):  # "max": no limit at this level
+            limit, used = (int((folder / name).read_text()) for name in names[version])
+            left.append(max(0, limit - used))
+    return min(left, default=None)
 
 
 def _quota_2(folder: Path) -> float | None:

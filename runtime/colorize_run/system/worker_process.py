@@ -132,7 +132,7 @@ class WorkerProcess:
         while len(self._buffer) >= _FRAME.size:
             head, body = _FRAME.unpack_from(self._buffer)
             if head > _MAX_HEADER or body > _MAX_BODY:
-                raise ValueError("a worker answers what no worker would")
+                raise ValueError("a worker sent an invalid answer")
             end = _FRAME.size + head + body
             if len(self._buffer) < end:
                 break
