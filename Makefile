@@ -86,7 +86,7 @@ FIT = --data-dir $(DATA) $(if $(filter chroma-% fusion photo flowers deeplab-%,$
 	$(if $(filter fusion,$(1)),$(if $(CLASSIFIER),--weights $(CLASSIFIER))) \
 	$(if $(filter deeplab-%,$(1)),$(if $(DEEPLAB),--weights $(DEEPLAB)))
 
-models: $(MODELS:%=model-%)  ## Train and export every model anew (hours on a CPU; goes on where it was interrupted)
+models: $(MODELS:%=model-%)  ## Train and export every model again (hours on a CPU; continues after an interruption)
 
 model-%: $(VENV)/.installed
 	test -f runs/$*-tuned/$*.pt || $(BIN)/python -m training fit $* $(call FIT,$*) \

@@ -19,7 +19,7 @@ from colorize_run.commands.models import models, verify
 from colorize_run.commands.pictures import colorize, segment
 from colorize_run.commands.tune import tune
 from colorize_run.commands.watch import watch
-from colorize_run.errors import ColorizeRunError, internal, interrupt
+from colorize_run.errors import ColorizeRunError, broken_library, internal, interrupt
 from colorize_run.version import __version__
 
 
@@ -47,7 +47,7 @@ class Program(DefaultCommandGroup):
             if "COLORIZE_RUN_TRACEBACK" in os.environ:
                 raise
             if isinstance(error, ImportError):
-                say(f"Error: a library does not load ({error}); `colorize-run doctor` says which one, and how to fix it.")
+                say(f"Error: {broken_library(error)}")
                 ctx.exit(69)
             say(internal(error))
             ctx.exit(70)

@@ -71,6 +71,11 @@ def is_interrupt(error: BaseException | None) -> bool:
     return interrupt(error) is not None
 
 
+def broken_library(error: ImportError) -> str:
+    """The message for a library that does not load."""
+    return f"a library does not load ({error}); `colorize-run doctor` says which one, and how to fix it."
+
+
 def internal(error: BaseException) -> str:
     """The message for an unexpected error."""
     reason = " ".join(str(error).split())[:200]

@@ -67,7 +67,7 @@ def test_a_table_on_stderr(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["--size", "wide"], 2, "no size such as"),
+        (["--size", "wide"], 2, "is not a size such as"),
         (["--size", "8x99999"], 2, "16 pixels a side"),
         (["--size", "9999x9999"], 2, "50 megapixels"),
         (["--picture", "nowhere.jpg"], 66, "nowhere.jpg does not exist"),

@@ -561,7 +561,7 @@ def test_a_worker_that_dies_costs_its_picture_alone(
     for name, words in (("02", "SIGSEGV"), ("03", "SIGKILL, as the system does when memory runs out"), ("07", "exit code 3")):
         assert f"in/{name}.png was given up: the worker" in errors
         assert words in errors
-    assert "in/09.png needs more memory than there is" in errors
+    assert "in/09.png needs more memory than is available" in errors
 
 
 def test_a_model_that_fails_ends_the_run_before_anything_is_written(run: Run, tmp_path: Path) -> None:

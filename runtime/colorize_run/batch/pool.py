@@ -49,7 +49,7 @@ class Worker:
         """Hand a picture over; that a worker is gone is noticed by its `WorkerProcess.receive`."""
         self.hand[request.number] = request
         request = replace(request, known=tuple(islice(dict.fromkeys(reversed(request.known)), _KNOWN)))
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(ConnectionError):
             self.process.send(asdict(request))
 
 

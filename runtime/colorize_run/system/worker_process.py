@@ -24,7 +24,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from colorize_run.errors import ColorizeRunError, DeviceError, internal
+from colorize_run.errors import ColorizeRunError, DeviceError, broken_library
 from colorize_run.system.processes import command_module
 
 _FRAME = struct.Struct(">IQ")  # bytes of header, bytes of body
@@ -56,35 +56,28 @@ class WorkerProcess:
     @classmethod
     def start(cls, module: str, options: dict[str, Any]) -> "WorkerProcess":
         """Start a process whose `main` calls ``start`` of ``module`` with ``options``, plain values. Errors: OSError."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        answers, answers_end = os.pipe2(os.O_CLOEXEC)
-        output, output_end = os.pipe2(os.O_CLOEXEC)
-        ends = {"requests": theirs.fileno(), "answers": answers_end, "parent": os.getpid()}
-        try:
+        with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+            requests, requests_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            ours.callback(requests.close)
+            theirs.callback(requests_end.close)
+            answers, answers_end = _pipe(ours, theirs)
+            output, output_end = _pipe(ours, theirs)
+            ends = {"requests": requests_end.fileno(), "answers": answers_end, "parent": os.getpid()}
             process = subprocess.Popen(  # noqa: S603 - ourselves
                 command_module(__name__, module, json.dumps({**options, **ends})),
                 stdin=subprocess.DEVNULL,
                 stdout=output_end,
                 stderr=output_end,
-                pass_fds=(theirs.fileno(), answers_end),
+                pass_fds=(requests_end.fileno(), answers_end),
                 start_new_session=True,  # Ctrl-C is the parent's
                 env={"OPENBLAS_NUM_THREADS": "1", **os.environ},  # read when NumPy is imported
             )
-        except BaseException:
-            ours.close()
-            os.close(answers)
-            os.close(output)
-            raise
-        finally:
-            theirs.close()
-            os.close(answers_end)
-            os.close(output_end)
+            ours.pop_all()
         with contextlib.suppress(OSError):
             fcntl.fcntl(answers, fcntl.F_SETPIPE_SZ, _PIPE)
-        for fd in (answers, output):
-            os.set_blocking(fd, False)
-        ours.setblocking(False)
-        return cls(process, ours, answers, output)
+        requests.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * _MAX_REQUEST)
+        requests.setblocking(False)
+        return cls(process, requests, answers, output)
 
     @property
     def pid(self) -> int:
@@ -105,19 +98,22 @@ class WorkerProcess:
         self._flush()
 
     def _flush(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            while self._unsent:
+        while self._unsent:
+            try:
                 self._requests.send(self._unsent[0])
-                self._unsent.popleft()
+            except BlockingIOError:
+                return
+            except OSError:
+                self._unsent.popleft()  # too long, or nobody is there any more: the others must not wait behind it
+                raise
+            self._unsent.popleft()
 
     def receive(self) -> list[Frame] | None:
         """Answers that have come in whole, without waiting; None once the worker is gone and nothing is left to read.
 
         Errors: ValueError for what no worker of ours sends.
         """
-        with contextlib.suppress(BlockingIOError):
-            while output := os.read(self._output, 1 << 16):
-                self._last_output = (self._last_output + output)[-_LAST_OUTPUT:]
+        self._read_output()
         try:
             while part := os.read(self._answers, 1 << 20):
                 self._buffer += part
@@ -126,6 +122,11 @@ class WorkerProcess:
                 self._flush()
             return self._take_frames()
         return self._take_frames() or None
+
+    def _read_output(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while output := os.read(self._output, 1 << 16):
+                self._last_output = (self._last_output + output)[-_LAST_OUTPUT:]
 
     def _take_frames(self) -> list[Frame]:
         self.interrupted = True
@@ -153,14 +154,27 @@ class WorkerProcess:
         self._requests.close()
         self.kill()
         code = self._process.wait()
+        self._read_output()
         os.close(self._answers)
         os.close(self._output)
         return describe_death(code, self._last_output)
 
 
+def _pipe(ours: contextlib.ExitStack, theirs: contextlib.ExitStack) -> tuple[int, int]:
+    """A pipe that the child writes to: our end, which does not wait, and the child's; each is closed by its stack."""
+    end, other_end = os.pipe2(os.O_CLOEXEC)
+    ours.callback(os.close, end)
+    theirs.callback(os.close, other_end)
+    os.set_blocking(end, False)
+    return end, other_end
+
+
 def describe_death(code: int, output: bytes) -> str:
     """Why a worker ended, in words: the signal or exit code, and the last line of its output."""
-    how = f"died of {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    how = f"ended with exit code {code}"
+    if code < 0:
+        known = {each.value: each.name for each in signal.Signals}
+        how = f"died of {known.get(-code, f'signal {-code}')}"
     lines = output.decode(errors="replace").split("\n")
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")
     return f"the worker {how}" + (f": {last[:200]}" if last else "")
@@ -185,21 +199,18 @@ def main() -> None:
     with contextlib.suppress(BrokenPipeError):
         try:
             answer, slots, description = importlib.import_module(module).start(options)
-        except Exception as error:
+        except (ColorizeRunError, ImportError) as error:  # others end the process: they may be chance, and it is started again
             send(_refusal(error))
             return
         send({"kind": "ready", **description})
         _answer_requests(socket.socket(fileno=options["requests"]), answer, send, slots)
 
 
-def _refusal(error: Exception) -> dict[str, Any]:
+def _refusal(error: ColorizeRunError | ImportError) -> dict[str, Any]:
     """Why a worker cannot begin: exit code and sentence."""
     if isinstance(error, ColorizeRunError):
         return {"kind": "refused", "exit": error.exit_code, "error": str(error)}
-    if isinstance(error, ImportError):
-        sentence = f"a library does not load ({error}); `colorize-run doctor` says which one, and how to fix it."
-        return {"kind": "refused", "exit": DeviceError.exit_code, "error": sentence}
-    return {"kind": "refused", "exit": ColorizeRunError.exit_code, "error": internal(error)}
+    return {"kind": "refused", "exit": DeviceError.exit_code, "error": broken_library(error)}
 
 
 def _answer_requests(requests: socket.socket, answer: Answer, send: Callable[..., None], slots: int) -> None:
