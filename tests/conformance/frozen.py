@@ -1,8 +1,9 @@
 """Records what the program writes and prints, so that a change of structure can prove that it changes nothing else.
 
 ``python tests/conformance/frozen.py FOLDER`` records into an empty FOLDER: 40 picture files, the SHA-256 of what
-``colorize`` and four forms of ``segment`` make of them, the help texts, and the keys of every JSON output. The same
-command again compares, names each difference and exits with 1. Recordings hold for one machine and one set of libraries.
+``colorize`` and four forms of ``segment`` make of them, help texts, the JSON keys of doctor, models list, bench, run.jsonl,
+a folder's index and the watch's health, and the ledger. The same command again compares, names each difference and exits
+with 1. Recordings hold for one machine and one set of libraries.
 """
 
 import hashlib

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import re
@@ -13,8 +12,7 @@ from pathlib import Path
 
 from colorize_run.batch.messages import Record
 from colorize_run.batch.plan import INDEX_NAME
-from colorize_run.errors import LockedError
-from colorize_run.system.files import make_folder, open_regular, shown, sync_folder, told
+from colorize_run.system.files import lock, make_folder, open_regular, shown, sync_folder, told
 
 STAGED = ".colorize-run.staged"
 _OWNER = re.compile("[0-9a-f]{16}")
@@ -37,7 +35,7 @@ class Index:
         with told(self._path):
             self._fd = open_regular(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW)
             try:
-                self._lock()
+                lock(self._fd, f"Another run is writing to {shown(root)}: wait for it to end.")
                 with open(os.dup(self._fd), "rb") as file:
                     content = file.read()
                 if content and not content.endswith(b"\n"):  # torn by a power cut
@@ -51,15 +49,6 @@ class Index:
                 raise
             sync_folder(root)
         self.owner = f"{owner}-{os.fstat(self._fd).st_ino:x}"  # a copied index has another inode, so another owner
-
-    def _lock(self) -> None:
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise LockedError(f"Another run is writing to {shown(self._path.parent)}: wait for it to end.") from error
-        except OSError as error:
-            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):  # shares without locks
-                raise
 
     def known(self, target: Path) -> list[Record]:
         """All records of outputs that had this name."""

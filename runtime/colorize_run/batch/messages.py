@@ -112,3 +112,6 @@ class Outcome:
         reason = f"{name} {error}" if isinstance(error, ImageFileError) else str(error)
         full = isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL
         return cls("failed", reason, error.exit_code, full=full)
+
+
+Answer = tuple[Request, Outcome]

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from colorize_run.batch.messages import Engine, Options, Outcome, Request
+from colorize_run.batch.messages import Answer, Engine, Options, Outcome, Request
 from colorize_run.errors import (
     ColorizeRunError,
     DeviceError,
@@ -29,8 +29,6 @@ _FALSE_STARTS = 3
 _CUDA_SLOTS = 8  # threads that decode and encode beside one device
 _KNOWN = 16  # outputs under one name that a worker hears of, the latest; the one in place is nearly always the last
 
-Answer = tuple[Request, Outcome]
-
 
 def automatic_jobs(pictures: int) -> int:
     """As many processes as there are cores, pictures, and gigabytes of memory that are free."""
@@ -38,7 +36,7 @@ def automatic_jobs(pictures: int) -> int:
 
 
 @dataclass(eq=False)
-class Worker:
+class PoolWorker:
     """One process and the pictures it has: the first ones are being worked on, as many as it has slots."""
 
     process: WorkerProcess
@@ -72,7 +70,7 @@ class Pool:
             "slots": max(1, min(jobs, _CUDA_SLOTS)),
         }
         self._selector = selectors.DefaultSelector()
-        self._workers: list[Worker] = []
+        self._workers: list[PoolWorker] = []
         self._suspects: deque[Request] = deque()
         self._false_starts = 0
         try:
@@ -87,7 +85,7 @@ class Pool:
         self.engine = replace(engine, jobs=self._options["slots"] if self._on_cuda else jobs)
 
     def _start(self) -> None:
-        worker = Worker(WorkerProcess.start("colorize_run.batch.worker", self._options))
+        worker = PoolWorker(WorkerProcess.start("colorize_run.batch.worker", self._options))
         self._workers.append(worker)
         for fd in worker.process.readable:
             self._selector.register(fd, selectors.EVENT_READ, worker)
@@ -101,7 +99,7 @@ class Pool:
                 raise ColorizeRunError(f"No worker could be started: {worker.process.close()}.")
         return worker.engine
 
-    def _hear(self, worker: Worker) -> list[Answer] | None:
+    def _hear(self, worker: PoolWorker) -> list[Answer] | None:
         """Answers of a worker; None when it is gone. Errors: of the model or device, which end the run."""
         frames = worker.process.receive()
         if frames is None:
@@ -159,7 +157,7 @@ class Pool:
                 return
             worker.submit(request)
 
-    def _bury(self, worker: Worker, waiting: deque[Request], *, last: bool) -> list[Answer]:
+    def _bury(self, worker: PoolWorker, waiting: deque[Request], *, last: bool) -> list[Answer]:
         """A worker died: the pictures it worked on are suspects or have failed, those that only waited go on."""
         self._workers.remove(worker)
         how = worker.process.close()

@@ -11,13 +11,11 @@ from typing import Protocol
 
 from colorize_run.batch.claim import RunFiles
 from colorize_run.batch.index import STAGED, Index, sweep
-from colorize_run.batch.messages import Engine, Options, Outcome, Record, Request
+from colorize_run.batch.messages import Answer, Engine, Options, Outcome, Record, Request
 from colorize_run.batch.plan import STANDARD, Plan, Task
 from colorize_run.batch.signals import Signals
 from colorize_run.errors import ColorizeRunError, OutputError, internal
 from colorize_run.system.files import publish, told
-
-Answer = tuple[Request, Outcome]
 
 
 @dataclass

@@ -10,7 +10,7 @@ import cv2
 from colorize_run.batch.item import ItemConverter
 from colorize_run.batch.messages import Options, Record, Request
 from colorize_run.errors import ColorizeRunError
-from colorize_run.system.worker_process import Answer, Frame
+from colorize_run.system.worker_process import Frame, Handler
 
 _M_ARENA_MAX = -8  # malloc.h
 
@@ -21,7 +21,7 @@ def _share_one_heap() -> None:
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
-def start(options: dict[str, Any]) -> tuple[Answer, int, dict[str, Any]]:
+def start(options: dict[str, Any]) -> tuple[Handler, int, dict[str, Any]]:
     """Open the model; what answers requests, the number of threads, and what is known of the model. Errors: of the model."""
     converter = ItemConverter(Options(**options["options"]), options["threads"])
     cv2.setNumThreads(options["threads"])

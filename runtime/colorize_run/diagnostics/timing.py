@@ -109,7 +109,7 @@ class Candidate:
         """A call that runs the network alone, on ``batch`` squares of noise."""
         shape = (batch, INPUTS[self.model.input], self.side, self.side)
         inputs: Arrays = {self.model.input: np.random.default_rng(0).random(shape, np.float32)}
-        outputs = self.model.output_names[:1]
+        outputs = list(self.model.outputs[:1])
         return lambda: self.model.run(inputs, outputs)
 
     def floor(self, data: bytes) -> Action:

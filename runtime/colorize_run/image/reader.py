@@ -1,4 +1,4 @@
-"""Reading and writing picture files: every frame, whatever their kind, within limits; atomic writes."""
+"""Reading picture files: every frame of every known kind, within limits."""
 
 import contextlib
 import os

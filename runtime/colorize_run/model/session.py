@@ -167,7 +167,6 @@ class Model:
             raise ContractError(f"{self.path} has no contract: only models written by `python -m export` can be run.")
         self.contract = self._checked(metadata[CONTRACT_KEY])
         self._golden = metadata.get(GOLDEN_KEY, "")
-        self.output_names = [output.name for output in self._session.get_outputs()]
 
     def _checked(self, text: str) -> Contract:
         """The contract, once the graph keeps it."""
@@ -223,7 +222,7 @@ class Model:
 
         Errors: ModelFileError when the graph cannot take the inputs, DeviceError when the device fails.
         """
-        names = outputs or self.output_names
+        names = outputs or list(self.outputs)
         values: list[Any]
         try:
             values = self._session.run(names, inputs)

@@ -154,12 +154,12 @@ def is_within(folder: Path, parent: Path) -> bool:
     return False
 
 
-def lock(fd: int, what: str) -> None:
-    """Take a folder or file for this process alone. Errors: LockedError."""
+def lock(fd: int, sentence: str) -> None:
+    """Take an open folder or file for this process alone. Errors: LockedError with ``sentence`` while another one has it."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise LockedError(f"Another watch is using {what}: stop it first, or choose another folder.") from error
+        raise LockedError(sentence) from error
     except OSError as error:
         if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EINVAL):
-            raise  # shares without locks: the lock on the state folder is left
+            raise  # shares have no locks

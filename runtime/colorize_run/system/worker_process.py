@@ -35,7 +35,7 @@ _LAST_OUTPUT = 2_000  # bytes of a worker's output that are kept, to say why it 
 _PR_SET_PDEATHSIG = 1
 
 Frame = tuple[dict[str, Any], bytes]  # header and body
-Answer = Callable[[dict[str, Any], int | None], Frame]  # request and descriptor of the file that came with it, if any
+Handler = Callable[[dict[str, Any], int | None], Frame]  # request and descriptor of the file that came with it, if any
 
 
 class WorkerProcess:
@@ -213,7 +213,7 @@ def _refusal(error: ColorizeRunError | ImportError) -> dict[str, Any]:
     return {"kind": "refused", "exit": DeviceError.exit_code, "error": broken_library(error)}
 
 
-def _answer_requests(requests: socket.socket, answer: Answer, send: Callable[..., None], slots: int) -> None:
+def _answer_requests(requests: socket.socket, answer: Handler, send: Callable[..., None], slots: int) -> None:
     def respond(message: bytes, fd: int | None) -> None:
         try:
             header, body = answer(json.loads(message), fd)

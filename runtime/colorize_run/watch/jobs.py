@@ -47,7 +47,7 @@ class Answer:
 
 
 @dataclass(eq=False)
-class Worker:
+class WatchWorker:
     """One worker process and the files that it has. Times are monotonic; ``pace``: seconds per file.
 
     ``about``: the description of its model and device, empty until it is ready; ``retiring``: it gets no more files.
@@ -62,7 +62,7 @@ class Worker:
     pace: float = _AHEAD
 
     @classmethod
-    def start(cls, settings: Settings, device: str, threads: int) -> "Worker":
+    def start(cls, settings: Settings, device: str, threads: int) -> "WatchWorker":
         """Start a process that loads the model; its first answer is ``ready`` or ``refused``. Errors: OSError."""
         options = {
             **asdict(settings.conversion),

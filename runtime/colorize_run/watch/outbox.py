@@ -11,6 +11,7 @@ from colorize_run.errors import OutputError
 from colorize_run.system import durable
 from colorize_run.system.files import lock
 from colorize_run.watch.ledger import Work
+from colorize_run.watch.settings import another_watch
 
 _ORIGIN = b"user.colorize-run"
 
@@ -58,7 +59,7 @@ class Outbox:
     def _prepare(self, fd: int) -> int:
         """Lock a folder for this process, and remove the temporary files of an earlier one."""
         try:
-            lock(fd, f"the output folder {self.path}")
+            lock(fd, another_watch(f"the output folder {self.path}"))
             durable.sweep(fd, self._depth)
         except BaseException:
             os.close(fd)

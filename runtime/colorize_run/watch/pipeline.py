@@ -11,7 +11,7 @@ from colorize_run.watch.intake import Intake
 from colorize_run.watch.lifecycle import Lifecycle
 from colorize_run.watch.log import Telemetry
 from colorize_run.watch.publish import Publisher
-from colorize_run.watch.settings import Settings
+from colorize_run.watch.settings import Settings, another_watch
 from colorize_run.watch.storage import Storage
 
 
@@ -22,7 +22,7 @@ class Pipeline:
         self.settings = settings
         self.source = Source(settings.inbox, recursive=settings.recursive, max_depth=settings.max_depth)
         if settings.inputs != "keep":
-            lock(self.source.fd, f"the input folder {settings.inbox}")
+            lock(self.source.fd, another_watch(f"the input folder {settings.inbox}"))
         self.storage = Storage(settings, telemetry, self.recover)
         self.lifecycle = Lifecycle(self.storage, Disposer(self.source, settings, telemetry))
         self.intake = Intake(self.source, self.storage, self.lifecycle)

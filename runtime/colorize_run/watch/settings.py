@@ -85,3 +85,8 @@ class Settings:
                 raise OptionError(f"{folder} is not on the file system of {self.inbox}: moving a file would not be atomic.")
         if not is_local(self.state):
             raise OutputError(f"The state folder {self.state} is on a network share, where a ledger is not safe: use --state.")
+
+
+def another_watch(folder: str) -> str:
+    """The sentence for a folder that is locked."""
+    return f"Another watch is using {folder}: stop it first, or choose another folder."

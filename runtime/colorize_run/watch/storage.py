@@ -15,7 +15,7 @@ from colorize_run.system.files import lock
 from colorize_run.watch.ledger import Ledger
 from colorize_run.watch.log import Telemetry
 from colorize_run.watch.outbox import Outbox
-from colorize_run.watch.settings import Settings
+from colorize_run.watch.settings import Settings, another_watch
 
 _PROBE_EVERY = 2.0  # most seconds between two checks whether a fault has healed
 
@@ -57,7 +57,7 @@ class Storage:
     def _lock_state(self) -> int:
         fd = durable.open_folder(str(self.settings.state))
         try:
-            lock(fd, f"the state folder {self.settings.state}")
+            lock(fd, another_watch(f"the state folder {self.settings.state}"))
         except BaseException:
             os.close(fd)
             raise

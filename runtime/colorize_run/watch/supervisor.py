@@ -15,7 +15,7 @@ from types import FrameType
 
 from colorize_run.errors import ColorizeRunError
 from colorize_run.watch.health import HealthMonitor, notify
-from colorize_run.watch.jobs import Worker
+from colorize_run.watch.jobs import WatchWorker
 from colorize_run.watch.log import Telemetry
 from colorize_run.watch.metrics import serve
 from colorize_run.watch.pipeline import Pipeline
@@ -79,7 +79,7 @@ class Supervisor:
         self.pool.assign_jobs()
         self.monitor.update(now)
         readable = [key.data for key, _ in self._selector.select(self._seconds_to_wait())]
-        self.pool.read_answers(worker for worker in readable if isinstance(worker, Worker))
+        self.pool.read_answers(worker for worker in readable if isinstance(worker, WatchWorker))
         if None in readable:
             self._drain_wakeups()
 

@@ -17,7 +17,7 @@ from colorize_run.convert import Converter
 from colorize_run.errors import DeviceError, ImageFileError
 from colorize_run.image.reader import undecoded
 from colorize_run.options import ConversionOptions
-from colorize_run.system.worker_process import Answer, Frame
+from colorize_run.system.worker_process import Frame, Handler
 
 _CHUNK = 1 << 20
 
@@ -115,7 +115,7 @@ def _describe_error(error: Exception) -> dict[str, Any]:
     return {"kind": "bug", "error": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
 
 
-def start(options: dict[str, Any]) -> tuple[Answer, int, dict[str, Any]]:
+def start(options: dict[str, Any]) -> tuple[Handler, int, dict[str, Any]]:
     """Open the model; returns the function for requests, its one thread, and a description. Errors: those of the model."""
     converter = FileConverter(options)
     if options["memory"] and converter.description["device"] == "cpu":  # CUDA reserves address space by the terabyte

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 
 from colorize_run.errors import ColorizeRunError, DeviceError
-from colorize_run.watch.jobs import Answer, Worker
+from colorize_run.watch.jobs import Answer, WatchWorker
 from colorize_run.watch.log import Telemetry
 from colorize_run.watch.pipeline import Pipeline
 from colorize_run.watch.settings import Settings
@@ -31,7 +31,7 @@ class WorkerPool:
     ) -> None:
         self.settings, self.telemetry, self._pipeline = settings, telemetry, pipeline
         self._threads, self._selector = threads, selector
-        self.workers: list[Worker] = []
+        self.workers: list[WatchWorker] = []
         self.device, self.actual, self.model_sha = settings.device, "", ""
         self.reloading = self.stopping = False
         self._failures, self._start_due = 0, 0.0
@@ -62,7 +62,7 @@ class WorkerPool:
 
     def _start(self) -> None:
         try:
-            worker = Worker.start(self.settings, self.device, self._threads)
+            worker = WatchWorker.start(self.settings, self.device, self._threads)
         except OSError as error:
             self._failures += 1
             self._start_due = time.monotonic() + min(30.0, 2.0**self._failures)
@@ -102,9 +102,9 @@ class WorkerPool:
             storage.block("output", error.strerror or str(error))
         return False
 
-    def read_answers(self, workers: Iterable[Worker]) -> None:
+    def read_answers(self, workers: Iterable[WatchWorker]) -> None:
         """Read answers and act on them; their outputs are written together. Errors: RefusedError, DeviceError."""
-        about_files: list[tuple[Worker, Answer]] = []
+        about_files: list[tuple[WatchWorker, Answer]] = []
         for worker in dict.fromkeys(workers):
             if worker not in self.workers:
                 continue
@@ -131,7 +131,7 @@ class WorkerPool:
         self._pipeline.intake.reclaim({job.name for worker in self.workers for job in worker.jobs})
         self.read_answers(list(self.workers))
 
-    def _handle(self, answers: list[tuple[Worker, Answer]]) -> None:
+    def _handle(self, answers: list[tuple[WatchWorker, Answer]]) -> None:
         """Handle answers about files; then remove workers whose device failed, even after an error."""
         failed = {worker: answer.header["error"] for worker, answer in answers if answer.header["kind"] == "device"}
         try:
@@ -154,7 +154,7 @@ class WorkerPool:
         failures.clear()
         self.telemetry.event("degraded", err_class="device", err=f"continues with the CPU: {why}")
 
-    def _handle_ready(self, worker: Worker) -> None:
+    def _handle_ready(self, worker: WatchWorker) -> None:
         about = worker.about
         if sum(not other.retiring for other in self.workers) > self.settings.workers:  # it replaces the others
             for other in self.workers:
@@ -167,7 +167,7 @@ class WorkerPool:
             requested=self.settings.device, actual=about["device"], why=about["reason"],
         )  # fmt: skip
 
-    def _handle_refusal(self, worker: Worker, answer: Answer) -> None:
+    def _handle_refusal(self, worker: WatchWorker, answer: Answer) -> None:
         """The model cannot be loaded: this ends a watch that starts; later other workers continue, or the watch is blocked."""
         why = answer.header["error"]
         if not self.model_sha:
@@ -178,7 +178,7 @@ class WorkerPool:
         if not any(other.ready for other in self.workers if other is not worker):
             self._pipeline.storage.block("model", why)
 
-    def _remove(self, worker: Worker, why: str) -> None:
+    def _remove(self, worker: WatchWorker, why: str) -> None:
         """Close a worker. If it died, that counts against the file that it was processing, not against its other files."""
         for fd in worker.process.readable:
             self._selector.unregister(fd)
