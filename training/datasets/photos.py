@@ -15,6 +15,7 @@ from colorize_run import colour
 from PIL import Image
 
 from training.datasets.ageing import LUMA_WEIGHTS, aged
+from training.datasets.near_duplicates import near_duplicates
 from training.datasets.pictures import Batch, WholeBatches, fingerprint, read_rgb
 from training.errors import TrainingError
 from training.progress import track
@@ -26,7 +27,6 @@ _OTHERS = ("face_images", "trimaps", "__macosx")  # names of other data sets tha
 # What zipfile raises on damaged archives and members; RuntimeError: an encrypted one
 _DAMAGED = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 _NEAR_GREY = 6.0  # mean chroma; pictures below would teach that things are grey
-_NEAR_DUPLICATE = 4  # copies of one picture differ in at most this many of 64 bits of their hashes
 ByteArray = npt.NDArray[np.uint8]
 
 
@@ -109,26 +109,6 @@ def mean_chroma(image: ByteArray) -> float:
     """Mean distance from grey in a*, b* of a picture (H, W, 3)."""
     small = cv2.resize(image, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32) / np.float32(255)
     return float(np.hypot(*colour.srgb_to_lab(small)[..., 1:].transpose(2, 0, 1)).mean())
-
-
-def near_duplicates(images: list[ByteArray]) -> npt.NDArray[np.int64]:
-    """Group of each picture: the smallest index among the pictures to which near-duplicates link it.
-
-    Two pictures are near-duplicates when their difference hashes (8 x 8 bits) differ in at most four bits.
-    """
-    hashes = np.array([_difference_hash(image) for image in images], np.uint64)
-    group = np.arange(len(images))
-    for i in range(1, len(images)):
-        near = np.flatnonzero(np.bitwise_count(hashes[:i] ^ hashes[i]) <= _NEAR_DUPLICATE)
-        for other in dict.fromkeys(group[near].tolist()):
-            low, high = min(group[i], other), max(group[i], other)
-            group[: i + 1][group[: i + 1] == high] = low
-    return group
-
-
-def _difference_hash(image: ByteArray) -> int:
-    grey = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (9, 8), interpolation=cv2.INTER_AREA).astype(np.int16)
-    return int.from_bytes(np.packbits(grey[:, 1:] > grey[:, :-1]).tobytes(), "big")
 
 
 def split(photos: Photos, seed: int, fraction: float = 0.1) -> tuple[Photos, Photos]:
