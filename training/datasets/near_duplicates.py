@@ -1,5 +1,6 @@
 """Groups of near-duplicate pictures, by difference hashes and without comparing every pair of pictures."""
 
+import itertools
 from collections.abc import Iterable, Iterator
 
 import cv2
@@ -40,7 +41,7 @@ def groups_of(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
 def _buckets(hashes: npt.NDArray[np.uint64]) -> Iterator[npt.NDArray[np.int64]]:
     """Indices of the pictures, two or more, that agree in a band of bits: for each band and each of its values."""
     edges = [64 * band // (_DISTANCE + 1) for band in range(_DISTANCE + 2)]
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in itertools.pairwise(edges):
         band = (hashes >> np.uint64(start)) & np.uint64((1 << (stop - start)) - 1)
         order = np.argsort(band, kind="stable")
         changes = np.flatnonzero(np.diff(band[order])) + 1

@@ -144,7 +144,8 @@ def by_source(measured: dict[str, npt.NDArray[np.float64]], sources: list[str]) 
 
 
 def report(predict: Predict, photos: Photos) -> dict[str, Any]:
-    """`summary` of ``predict``, grey (N, 1, H, W) -> a*, b*: of all photographs, and of each source.
+    """`summary` of ``predict``, grey (N, 1, H, W) -> a*, b*: of all photographs, of each source, and of each subject where
+    they are known.
 
     ``mean_colour`` is the same for the constant colour that is best on average.
     """
@@ -155,5 +156,6 @@ def report(predict: Predict, photos: Photos) -> dict[str, Any]:
         **summary(measured),
         "photographs": len(photos),
         "sources": by_source(measured, photos.sources),
+        **({"subjects": by_source(measured, [*photos.subjects])} if photos.subjects else {}),
         "mean_colour": summary(constant),
     }
