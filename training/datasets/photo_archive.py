@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from training.datasets.photos import (
     ByteArray,
@@ -103,8 +102,10 @@ class BalancedSamples(PhotoSamples):
     ``seed`` and i alone; an epoch has as many samples as there are photographs.
     """
 
-    def __init__(self, photos: Photos, side: int, seed: int, *, final_side: int = 0, epochs: int = 0) -> None:
-        super().__init__(photos, side, seed, augment=True, final_side=final_side, epochs=epochs)
+    def __init__(
+        self, photos: Photos, side: int, seed: int, *, final_side: int = 0, epochs: int = 0, hints: bool = False
+    ) -> None:
+        super().__init__(photos, side, seed, augment=True, final_side=final_side, epochs=epochs, hints=hints)
         subjects = photos.subjects or photos.sources
         counts = Counter(subjects)
         weights = np.cumsum([counts[subject] ** -0.5 for subject in subjects])
@@ -120,13 +121,8 @@ class BalancedSamples(PhotoSamples):
         return [self.photos.images[self.position(index)] for index in range(min(limit, len(self)))]
 
 
-def sampled(photos: Photos, side: int, seed: int, *, final_side: int, epochs: int) -> PhotoSamples:
+def sampled(photos: Photos, side: int, seed: int, *, final_side: int, epochs: int, hints: bool = False) -> PhotoSamples:
     """Training samples of ``photos``: balanced where their subjects are known."""
     if photos.subjects:
-        return BalancedSamples(photos, side, seed, final_side=final_side, epochs=epochs)
-    return PhotoSamples(photos, side, seed, augment=True, final_side=final_side, epochs=epochs)
-
-
-def subjects_of(photos: Photos) -> npt.NDArray[np.str_]:
-    """The subject of each photograph, or its source where subjects are unknown."""
-    return np.array(photos.subjects or photos.sources)
+        return BalancedSamples(photos, side, seed, final_side=final_side, epochs=epochs, hints=hints)
+    return PhotoSamples(photos, side, seed, augment=True, final_side=final_side, epochs=epochs, hints=hints)

@@ -17,6 +17,7 @@ from colorize_run import colour
 from PIL import Image
 
 from training.datasets.ageing import LUMA_WEIGHTS, aged
+from training.datasets.hints import draw
 from training.datasets.near_duplicates import near_duplicates
 from training.datasets.pictures import Batch, WholeBatches, fingerprint, read_rgb
 from training.errors import TrainingError
@@ -206,13 +207,16 @@ class PhotoSamples(WholeBatches):
 
     With ``augment``, sample k·len + i is the k-th variant of picture i: a random crop, mirrored or not, made grey like an
     old photograph (`training.datasets.ageing`), sometimes with the border of a scan. The variant depends only on ``seed``
-    and k·len + i. Without ``augment``, it is the middle square and its luma. In the last quarter of ``epochs`` S is
+    and k·len + i. With ``hints``, ``input`` (N, 4, S, S) has true hints beside the grey (`training.datasets.hints`).
+    Without ``augment``, it is the middle square and its luma. In the last quarter of ``epochs`` S is
     ``final_side``, if that is given.
     """
 
-    def __init__(self, photos: Photos, side: int, seed: int, *, augment: bool, final_side: int = 0, epochs: int = 0) -> None:
+    def __init__(
+        self, photos: Photos, side: int, seed: int, *, augment: bool, final_side: int = 0, epochs: int = 0, hints: bool = False
+    ) -> None:
         self.photos, self.side, self.seed, self.augment = photos, side, seed, augment
-        self.final_side, self.final_epoch = final_side or side, epochs - epochs // 4
+        self.final_side, self.final_epoch, self.hints = final_side or side, epochs - epochs // 4, hints
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -224,7 +228,15 @@ class PhotoSamples(WholeBatches):
     def __getitems__(self, indices: list[int]) -> Batch:
         samples = [self._sample(index) for index in indices]
         grey, ab = (np.stack(part) for part in zip(*samples, strict=True))
-        return {"input": torch.from_numpy(grey[:, None]), "target": torch.from_numpy(ab).permute(0, 3, 1, 2).contiguous()}
+        planes = [grey[:, None]]
+        if self.hints:
+            drawn = [draw(part, CELL, self._generator(index, 2)) for part, index in zip(ab, indices, strict=True)]
+            planes.append(np.stack(drawn))
+        target = torch.from_numpy(ab).permute(0, 3, 1, 2).contiguous()
+        return {"input": torch.from_numpy(np.concatenate(planes, axis=1)), "target": target}
+
+    def _generator(self, *place: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, *place))
 
     def chroma(self, limit: int) -> npt.NDArray[np.float32]:
         """Chroma of the cells of ``limit`` photographs, without augmentation: (M, 2)."""
@@ -245,7 +257,7 @@ class PhotoSamples(WholeBatches):
         if not self.augment:
             middle: npt.NDArray[np.float32] = square(image, self.side).astype(np.float32) / np.float32(255)
             return middle @ LUMA_WEIGHTS, self._chroma(middle)
-        rng = np.random.default_rng((self.seed, index))
+        rng = self._generator(index)
         rgb: npt.NDArray[np.float32] = _random_crop(image, side, rng).astype(np.float32) / np.float32(255)
         grey, ab = aged(rgb, rng), self._chroma(rgb)
         if rng.random() < 0.05:
