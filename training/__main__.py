@@ -148,10 +148,11 @@ def fit(
 @options.device
 @click.option(
     "--split",
-    type=click.Choice(["train", "validation", "test", "all"]),
+    type=click.Choice(["train", "validation", "test", "sources", "all"]),
     default="validation",
     show_default=True,
-    help="train and validation divide the official training set; all is the whole of it.",
+    help="train and validation divide the official training set; all is the whole of it; sources are photographs of whole"
+    " sources that are never trained on (held-out.txt beside a manifest).",
 )
 @click.option("--first", type=click.IntRange(1), help="Use only this many pictures of the split.")
 @click.option("--photos", "on_photos", is_flag=True, help="Evaluate a palette network for CIFAR-10 on photographs instead.")
@@ -187,7 +188,8 @@ def evaluate(
         check_writable(grid)
     Machine(device).check()
     loaded = load(checkpoint, palette, weights)
-    evaluation.refuse_useless_options(loaded, classes=classes is not None, on_photos=on_photos, grid=grid is not None)
+    asked = classes is not None
+    evaluation.refuse_useless_options(loaded, split=split, classes=asked, on_photos=on_photos, grid=grid is not None)
     names = evaluation.classes_to_evaluate(loaded, None if classes is None else _class_names(classes), split)
     family = PHOTOGRAPHS if on_photos else family_of(loaded.kind)
     images = family.load_split(data_dir, split, names, loaded.split_seed)[:first]

@@ -12,7 +12,7 @@ from training.datasets import cifar
 from training.errors import TrainingError
 from training.evaluation.evaluator import Evaluator
 from training.evaluation.photos import Predict
-from training.families import family_of
+from training.families import PHOTOGRAPHS, family_of
 from training.palette import annealed_mean, palette_to_ab
 
 
@@ -46,7 +46,7 @@ def classes_to_evaluate(checkpoint: Checkpoint, asked: tuple[str, ...] | None, s
     return asked
 
 
-def refuse_useless_options(checkpoint: Checkpoint, *, classes: bool, on_photos: bool, grid: bool) -> None:
+def refuse_useless_options(checkpoint: Checkpoint, *, split: str, classes: bool, on_photos: bool, grid: bool) -> None:
     """TrainingError for options that the evaluation of ``checkpoint`` would ignore, or could not follow."""
     family, model = family_of(checkpoint.kind), checkpoint.model
     if on_photos and (checkpoint.kind.target != "palette" or checkpoint.kind.sees_colour):
@@ -57,6 +57,8 @@ def refuse_useless_options(checkpoint: Checkpoint, *, classes: bool, on_photos: 
     if classes and (on_photos or not family.has_classes):
         what = "With --photos, " if on_photos else ""
         raise TrainingError(f"{what}{model} is not evaluated on CIFAR-10: omit --classes.")
+    if split == "sources" and family is not PHOTOGRAPHS and not on_photos:
+        raise TrainingError(f"{model} is evaluated on {family.name}, which have no held-out sources: omit --split sources.")
     if grid and on_photos:
         raise TrainingError("No grid is drawn with --photos: omit --grid.")
 

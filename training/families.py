@@ -13,7 +13,7 @@ from torch import nn
 
 from training.clustering import kmeans_chroma, kmeans_palette
 from training.conventions import LUMA, MEAN_OF_CHANNELS
-from training.datasets import cifar, faces, flowers, photos
+from training.datasets import cifar, faces, flowers, photo_archive, photos
 from training.datasets.loaders import PictureData
 from training.datasets.pictures import Pictures
 from training.errors import TrainingError
@@ -154,10 +154,10 @@ def _prepared_pixels(
 
 
 def _prepare_photos(recipe: Recipe, data: Data, workers: int) -> Prepared:
-    train, validation = photos.split(photos.load_photos(data.data_dir), recipe.split_seed)
-    samples = photos.PhotoSamples(
-        train, recipe.side, recipe.seed, augment=True, final_side=recipe.final_side, epochs=recipe.epochs
-    )
+    splits = photo_archive.load_splits(data.data_dir, recipe.split_seed)
+    train, validation = splits.train, splits.validation
+    options: Any = {"final_side": recipe.final_side, "epochs": recipe.epochs, "hints": recipe.arguments.get("hints", False)}
+    samples = photo_archive.sampled(train, recipe.side, recipe.seed, **options)
     count, colours = recipe.arguments["num_colours"], np.zeros((0, 2), np.float32)
     if count:
         colours = kmeans_chroma(samples.chroma(CLUSTERED), count, recipe.seed)
@@ -238,7 +238,7 @@ FACES = Family(
 PHOTOGRAPHS = Family(
     "photographs",
     prepare=_prepare_photos,
-    load_split=lambda data_dir, split, _classes, seed: photos.load_split(data_dir, split, seed),
+    load_split=lambda data_dir, split, _classes, seed: photo_archive.load_split(data_dir, split, seed),
     make_task=_photo_task,
     evaluator=lambda _network, _arguments, colours: PhotoEvaluator(colours),
     single=lambda image: photos.Photos([image], [""]),

@@ -145,6 +145,15 @@ def _photo_recipes() -> list[Recipe]:
     return [
         tuned,
         cuda,
+        replace(
+            tuned,
+            name="photo-hints",
+            arguments={**arguments, "hints": True},
+            epochs=6,  # for large collections
+            side=96,
+            learn_encoder=("",),
+            rebalance=False,
+        ),
         short,
         replace(short, name="photo-no-rebalancing", rebalance=False),
         replace(short, name="photo-no-fusion", arguments={**arguments, "fusion": False}),

@@ -19,7 +19,8 @@ from training.__main__ import main
 from training.checkpoint import load
 from training.clustering import kmeans_chroma
 from training.datasets import ageing, photos
-from training.datasets.photos import Photos, PhotoSamples, load_photos, near_duplicates, split
+from training.datasets.near_duplicates import groups_of, near_duplicates
+from training.datasets.photos import Photos, PhotoSamples, load_photos, split
 from training.errors import TrainingError
 from training.evaluation.photos import by_source, measure, summary
 from training.networks.photo import AB_SCALE, SATURATION, PhotoChroma, PhotoColorizer
@@ -116,6 +117,23 @@ def test_photographs_are_turned_upright(tmp_path: Path) -> None:
     exif[0x0112] = 6
     image.save(tmp_path / "a.jpg", exif=exif)
     assert load_photos(tmp_path).images[0].shape == (60, 40, 3)
+
+
+@given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=12), st.integers(0, 2**32 - 1))
+@settings(max_examples=40)
+def test_bands_find_the_groups_that_comparing_every_pair_finds(originals: list[int], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    hashes = [*originals]
+    for _ in range(40):  # copies with a few flipped bits, at, below and above the limit
+        flipped = rng.choice(64, rng.integers(0, 7), replace=False)
+        hashes.append(hashes[rng.integers(len(hashes))] ^ sum(1 << int(bit) for bit in flipped))
+    array = np.array(hashes, np.uint64)
+    expected = np.arange(len(array))
+    for i in range(len(array)):
+        for j in range(i):
+            if np.bitwise_count(array[i] ^ array[j]) <= 4:
+                expected[np.isin(expected, expected[[i, j]])] = expected[[i, j]].min()
+    np.testing.assert_array_equal(groups_of(array), expected)
 
 
 def test_copies_of_a_photograph_stay_on_one_side() -> None:

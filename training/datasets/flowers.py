@@ -19,7 +19,8 @@ from PIL import Image
 from scipy.io import loadmat
 from torchvision.datasets.utils import download_url
 
-from training.datasets.photos import ByteArray, near_duplicates
+from training.datasets.near_duplicates import near_duplicates
+from training.datasets.photos import ByteArray
 from training.datasets.pictures import Batch, WholeBatches, fingerprint
 from training.errors import TrainingError
 from training.files import remove_what_stays_empty

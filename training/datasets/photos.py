@@ -1,11 +1,13 @@
 """Colour photographs of any size, from folders and zip archives, for the photo colourizer."""
 
+import hashlib
 import lzma
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 import cv2
 import numpy as np
@@ -15,6 +17,8 @@ from colorize_run import colour
 from PIL import Image
 
 from training.datasets.ageing import LUMA_WEIGHTS, aged
+from training.datasets.hints import draw
+from training.datasets.near_duplicates import near_duplicates
 from training.datasets.pictures import Batch, WholeBatches, fingerprint, read_rgb
 from training.errors import TrainingError
 from training.progress import track
@@ -26,30 +30,70 @@ _OTHERS = ("face_images", "trimaps", "__macosx")  # names of other data sets tha
 # What zipfile raises on damaged archives and members; RuntimeError: an encrypted one
 _DAMAGED = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 _NEAR_GREY = 6.0  # mean chroma; pictures below would teach that things are grey
-_NEAR_DUPLICATE = 4  # copies of one picture differ in at most this many of 64 bits of their hashes
 ByteArray = npt.NDArray[np.uint8]
+
+
+Stored = ByteArray | bytes | Path  # pixels, or an encoded picture in memory or on the disk
 
 
 @dataclass(frozen=True)
 class Photos:
-    """Photographs in memory: ``images`` (H, W, 3) uint8 each, and the archive or folder of each."""
+    """Photographs as they are ``stored``, and the archive or folder of each; maybe what it shows, its subject."""
 
-    images: list[ByteArray]
+    stored: Sequence[Stored]
     sources: list[str]
+    subjects: Sequence[str] = ()
+
+    @property
+    def images(self) -> "Images":
+        """The pictures, (H, W, 3) uint8 each."""
+        return Images(self.stored)
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.stored)
 
     def __getitem__(self, chosen: slice) -> "Photos":
-        return Photos(self.images[chosen], self.sources[chosen])
+        return Photos(self.stored[chosen], self.sources[chosen], self.subjects[chosen])
+
+    def __add__(self, other: "Photos") -> "Photos":
+        subjects = [subject for part in (self, other) for subject in (part.subjects or part.sources)]
+        return Photos([*self.stored, *other.stored], self.sources + other.sources, subjects)
 
     def subset(self, indices: npt.NDArray[np.int64]) -> "Photos":
         """Those at ``indices``, in that order."""
-        return Photos([self.images[i] for i in indices], [self.sources[i] for i in indices])
+        subjects = [self.subjects[i] for i in indices] if self.subjects else ()
+        return Photos([self.stored[i] for i in indices], [self.sources[i] for i in indices], subjects)
 
     def fingerprint(self) -> str:
-        """SHA-256 of all pixels."""
-        return fingerprint(self.images)
+        """SHA-256 of all pixels; of the encoded pictures where subjects are known, as there are too many to decode."""
+        if not self.subjects:
+            return fingerprint(self.images)
+        digest = hashlib.sha256()
+        for stored in self.stored:
+            digest.update(stored.read_bytes() if isinstance(stored, Path) else bytes(stored))
+        return digest.hexdigest()
+
+
+class Images(Sequence[ByteArray]):
+    """Pictures that are decoded each time they are used: a hundred thousand would not fit in memory as pixels."""
+
+    def __init__(self, stored: Sequence[Stored]) -> None:
+        self._stored = stored
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+    @overload
+    def __getitem__(self, index: int) -> ByteArray: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "Images": ...
+
+    def __getitem__(self, index: int | slice) -> "ByteArray | Images":
+        if isinstance(index, slice):
+            return Images(self._stored[index])
+        stored = self._stored[index]
+        return stored if isinstance(stored, np.ndarray) else _read(stored, stored.name if isinstance(stored, Path) else "")
 
 
 def load_photos(data_dir: Path) -> Photos:
@@ -58,15 +102,42 @@ def load_photos(data_dir: Path) -> Photos:
     They are reduced to a short side of STORED_SIDE. Nearly grey ones are left out, and so are faces and masks of other
     data sets in the same folder. Files that cannot be read are an error. Errors: TrainingError.
     """
-    images, sources = [], []
+    photos = load_loose_photos(data_dir)
+    if not len(photos):
+        raise TrainingError(f"There are no colour photographs ({', '.join(_SUFFIXES)}) in {data_dir}.")
+    return photos
+
+
+def load_loose_photos(data_dir: Path) -> Photos:
+    """`load_photos`, but it may find none. Collections (`collection_folders`) are left out."""
+    stored: list[Stored] = []
+    sources = []
     for name, source, data in _files(data_dir):
         image = _read(data, name)
         if mean_chroma(image) >= _NEAR_GREY:
-            images.append(image)
+            stored.append(_compact(image, data))
             sources.append(source)
-    if not images:
-        raise TrainingError(f"There are no colour photographs ({', '.join(_SUFFIXES)}) in {data_dir}.")
-    return Photos(images, sources)
+    return Photos(stored, sources)
+
+
+def _compact(image: ByteArray, data: bytes | Path) -> bytes:
+    """An encoded picture that decodes to ``image``: its own file if that is small, and otherwise PNG."""
+    encoded = data.read_bytes() if isinstance(data, Path) else data
+    limit = 50_000  # bytes; files of small pictures are smaller
+    if len(encoded) < limit and np.array_equal(_read(encoded, ""), image):
+        return encoded
+    return bytes(cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 1])[1])
+
+
+def collection_folders(data_dir: Path) -> list[Path]:
+    """Folders under ``data_dir`` with a manifest of the columns file, source, subject (`training.datasets.photo_archive`)."""
+    manifests = sorted(data_dir.rglob("manifest.csv")) if data_dir.is_dir() else []
+    return [manifest.parent for manifest in manifests if _is_manifest(manifest)]
+
+
+def _is_manifest(path: Path) -> bool:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return {"file", "source", "subject"} <= set(file.readline().strip().split(","))
 
 
 def _is_photograph(name: str) -> bool:
@@ -78,7 +149,9 @@ def _files(data_dir: Path) -> Iterator[tuple[str, str, bytes | Path]]:
     """(name, source, contents or path) of each picture file, in an order that does not depend on the file system."""
     if not data_dir.exists():
         raise TrainingError(f"{data_dir} does not exist.")
+    collections = set(collection_folders(data_dir))
     paths = [data_dir] if data_dir.is_file() else sorted(path for path in data_dir.rglob("*") if path.is_file())
+    paths = [path for path in paths if collections.isdisjoint(path.parents)]
     for path in paths:
         if path.suffix.lower() == ".zip" and not any(part in path.name.lower() for part in _OTHERS):
             try:
@@ -111,26 +184,6 @@ def mean_chroma(image: ByteArray) -> float:
     return float(np.hypot(*colour.srgb_to_lab(small)[..., 1:].transpose(2, 0, 1)).mean())
 
 
-def near_duplicates(images: list[ByteArray]) -> npt.NDArray[np.int64]:
-    """Group of each picture: the smallest index among the pictures to which near-duplicates link it.
-
-    Two pictures are near-duplicates when their difference hashes (8 x 8 bits) differ in at most four bits.
-    """
-    hashes = np.array([_difference_hash(image) for image in images], np.uint64)
-    group = np.arange(len(images))
-    for i in range(1, len(images)):
-        near = np.flatnonzero(np.bitwise_count(hashes[:i] ^ hashes[i]) <= _NEAR_DUPLICATE)
-        for other in dict.fromkeys(group[near].tolist()):
-            low, high = min(group[i], other), max(group[i], other)
-            group[: i + 1][group[: i + 1] == high] = low
-    return group
-
-
-def _difference_hash(image: ByteArray) -> int:
-    grey = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (9, 8), interpolation=cv2.INTER_AREA).astype(np.int16)
-    return int.from_bytes(np.packbits(grey[:, 1:] > grey[:, :-1]).tobytes(), "big")
-
-
 def split(photos: Photos, seed: int, fraction: float = 0.1) -> tuple[Photos, Photos]:
     """Training and validation photographs (1 - fraction, fraction), every group of near-duplicates on one side."""
     group = near_duplicates(photos.images)
@@ -139,16 +192,6 @@ def split(photos: Photos, seed: int, fraction: float = 0.1) -> tuple[Photos, Pho
     validation = np.isin(group, held_out)
     order = np.random.default_rng(seed).permutation(len(photos))  # so that the first few are a mixture of sources
     return photos.subset(order[~validation[order]]), photos.subset(order[validation[order]])
-
-
-def load_split(data_dir: Path, name: str, seed: int) -> Photos:
-    """Load the split ``name`` of the photographs: train, validation, or all. Errors: TrainingError."""
-    if name == "test":
-        raise TrainingError("The photographs have no official test split: use train, validation or all.")
-    photos = load_photos(data_dir)
-    if name == "all":
-        return photos
-    return split(photos, seed)[name == "validation"]
 
 
 def square(image: ByteArray, side: int) -> ByteArray:
@@ -164,13 +207,16 @@ class PhotoSamples(WholeBatches):
 
     With ``augment``, sample k·len + i is the k-th variant of picture i: a random crop, mirrored or not, made grey like an
     old photograph (`training.datasets.ageing`), sometimes with the border of a scan. The variant depends only on ``seed``
-    and k·len + i. Without ``augment``, it is the middle square and its luma. In the last quarter of ``epochs`` S is
+    and k·len + i. With ``hints``, ``input`` (N, 4, S, S) has true hints beside the grey (`training.datasets.hints`).
+    Without ``augment``, it is the middle square and its luma. In the last quarter of ``epochs`` S is
     ``final_side``, if that is given.
     """
 
-    def __init__(self, photos: Photos, side: int, seed: int, *, augment: bool, final_side: int = 0, epochs: int = 0) -> None:
+    def __init__(
+        self, photos: Photos, side: int, seed: int, *, augment: bool, final_side: int = 0, epochs: int = 0, hints: bool = False
+    ) -> None:
         self.photos, self.side, self.seed, self.augment = photos, side, seed, augment
-        self.final_side, self.final_epoch = final_side or side, epochs - epochs // 4
+        self.final_side, self.final_epoch, self.hints = final_side or side, epochs - epochs // 4, hints
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -182,20 +228,36 @@ class PhotoSamples(WholeBatches):
     def __getitems__(self, indices: list[int]) -> Batch:
         samples = [self._sample(index) for index in indices]
         grey, ab = (np.stack(part) for part in zip(*samples, strict=True))
-        return {"input": torch.from_numpy(grey[:, None]), "target": torch.from_numpy(ab).permute(0, 3, 1, 2).contiguous()}
+        planes = [grey[:, None]]
+        if self.hints:
+            drawn = [draw(part, CELL, self._generator(index, 2)) for part, index in zip(ab, indices, strict=True)]
+            planes.append(np.stack(drawn))
+        target = torch.from_numpy(ab).permute(0, 3, 1, 2).contiguous()
+        return {"input": torch.from_numpy(np.concatenate(planes, axis=1)), "target": target}
+
+    def _generator(self, *place: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, *place))
 
     def chroma(self, limit: int) -> npt.NDArray[np.float32]:
-        """Chroma of the cells of the first ``limit`` photographs, without augmentation: (M, 2)."""
-        cells = [self._chroma(square(image, 64).astype(np.float32) / np.float32(255)) for image in self.photos.images[:limit]]
-        return np.concatenate(cells).reshape(-1, 2)
+        """Chroma of the cells of ``limit`` photographs, without augmentation: (M, 2)."""
+        pictures = (square(image, 64).astype(np.float32) / np.float32(255) for image in self.chroma_pictures(limit))
+        return np.concatenate([self._chroma(picture) for picture in pictures]).reshape(-1, 2)
+
+    def chroma_pictures(self, limit: int) -> Sequence[ByteArray]:
+        """The pictures, at most ``limit``, that stand for all when their chroma is clustered."""
+        return self.photos.images[:limit]
+
+    def position(self, index: int) -> int:
+        """The photograph of sample ``index``."""
+        return index % len(self)
 
     def _sample(self, index: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        image = self.photos.images[index % len(self)]
+        image = self.photos.images[self.position(index)]
         side = self.side if index // len(self) < self.final_epoch else self.final_side
         if not self.augment:
             middle: npt.NDArray[np.float32] = square(image, self.side).astype(np.float32) / np.float32(255)
             return middle @ LUMA_WEIGHTS, self._chroma(middle)
-        rng = np.random.default_rng((self.seed, index))
+        rng = self._generator(index)
         rgb: npt.NDArray[np.float32] = _random_crop(image, side, rng).astype(np.float32) / np.float32(255)
         grey, ab = aged(rgb, rng), self._chroma(rgb)
         if rng.random() < 0.05:

