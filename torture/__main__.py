@@ -1,7 +1,6 @@
 """``python -m torture``: every fault, many times, and a table of what was lost. Minutes, or hours with ``--trials full``."""
 
 import os
-import random
 import re
 import shutil
 import statistics
@@ -9,152 +8,29 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 
-from torture import bursts, faults, fuzz, kills, machine, models, power, stateful, writers, zoo
+from torture import (
+    bursts,
+    faults,
+    fuse_faults,
+    fuzz,
+    kills,
+    machine,
+    models,
+    rows_kills,  # noqa: F401 - registers its rows
+    stateful,
+    writers,
+    zoo,
+)
 from torture.forked import ForkedWatch
-from torture.rig import ROOT, Broken, Golden, stub_model
+from torture.rig import ROOT, Golden, stub_model
+from torture.rows import ROWS, Bench, Outcome, row
 
 DEFAULT_MODEL = str(ROOT / "artifacts" / "photo.onnx")
-
-
-@dataclass
-class Bench:
-    """Folder, model and size of the trials; ``scale``: quick or full; ``share``: the part of full that is run."""
-
-    folder: Path
-    model: Path
-    golden: Golden
-    seed: int
-    scale: str
-    share: float = 1.0
-    made: int = 0
-
-    def trial(self) -> Path:
-        """Path of a new folder, not yet made."""
-        self.made += 1
-        return self.folder / f"trial{self.made}"
-
-    def of(self, quick: int, full: int) -> int:
-        """Number of trials at this scale."""
-        return quick if self.scale == "quick" else max(quick, round(full * self.share))
-
-    def seeds(self, quick: int, full: int) -> range:
-        """Seeds of the trials at this scale."""
-        return range(self.seed, self.seed + self.of(quick, full))
-
-
-@dataclass
-class Outcome:
-    """One row of the table."""
-
-    trials: int = 0
-    failures: list[str] = field(default_factory=list)
-    note: str = ""
-    skipped: str = ""
-
-    def attempt(self, bench: Bench, trial: Callable[..., Any], *arguments: Any, weight: int = 1) -> Any:
-        """Run ``trial(folder, model, golden, *arguments)``, which counts as ``weight`` trials; keep its folder if it fails."""
-        folder = bench.trial()
-        self.trials += weight
-        try:
-            result = trial(folder, bench.model, bench.golden, *arguments)
-        except Exception as error:  # of any kind: the next trial must still run
-            self.failures.append(f"{folder.name}: {type(error).__name__}: {error}")
-            click.echo(f"  FAILED in {folder}, {arguments}: {type(error).__name__}: {error}", err=True)
-            return None
-        shutil.rmtree(folder, ignore_errors=True)
-        return result
-
-    def note_slowest(self, seconds: list[float | None]) -> None:
-        """Note the longest time from the end of a fault until work continued."""
-        known = [value for value in seconds if value is not None]
-        if known:
-            self.note = f"work continued at most {max(known):.1f} s after healing"
-
-
-Row = Callable[[Bench, Outcome], None]
-ROWS: dict[str, tuple[str, Row]] = {}
-
-
-def row(key: str, title: str, missing: Callable[[], str] = str) -> Callable[[Row], Row]:
-    """Add a function to the table; ``missing`` returns why it cannot run here."""
-
-    def guarded(bench: Bench, outcome: Outcome, function: Row) -> None:
-        outcome.skipped = missing()
-        if not outcome.skipped:
-            function(bench, outcome)
-
-    def enter(function: Row) -> Row:
-        ROWS[key] = title, lambda bench, outcome: guarded(bench, outcome, function)
-        return function
-
-    return enter
-
-
-@row("1", "kill -9 of the supervisor at random moments")
-def _random_kills(bench: Bench, outcome: Outcome) -> None:
-    for seed in bench.seeds(1, 50):
-        outcome.attempt(bench, kills.at_random, seed, 20, weight=20)
-    outcome.note = "20 kills a folder"
-
-
-@row("2", "kill -9 right after each named step, for keep, move and delete")
-def _steps(bench: Bench, outcome: Outcome) -> None:
-    chance = random.Random(bench.seed)
-    for _ in bench.seeds(1, 15):
-        for inputs in ("keep", "move", "delete"):
-            for step in range(1, 10 if inputs != "keep" else 8):
-                outcome.attempt(bench, kills.at_step, step, chance.randint(1, 4), inputs)
-
-
-@row("2v", "the same at each step of a file's second version")
-def _versions(bench: Bench, outcome: Outcome) -> None:
-    for _ in bench.seeds(1, 10):
-        for step in range(1, 8):
-            outcome.attempt(bench, kills.between_versions, step)
-
-
-@row("3", "kill -9 of a worker at random moments")
-def _worker_kills(bench: Bench, outcome: Outcome) -> None:
-    restarts: list[float] = []
-    for seed in bench.seeds(1, 20):
-        restarts += outcome.attempt(bench, kills.of_workers, seed, 25, weight=25) or []
-    if restarts:
-        outcome.note = f"a new worker after {statistics.median(restarts):.2f} s (median), {max(restarts):.2f} s at most"
-
-
-@row("4", "a file that takes its worker down: segfault, abort, hang, memory")
-def _poison(bench: Bench, outcome: Outcome) -> None:
-    for _ in bench.seeds(1, 25):
-        for how in kills.POISONS:
-            outcome.attempt(bench, kills.by_poison, how)
-
-
-@row("5", "power cuts, ext4 and xfs, for keep, move and delete", power.missing)
-def _power(bench: Bench, outcome: Outcome) -> None:
-    trials, checked = bench.of(5, 60), 0
-    for inner, inputs in (("ext4", "keep"), ("xfs", "keep"), ("ext4", "move"), ("ext4", "delete"), ("xfs", "delete")):
-        checked += outcome.attempt(bench, power.cuts, bench.seed, trials, inner, inputs, weight=trials) or 0
-    outcome.note = f"{checked:,} rows in state done, each with its output"
-
-
-@row("5c", "control of row 5: the same with an fsync that does nothing must lose", power.missing)
-def _power_control(bench: Bench, outcome: Outcome) -> None:
-    outcome.trials = 1
-    folder = bench.trial()
-    try:
-        power.cuts(folder, bench.model, bench.golden, bench.seed, 20, "ext4", site="nosync")
-    except Broken as error:
-        outcome.note = f"lost, as it must: {error}"
-        shutil.rmtree(folder, ignore_errors=True)
-    else:
-        outcome.failures.append("the rig finds nothing")
 
 
 @row("6", "slow, reopened and preallocated writers, five formats (rows 6 and 7)")
@@ -207,20 +83,20 @@ def _full_state(bench: Bench, outcome: Outcome) -> None:
 
 @row("13", "failing system calls (FUSE) on the output's and the input's side, then healed", faults.no_fuse)
 def _failing_calls(bench: Bench, outcome: Outcome) -> None:
-    calls = [("output", call) for call in faults.OUTPUT_CALLS] + [("input", call) for call in faults.INPUT_CALLS]
+    calls = [("output", call) for call in fuse_faults.OUTPUT_CALLS] + [("input", call) for call in fuse_faults.INPUT_CALLS]
     cases = [
         (side, call, number, share)
         for side, call in calls
-        for number in faults.ERRNOS[: bench.of(1, 5)]
+        for number in fuse_faults.ERRNOS[: bench.of(1, 5)]
         for share in ((1.0, 0.1) if bench.of(1, 2) > 1 else (1.0,))
     ]
-    outcome.note_slowest([outcome.attempt(bench, faults.failing_call, *case) for case in cases])
+    outcome.note_slowest([outcome.attempt(bench, fuse_faults.failing_call, *case) for case in cases])
 
 
 @row("13r", "a share: slow writers on another machine, no events, leases wrongly granted", faults.no_fuse)
 def _remote(bench: Bench, outcome: Outcome) -> None:
     for _ in bench.seeds(1, 10):
-        outcome.attempt(bench, faults.remote_writer, 10, weight=10)
+        outcome.attempt(bench, fuse_faults.remote_writer, 10, weight=10)
 
 
 @row("14", "calls of the C library fail at random (libfiu) in supervisor and worker, then no more", machine.no_fiu)
@@ -307,7 +183,7 @@ def _two(bench: Bench, outcome: Outcome) -> None:
 
 @row("26", "slow disks (FUSE): one system call takes 0.1 to 2 s on the input's or output's side", faults.no_fuse)
 def _slow_disk(bench: Bench, outcome: Outcome) -> None:
-    calls = [("output", call) for call in faults.OUTPUT_CALLS] + [("input", call) for call in faults.INPUT_CALLS]
+    calls = [("output", call) for call in fuse_faults.OUTPUT_CALLS] + [("input", call) for call in fuse_faults.INPUT_CALLS]
     cases = [(side, call, seconds) for side, call in calls for seconds in (0.1, 0.5, 2.0)[: bench.of(1, 3)]]
     scans = [outcome.attempt(bench, machine.slow_disk, *case) or 0.0 for case in cases]
     outcome.note = f"scans of up to {max(scans):.1f} s"

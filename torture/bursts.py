@@ -16,7 +16,8 @@ import numpy as np
 from PIL import Image
 
 from torture.kills import QUICK, judge_disposed
-from torture.rig import ROOT, Broken, Golden, Watch, children, judge, picture, rss, wait_for
+from torture.oracle import judge
+from torture.rig import ROOT, Broken, Golden, Watch, children, picture, rss, wait_for
 
 
 def flood(folder: Path, model: Path, golden: Golden, files: int) -> tuple[float, int, int]:

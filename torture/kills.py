@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from torture.rig import Broken, Golden, Watch, check_outputs, children, is_zombie, judge, judge_given_up, picture, wait_for
+from torture.oracle import check_outputs, judge, judge_given_up
+from torture.rig import Broken, Golden, Watch, children, is_zombie, picture, wait_for
 
 QUICK = ("--settle", "0.05", "--poll", "0.05")
 POISONS = {"segv": "crash", "abort": "crash", "hang": "timeout", "memory": "memory"}

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from torture.faults import NO_RESERVE, failing
 from torture.kills import QUICK, fill
-from torture.rig import Broken, Golden, Watch, judge, picture
+from torture.oracle import judge
+from torture.rig import Broken, Golden, Watch, picture
 
 JUMPS = (-86_400, 86_400, -315_360_000, 315_360_000, 3_000_000_000)  # seconds
 MTIMES = (-2_177_452_800, 0, 4_294_967_296, 9_000_000_000)  # 1901, 1970, 2106, 2255

@@ -11,7 +11,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from torture.kills import QUICK
-from torture.rig import Broken, Golden, Watch, judge, picture
+from torture.oracle import judge
+from torture.rig import Broken, Golden, Watch, picture
 
 
 def _external(location: str) -> Callable[[Any, Path], bytes]:

@@ -19,7 +19,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 
 from torture.faults import ballast, no_mounts
 from torture.forked import ForkedWatch
-from torture.rig import ROOT, Broken, Golden, Watch, check_outputs, judge, mounted, picture
+from torture.oracle import check_outputs, judge
+from torture.rig import ROOT, Broken, Golden, Watch, mounted, picture
 
 NAMES = st.sampled_from(["a.jpg", "b.png", "sub/a.jpg", "x\ny.webp"])
 OPTIONS = ("--settle", "0.05", "--poll", "0.05", "--incomplete-timeout", "0.3", "--recursive", "--min-free", "0")

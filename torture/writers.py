@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torture.kills import QUICK
-from torture.rig import FORMATS, Broken, Golden, Watch, children, judge, picture
+from torture.oracle import judge
+from torture.rig import FORMATS, Broken, Golden, Watch, children, picture
 
 STYLES = ("open", "reopened", "preallocated")
 

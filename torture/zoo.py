@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from torture.kills import QUICK
-from torture.rig import FORMATS, Broken, Golden, Watch, children, judge, rss
+from torture.oracle import judge
+from torture.rig import FORMATS, Broken, Golden, Watch, children, rss
 
 Bad = dict[str, tuple[bytes, str]]
 

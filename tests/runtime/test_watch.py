@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from torture.kills import QUICK, fill
-from torture.rig import Golden, Watch, children, judge, picture, rss, wait_for
+from torture.oracle import judge
+from torture.rig import Golden, Watch, children, picture, rss, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 

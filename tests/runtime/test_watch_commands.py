@@ -17,7 +17,8 @@ from PIL import Image
 
 from torture import faults
 from torture.kills import QUICK, fill
-from torture.rig import Golden, Watch, children, judge, picture, wait_for
+from torture.oracle import judge
+from torture.rig import Golden, Watch, children, picture, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from torture import faults, fuzz, kills, machine, models, power, stateful, writers, zoo
-from torture.rig import Broken, Golden, Watch, judge
+from torture import faults, fuse_faults, fuzz, kills, machine, models, power, stateful, writers, zoo
+from torture.oracle import judge
+from torture.rig import Broken, Golden, Watch
 
 needs_mounts = pytest.mark.skipif(bool(faults.no_mounts()), reason=faults.no_mounts())
 needs_fuse = pytest.mark.skipif(bool(faults.no_fuse()), reason=faults.no_fuse())
@@ -110,12 +111,12 @@ def test_failing_system_calls_heal(tmp_path: Path, stub: Path, golden: Golden) -
     # left temporaries for ever; one of an input between its opening and its claim once left that file waiting for ever.
     cases = [("output", "fsync", 5, 1.0), ("output", "stat", 5, 1.0), ("output", "stat", 13, 0.1), ("input", "read", 5, 1.0),
              ("input", "stat", 13, 0.3)]  # fmt: skip
-    together([partial(faults.failing_call, tmp_path / f"{i}", stub, golden, *case) for i, case in enumerate(cases)])
+    together([partial(fuse_faults.failing_call, tmp_path / f"{i}", stub, golden, *case) for i, case in enumerate(cases)])
 
 
 @needs_fuse
 def test_a_share_that_another_machine_writes_to(tmp_path: Path, stub: Path, golden: Golden) -> None:
-    faults.remote_writer(tmp_path / "w", stub, golden, files=6)
+    fuse_faults.remote_writer(tmp_path / "w", stub, golden, files=6)
 
 
 @needs_loops
