@@ -103,5 +103,5 @@ def test_variants_command(model: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert [name in done.stderr for name in ("photo-fp16: size", "photo-int8: size")] == [True, True]
     (tmp_path / "bad.onnx").write_bytes(b"no model")
-    with pytest.raises(ModelFileError, match="no model that onnxruntime can run"):
+    with pytest.raises(ModelFileError, match="is not a model that onnxruntime can run"):
         CliRunner().invoke(main, ["variants", str(tmp_path / "bad.onnx"), "--data-dir", str(folder)], catch_exceptions=False)
