@@ -53,7 +53,7 @@ def load_split(data_dir: Path, name: str, seed: int) -> Photos:
         collected, held_out = load_collections(data_dir)
         return load_loose_photos(data_dir) + collected + held_out if len(collected) else load_photos(data_dir)
     photos: Photos = getattr(load_splits(data_dir, seed), name)
-    if not len(photos):
+    if name == "sources" and not len(photos):
         raise TrainingError(f"There are no photographs of held-out sources in {data_dir}: no {HELD_OUT} beside a manifest.")
     return photos
 
