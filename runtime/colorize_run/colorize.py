@@ -131,7 +131,7 @@ class Colorizer(Network):
         """Whether a picture stays as it is; a note then says so. A model that repairs colours changes every picture."""
         keep = control.keep_colour and self.model.input == "grey" and has_colours(picture)
         if keep:
-            picture.notes.append("it already has colours and was left unchanged; --force colours it again")
+            picture.notes.append("it already has colours and was left unchanged; --force colours it anyway")
         return keep
 
     def _metadata(self, picture: Picture, *, keep: bool, sign: bool) -> Metadata:

@@ -82,5 +82,7 @@ class Network:
         results = self.model.run({self.model.input: padded[None], **settings}, outputs)
         for name, values in results.items():
             if values.shape[:1] + values.shape[2:] != (1, *padded.shape[1:]) or not np.isfinite(values).all():
-                raise ModelFileError(f"{self.model.path} gave {name} that are not finite, or differ in size from its input.")
+                raise ModelFileError(
+                    f"{self.model.path} gave an output {name} of a wrong size, or with values that are not finite."
+                )
         return {name: values[0, :, :h, :w] for name, values in results.items()}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from colorize_run.batch.messages import Record
 from colorize_run.errors import OutputError
-from colorize_run.system.files import as_existing, identity, shown
+from colorize_run.system.files import as_existing, identity, printable
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def claim(target: Path, known: tuple[Record, ...] = (), source_sha256: str = "",
         with target.open("rb") as file:
             sha256, size = hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
     except OSError as error:
-        raise OutputError(f"{shown(target)} exists and cannot be read: {error.strerror}.") from error
+        raise OutputError(f"{printable(target)} exists and cannot be read: {error.strerror}.") from error
     if Record(source_sha256, key, sha256, size) in known:
         return Whole(sha256)
     if any(record.output == sha256 for record in known):
@@ -90,9 +90,9 @@ class RunFiles:
     def refusal(self, target: Path) -> str:
         """Why the file at ``target`` must stay, as a sentence; empty if it may be replaced."""
         if identity(target) in self._inputs:
-            return f"{shown(target)} is an input of this run; inputs are never replaced."
+            return f"{printable(target)} is an input of this run; inputs are never replaced."
         if _entry(target) in self._outputs:
-            return f"{shown(target)} is the output of another picture: both names are the same file on this file system."
+            return f"{printable(target)} is the output of another picture: both names are the same file on this file system."
         return ""
 
     def add_output(self, target: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from colorize_run.batch.messages import Record
 from colorize_run.batch.plan import INDEX_NAME
-from colorize_run.system.files import lock, make_folder, open_regular, shown, sync_folder, told
+from colorize_run.system.files import as_output_errors, lock, make_folder, open_regular, printable, sync_folder
 
 STAGED = ".colorize-run.staged"
 _OWNER = re.compile("[0-9a-f]{16}")
@@ -32,10 +32,10 @@ class Index:
         self._root = os.path.abspath(root)
         self._path = root / INDEX_NAME
         make_folder(root)
-        with told(self._path):
+        with as_output_errors(self._path):
             self._fd = open_regular(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW)
             try:
-                lock(self._fd, f"Another run is writing to {shown(root)}: wait for it to end.")
+                lock(self._fd, f"Another run is writing to {printable(root)}: wait for it to end.")
                 with open(os.dup(self._fd), "rb") as file:
                     content = file.read()
                 if content and not content.endswith(b"\n"):  # torn by a power cut
@@ -62,7 +62,7 @@ class Index:
         lines = "".join(json.dumps({"name": self._name(target), **asdict(record)}) + "\n" for target, record in outputs)
         if not lines:
             return
-        with told(self._path):
+        with as_output_errors(self._path):
             self._append(lines)
             os.fsync(self._fd)
 

@@ -21,7 +21,7 @@ from colorize_run.errors import ColorizeRunError, ImageFileError, OutputError, i
 from colorize_run.image.reader import opened_file
 from colorize_run.network import Result
 from colorize_run.options import ConversionOptions
-from colorize_run.system.files import make_folder, shown, stage, told
+from colorize_run.system.files import as_output_errors, make_folder, printable, stage
 
 _MAX_STANDARD_INPUT = 1 << 30  # bytes
 
@@ -55,7 +55,7 @@ class ItemConverter:
         Errors: ModelFileError, DeviceError, which are no picture's fault.
         """
         source = Path(request.source)
-        name = shown(source) if request.source else "stdin"
+        name = printable(source) if request.source else "stdin"
         try:
             if not request.source:
                 return self._do(request, _standard_input())
@@ -150,7 +150,7 @@ def _staged(data: bytes, staged: Path, target: Path) -> float:
     """Write an output under its temporary name; milliseconds that took. Errors: OutputError."""
     start = time.perf_counter()
     make_folder(target.parent)
-    with told(target):
+    with as_output_errors(target):
         stage(data, staged)
     return round(1e3 * (time.perf_counter() - start), 2)
 

@@ -11,7 +11,7 @@ from typing import Any
 from colorize_run.batch.messages import Engine, Options, Outcome
 from colorize_run.batch.plan import STANDARD, Plan, Task
 from colorize_run.batch.run import Summary
-from colorize_run.system.files import make_folder, open_regular, told
+from colorize_run.system.files import as_output_errors, make_folder, open_regular
 
 SCHEMA = 1
 _OURS = {"run", "input", "status"}  # keys in every line
@@ -28,7 +28,7 @@ class JsonLines:
         self._real = Path(os.path.realpath(path))  # a link that is made later is not followed
         self._overwrite, self._existed = options.overwrite, self._real.exists()
         if self._existed:
-            with told(path):
+            with as_output_errors(path):
                 fd = open_regular(path, os.O_RDONLY)
                 try:
                     self._check(fd)
@@ -47,7 +47,7 @@ class JsonLines:
         del plan
         self._run, self._engine = utc_now(), engine
         make_folder(self._real.parent)
-        with told(self._path):
+        with as_output_errors(self._path):
             new = 0 if self._overwrite or self._existed else os.O_EXCL  # a file that appeared since then is not ours
             self._fd = open_regular(self._real, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | new)
             if not self._check(self._fd):
@@ -59,7 +59,7 @@ class JsonLines:
     def finished(self, task: Task, outcome: Outcome) -> None:
         """Append a line, whole or not at all."""
         line = json.dumps({"schema": SCHEMA, "run": self._run, **as_fields(task, outcome, self._engine)}).encode() + b"\n"
-        with told(self._path):
+        with as_output_errors(self._path):
             before = os.fstat(self._fd).st_size
             try:
                 written = os.write(self._fd, line)

@@ -17,7 +17,7 @@ from colorize_run.batch.json_lines import utc_now
 from colorize_run.batch.messages import Engine, Options, Outcome
 from colorize_run.batch.plan import STANDARD, Plan, Task, common_folder, describe_ignored
 from colorize_run.batch.run import Summary
-from colorize_run.system.files import make_folder, open_regular, publish, shown, told
+from colorize_run.system.files import as_output_errors, make_folder, open_regular, printable, publish
 from colorize_run.version import __version__
 
 _MARK = b'<meta name="generator" content="colorize-run">'
@@ -40,7 +40,7 @@ class Page:
     def __init__(self, path: Path, options: Options) -> None:
         self._path, self._options = path, options
         self._number = 0
-        with told(path):
+        with as_output_errors(path):
             self._existed = path.exists()
             if self._existed and not _is_page(path) and not options.overwrite:
                 raise FileExistsError
@@ -51,7 +51,7 @@ class Page:
         targets = [task for task in plan.tasks if task.target is not STANDARD]
         self._output = common_folder(task.root or task.target.parent for task in targets)
         make_folder(self._path.parent)
-        with told(self._path):
+        with as_output_errors(self._path):
             self._rows, self._pictures, self._failures = (self._file() for _ in range(3))
 
     def _file(self) -> IO[bytes]:
@@ -60,7 +60,7 @@ class Page:
     def finished(self, task: Task, outcome: Outcome) -> None:
         """Keep what the page shows of a picture."""
         row = _row(task, outcome, self._plan.folder, self._output)
-        with told(self._path):
+        with as_output_errors(self._path):
             self._rows.write((b",\n" if self._number else b"") + _script_json(row))
             if outcome.thumbnails:
                 pair = _script_json(outcome.thumbnails)
@@ -72,7 +72,7 @@ class Page:
     def end(self, summary: Summary) -> None:
         """Write the page; it appears whole."""
         partial = self._path.with_name(f".{secrets.token_hex(8)}.colorize-run.partial")
-        with told(self._path), self._rows, self._pictures, self._failures:
+        with as_output_errors(self._path), self._rows, self._pictures, self._failures:
             try:
                 with partial.open("xb") as page:
                     self._write(page, summary)
@@ -153,7 +153,9 @@ def _title(options: Options, summary: Summary) -> str:
 
 def _rows_of(facts: dict[str, str]) -> str:
     """Rows of an HTML table."""
-    return "".join(f'<tr><th scope="row">{name}</th><td>{html.escape(shown(fact))}</td></tr>\n' for name, fact in facts.items())
+    return "".join(
+        f'<tr><th scope="row">{name}</th><td>{html.escape(printable(fact))}</td></tr>\n' for name, fact in facts.items()
+    )
 
 
 def describe_options(options: Options) -> str:
@@ -184,9 +186,9 @@ def _row(task: Task, outcome: Outcome, input_folder: str, output_folder: str) ->
     written = task.target is not STANDARD and outcome.status != "failed"
     return {
         "name": "stdin" if task.source is STANDARD else _relative(task.source, input_folder),
-        "path": "" if task.source is STANDARD else shown(os.path.abspath(task.source)),
+        "path": "" if task.source is STANDARD else printable(os.path.abspath(task.source)),
         "output": _relative(task.target, output_folder) if written else "",
-        "outputPath": shown(os.path.abspath(task.target)) if written else "",
+        "outputPath": printable(os.path.abspath(task.target)) if written else "",
         "status": outcome.status,
         "reason": outcome.reason,
         "width": width,
@@ -203,8 +205,8 @@ def _row(task: Task, outcome: Outcome, input_folder: str, output_folder: str) ->
 
 
 def _relative(path: Path, folder: str) -> str:
-    """A file's name as it may be shown, relative to a folder."""
-    return shown(os.path.relpath(os.path.abspath(path), folder) if folder else path)
+    """A file's name as it may be printable, relative to a folder."""
+    return printable(os.path.relpath(os.path.abspath(path), folder) if folder else path)
 
 
 def _copy(source: IO[bytes], target: IO[bytes]) -> None:

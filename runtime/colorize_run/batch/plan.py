@@ -9,7 +9,7 @@ from pathlib import Path
 from colorize_run.batch.naming import Naming, is_output
 from colorize_run.errors import InputMissingError, OptionError
 from colorize_run.image.formats import SUFFIXES, accepted, accepted_folder
-from colorize_run.system.files import identity, is_within, shown
+from colorize_run.system.files import identity, is_within, printable
 
 STANDARD = Path("-")
 INDEX_NAME = ".colorize-run.jsonl"
@@ -110,11 +110,11 @@ def _check_arguments(names: Sequence[str], folders: list[str], output: str | Non
         raise OptionError("--recursive is for folders: give a folder.")
     if not folders and len(names) == 1:
         return
-    what = f"{shown(folders[0])} is a folder" if folders else f"there are {len(names)} pictures"
+    what = f"{printable(folders[0])} is a folder" if folders else f"there are {len(names)} pictures"
     if folders and ("-" in names or output == "-"):
         raise OptionError(f"{what}: stdin and stdout cannot be combined with folders.")
     if output and _names_a_picture(output):
-        raise OptionError(f"{shown(output)} is one file, but {what}: give -o a folder.")
+        raise OptionError(f"{printable(output)} is one file, but {what}: give -o a folder.")
     _check_different(folders)
     for folder in folders if output else ():
         _check_apart(Path(folder), Path(output or ""), recursive=recursive)
@@ -124,7 +124,7 @@ def _check_exists(names: Sequence[str]) -> None:
     """Before any other complaint: the real mistake may be a misspelt folder."""
     for name in names:
         if name != "-" and not os.path.lexists(name):
-            raise InputMissingError(f"{shown(name)} does not exist.")
+            raise InputMissingError(f"{printable(name)} does not exist.")
 
 
 def _check_different(folders: list[str]) -> None:
@@ -132,7 +132,7 @@ def _check_different(folders: list[str]) -> None:
     for folder in folders:
         first = known.setdefault(identity(Path(folder)), folder)
         if first is not folder:
-            raise OptionError(f"{shown(first)} and {shown(folder)} are the same folder: give it once.")
+            raise OptionError(f"{printable(first)} and {printable(folder)} are the same folder: give it once.")
 
 
 def _names_a_picture(output: str) -> bool:
@@ -143,13 +143,13 @@ def _names_a_picture(output: str) -> bool:
 def _check_apart(folder: Path, output: Path, *, recursive: bool) -> None:
     """Outputs of a folder must not go into the folder itself, nor into one that contains it."""
     if output.exists() and not output.is_dir():
-        raise OptionError(f"{shown(output)} is a file, but {shown(folder)} is a folder: give -o a folder.")
+        raise OptionError(f"{printable(output)} is a file, but {printable(folder)} is a folder: give -o a folder.")
     if identity(folder) == identity(output):
         raise OptionError(
-            f"{shown(output)} is the input folder itself: omit -o to write beside the inputs, or choose another folder."
+            f"{printable(output)} is the input folder itself: omit -o to write beside the inputs, or choose another folder."
         )
     if recursive and output.exists() and is_within(folder, output):
-        raise OptionError(f"With --recursive, {shown(folder)} must not be inside the output folder {shown(output)}.")
+        raise OptionError(f"With --recursive, {printable(folder)} must not be inside the output folder {printable(output)}.")
 
 
 def _of_file(name: str, output: str | None, naming: Naming, *, alone: bool, indexed: bool) -> Task:
@@ -167,13 +167,13 @@ def _of_file(name: str, output: str | None, naming: Naming, *, alone: bool, inde
     kind = SUFFIXES.get(target.suffix.lower())
     if kind is None:
         _check_exists([name])
-        raise OptionError(f"{shown(target)}: the suffix decides the format; known suffixes: {', '.join(SUFFIXES)}.")
+        raise OptionError(f"{printable(target)}: the suffix decides the format; known suffixes: {', '.join(SUFFIXES)}.")
     return Task(source, target, kind)
 
 
 def _empty(name: str, ignored: Counter[str]) -> Failure:
     what = f"; ignored: {describe_ignored(ignored)}" if ignored else ""
-    return Failure(shown(name), f"{shown(name)} contains no pictures{what}.", 66)
+    return Failure(printable(name), f"{printable(name)} contains no pictures{what}.", 66)
 
 
 def _of_folder(folder: Path, names: list[str], output: str | None, naming: Naming, *, alone: bool) -> Iterator[Task]:
@@ -197,7 +197,7 @@ def search(folder: Path, *, recursive: bool, avoid: tuple[int, int] | None = Non
             with os.scandir(os.path.join(folder, relative)) as entries:
                 listed = sorted(entries, key=lambda entry: os.fsencode(entry.name))
         except OSError as error:
-            name = shown(os.path.join(folder, relative))
+            name = printable(os.path.join(folder, relative))
             contents.failures.append(Failure(name, f"The folder {name} cannot be read: {error.strerror}.", 1))
             continue
         deeper = []
@@ -251,5 +251,7 @@ def _check_unique(tasks: list[Task]) -> None:
     for task in tasks:
         key = os.path.abspath(task.target)
         if key in taken:
-            raise OptionError(f"{shown(taken[key])} and {shown(task.source)} would both be written to {shown(task.target)}.")
+            raise OptionError(
+                f"{printable(taken[key])} and {printable(task.source)} would both be written to {printable(task.target)}."
+            )
         taken[key] = task.source

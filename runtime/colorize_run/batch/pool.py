@@ -18,7 +18,7 @@ from colorize_run.errors import (
     ModelFileError,
     OptionError,
 )
-from colorize_run.system.files import shown
+from colorize_run.system.files import printable
 from colorize_run.system.hardware import available_threads, free_memory
 from colorize_run.system.worker_process import WorkerProcess
 
@@ -178,7 +178,8 @@ class Pool:
             return []
         memory = ", as the system does when memory runs out" if "SIGKILL" in how else ""
         return [
-            (request, Outcome("failed", f"{shown(request.source)} was given up: {how}{memory}.", 70)) for request in suspects
+            (request, Outcome("failed", f"{printable(request.source)} was given up: {how}{memory}.", 70))
+            for request in suspects
         ]
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from colorize_run.batch.messages import Engine, Outcome
 from colorize_run.batch.plan import STANDARD, Plan, Task, describe_ignored
 from colorize_run.batch.run import Summary
-from colorize_run.system.files import shown
+from colorize_run.system.files import printable
 
 
 @contextlib.contextmanager
@@ -40,7 +40,7 @@ class Lines:
 
     def finished(self, task: Task, outcome: Outcome) -> None:
         """Print the result of a picture; one that was already done is only counted."""
-        name = "stdin" if task.source is STANDARD else shown(task.source)
+        name = "stdin" if task.source is STANDARD else printable(task.source)
         if outcome.status == "failed":
             self.say(f"error: {outcome.reason}")
             return
@@ -50,7 +50,7 @@ class Lines:
             reduced = ""
             if outcome.clipped:
                 reduced = f" (colour reduced to fit {outcome.gamut} in {outcome.clipped:.1%} of the pixels)"
-            self.done(f"{name} -> {shown(task.target)}{reduced}")
+            self.done(f"{name} -> {printable(task.target)}{reduced}")
 
     def done(self, line: str) -> None:
         """Print that a picture is done."""

@@ -11,7 +11,7 @@ from colorize_run.batch.plan import INDEX_NAME, STANDARD, Plan
 from colorize_run.batch.run import Listener
 from colorize_run.errors import ColorizeRunError, OptionError, OutputError
 from colorize_run.model.library import find_model
-from colorize_run.system.files import identity, shown
+from colorize_run.system.files import identity, printable
 
 
 def reports_to(names: tuple[str, ...], plan: Plan, options: Options) -> list[Listener]:
@@ -20,12 +20,12 @@ def reports_to(names: tuple[str, ...], plan: Plan, options: Options) -> list[Lis
     taken = _run_files(plan, options)
     for path in {os.path.abspath(name): Path(name) for name in names}.values():
         if path.suffix.lower() not in (".jsonl", ".html"):
-            raise OptionError(f"--report {shown(path)}: the suffix decides what is written, .jsonl or .html.")
+            raise OptionError(f"--report {printable(path)}: the suffix decides what is written, .jsonl or .html.")
         if INDEX_NAME in (path.name, Path(os.path.realpath(path)).name):
-            raise OptionError(f"--report {shown(path)}: this is the name of a folder's index; choose another.")
+            raise OptionError(f"--report {printable(path)}: this is the name of a folder's index; choose another.")
         for key in _keys(path):
             if key in taken:
-                raise OutputError(f"{shown(path)} is {taken[key]}; a report cannot replace it.")
+                raise OutputError(f"{printable(path)} is {taken[key]}; a report cannot replace it.")
         taken.update(dict.fromkeys(_keys(path), "another report of this run"))
         kind = JsonLines if path.suffix.lower() == ".jsonl" else Page
         reports.append(kind(path, options))

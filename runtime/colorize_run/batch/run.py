@@ -15,7 +15,7 @@ from colorize_run.batch.messages import Answer, Engine, Options, Outcome, Record
 from colorize_run.batch.plan import STANDARD, Plan, Task
 from colorize_run.batch.signals import Signals
 from colorize_run.errors import ColorizeRunError, OutputError, internal
-from colorize_run.system.files import publish, told
+from colorize_run.system.files import as_output_errors, publish
 
 
 @dataclass
@@ -199,7 +199,7 @@ class Run:
                 return Outcome("failed", refusal, OutputError.exit_code)
             start = time.perf_counter()
             try:
-                with told(target):
+                with as_output_errors(target):
                     publish(Path(request.staged), target, overwrite=outcome.replaces)
             except OutputError as error:
                 return Outcome.of_error(error, "")

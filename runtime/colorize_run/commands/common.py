@@ -59,7 +59,7 @@ class DefaultCommandGroup(click.Group):
 def number(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:
     """Callback of options that take a number: BadParameter for nan, which no range excludes."""
     if value is not None and value != value:
-        raise click.BadParameter("nan is no number.")
+        raise click.BadParameter("nan is not a number.")
     return value
 
 
@@ -95,7 +95,7 @@ saturation_option = click.option(
 
 
 def announce(device: str, model: "Model") -> None:
-    """Say what ``auto`` took."""
+    """Print the device that ``auto`` chose, and why."""
     if device == "auto":
         say(f"device: {model.device.name} ({model.device.reason})")
 
@@ -109,7 +109,7 @@ def cuda_fault() -> str | None:
 
 
 def chosen(model: str | None, default: str, device: str) -> tuple[str, str, int | None]:
-    """Model, device and threads to open: what was asked for, or in its place what `tune` chose, which is said."""
+    """Model, device and threads to open: those requested, or those that `tune` chose instead; that is printed."""
     from colorize_run.diagnostics.profile import look_up
 
     choice, line = look_up(model, default, device, cuda_fault)
@@ -119,7 +119,7 @@ def chosen(model: str | None, default: str, device: str) -> tuple[str, str, int 
 
 
 def say(text: str) -> None:
-    """One line for a person: on stderr, as stdout carries pictures and JSON."""
+    """Print one line for a person: on stderr, as stdout carries pictures and JSON."""
     click.echo(text, err=True)
 
 

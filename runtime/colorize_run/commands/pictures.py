@@ -23,6 +23,7 @@ from colorize_run.commands.common import (
 )
 from colorize_run.errors import OptionError
 from colorize_run.model.library import DEFAULT_COLORIZE_MODEL, DEFAULT_SEGMENT_MODEL
+from colorize_run.options import FORMS
 from colorize_run.system.files import MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def colorize(
 @click.command(epilog=EXIT_CODES, short_help="Segment pictures: masks, overlays, cut-outs.")
 @images_argument
 @click.option(
-    "--as", "as_", type=click.Choice(["mask", "soft", "overlay", "cutout"]), default="mask", show_default=True,
+    "--as", "as_", type=click.Choice(FORMS), default="mask", show_default=True,
     help="mask: an indexed PNG of classes; soft: a grey PNG, white where sure; overlay: classes drawn over the picture;"
     " cutout: the picture on a transparent background.",
 )  # fmt: skip

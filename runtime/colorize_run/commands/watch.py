@@ -92,6 +92,8 @@ def _limits(command: Callable[..., None]) -> Callable[..., None]:
 @saturation_option
 @click.option(
     "--keep-colour/--force",
+    "--keep-color",
+    "keep_colour",
     default=True,
     show_default=True,
     help="Copy pictures that already have colours unchanged, or colour them, too.",

@@ -15,7 +15,7 @@ import click
 
 from colorize_run.commands.common import say
 from colorize_run.errors import InboxMissingError, OptionError, OutputError
-from colorize_run.system.files import shown
+from colorize_run.system.files import printable
 
 if TYPE_CHECKING:
     from colorize_run.watch.ledger import Ledger
@@ -96,7 +96,7 @@ def status(outbox: Path, state: Path | None, as_json: bool) -> None:
         for kind, reason in health["blocked"].items():
             say(f"blocked by {kind}: {reason}")
     for name, kind, reason in quarantined:
-        say(f"{shown(name)}: {kind}: {reason}")
+        say(f"{printable(name)}: {kind}: {reason}")
 
 
 @click.command()
@@ -170,7 +170,7 @@ def verify(outbox: Path, state: Path | None) -> None:
                 good += 1
                 continue
             bad += 1
-            say(f"{shown(os.fsdecode(output))}: {'is missing' if digest is None else 'has changed'}")
+            say(f"{printable(os.fsdecode(output))}: {'is missing' if digest is None else 'has changed'}")
     say(f"{good} outputs are unchanged, {bad} are not")
     if bad:
         sys.exit(1)

@@ -24,9 +24,6 @@ def printable(path: Path | str) -> str:
     return "".join(c if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp") else ascii(c)[1:-1] for c in text)
 
 
-shown = printable
-
-
 def counted(number: int, noun: str) -> str:
     """A number and its noun: ``1 thread``, ``2 threads``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
@@ -57,9 +54,6 @@ def as_output_errors(target: Path) -> Iterator[None]:
         raise as_existing(target) from error
     except OSError as error:
         raise OutputError(f"{printable(target)} cannot be written: {error.strerror}.") from error
-
-
-told = as_output_errors
 
 
 def open_regular(path: Path, flags: int) -> int:

@@ -115,13 +115,21 @@ def free_memory() -> int:
 
 def cgroup_memory(root: Path, membership: str) -> int | None:
     """Bytes that cgroups of version 1 and 2 leave, the least of all levels; None without a limit. See `cgroup_quota`."""
-    names = {2: ("memory.max", "memory.current"), 1: ("memory.limit_in_bytes", "memory.usage_in_bytes")}
+    names = {2: ("memory.max", "memory.current", ""), 1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_")}
     left = []
     for folder, version in _cgroup_levels(root, membership, "memory"):
         with contextlib.suppress(OSError, ValueError):  # "max": no limit at this level
-            limit, used = (int((folder / name).read_text()) for name in names[version])
-            left.append(max(0, limit - used))
+            limit_name, used_name, prefix = names[version]
+            limit, used = int((folder / limit_name).read_text()), int((folder / used_name).read_text())
+            left.append(max(0, limit - used + _reclaimable(folder / "memory.stat", f"{prefix}inactive_file")))
     return min(left, default=None)
+
+
+def _reclaimable(statistics: Path, name: str) -> int:
+    """Bytes of file cache that the kernel gives back when memory runs out; 0 where it does not say."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        return int(dict(line.split() for line in statistics.read_text().splitlines())[name])
+    return 0
 
 
 def _quota_2(folder: Path) -> float | None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from colorize_run.system.files import shown
+from colorize_run.system.files import printable
 
 _CHUNK = select.PIPE_BUF  # what a pipe takes at once if it takes anything
 
@@ -55,7 +55,9 @@ class Telemetry:
             if event not in _ON_TERMINAL:
                 return
             details = ", ".join(str(fields[key]) for key in ("err_class", "why", "err") if fields.get(key))
-            line = f"\r\x1b[K{event.replace('_', ' ')}: {shown(os.fsdecode(name)) + ': ' if name is not None else ''}{details}"
+            line = (
+                f"\r\x1b[K{event.replace('_', ' ')}: {printable(os.fsdecode(name)) + ': ' if name is not None else ''}{details}"
+            )
         else:
             named = {} if name is None else {"name": os.fsdecode(name)}
             line = json.dumps({"time": round(time.time(), 3), "event": event, **named, **fields})

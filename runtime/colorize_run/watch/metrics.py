@@ -92,7 +92,7 @@ def _metrics(telemetry: Telemetry, health: dict[str, Any]) -> "Iterator[Metric]"
     for why in health["blocked"]:
         blocked.add_metric([why], 1)
     yield blocked
-    provider = GaugeMetricFamily("colorize_provider_info", "device asked for and in use", labels=["requested", "actual"])
+    provider = GaugeMetricFamily("colorize_provider_info", "requested device and device in use", labels=["requested", "actual"])
     provider.add_metric([health["provider"]["requested"], health["provider"]["actual"] or "none"], 1)
     yield provider
     stages = HistogramMetricFamily("colorize_stage_seconds", "time of a file by stage", labels=["stage"])

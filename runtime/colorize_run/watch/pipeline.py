@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from colorize_run.system.files import lock, shown
+from colorize_run.system.files import lock, printable
 from colorize_run.watch import dispose
 from colorize_run.watch.dispose import Disposer
 from colorize_run.watch.inbox import Source
@@ -82,7 +82,7 @@ class Pipeline:
             "oldest_pending_s": 0.0 if oldest is None else max(0.0, round(time.time() - oldest, 1)),
             "settled": len(self.lifecycle.settled),
             "unaccounted": self.intake.unaccounted,
-            "blocked": {kind: shown(block.why) for kind, block in blocks},
+            "blocked": {kind: printable(block.why) for kind, block in blocks},
             "source_lost": float(bool(self.intake.source_lost)),
             "output_free_bytes": free,
             "last_done": self.publisher.last_done,
