@@ -274,6 +274,8 @@ def test_memory_that_cgroups_leave(tmp_path: Path) -> None:
         (folder / "memory.max").write_text(f"{limit}\n")
         (folder / "memory.current").write_text(f"{used}\n")
     assert cgroup_memory(tmp_path / "two", "0::/a.slice/b.service\n") == 600_000  # a level above limits it
+    (tmp_path / "two" / "a.slice" / "memory.stat").write_text("anon 300000\ninactive_file 100000\n")
+    assert cgroup_memory(tmp_path / "two", "0::/a.slice/b.service\n") == 700_000  # file cache is given back
     assert cgroup_memory(tmp_path / "two", "0::/\n") is None
     folder = tmp_path / "one" / "memory"
     folder.mkdir(parents=True)

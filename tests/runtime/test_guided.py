@@ -124,7 +124,7 @@ def test_impossible_temperatures_are_refused(tiny_model: Path, temperature: floa
         (["--working-size", "5000"], 2, "8 to 256 pixels"),
         (["--working-size", "0"], 2, "not in the range"),
         (["--temperature", "0"], 2, "not in the range"),
-        (["--temperature", "nan"], 2, "no number"),
+        (["--temperature", "nan"], 2, "not a number"),
         (["-m", "regression-cnn", "--temperature", "0.5"], 2, "has no temperature"),
     ],
 )
