@@ -114,7 +114,13 @@ class Remote(Colorizer):
         self._process.start()
         self._lock = threading.Lock()
 
-    def _run(self, planes: npt.NDArray[np.float32]) -> Prediction:
+    def _run(
+        self,
+        planes: npt.NDArray[np.float32],
+        wanted: tuple[str, ...] | None = None,
+        hints: npt.NDArray[np.float32] | None = None,
+    ) -> Prediction:
+        del wanted, hints
         with self._lock:
             self._line.send(planes)
             return Prediction(self._line.recv(), None)

@@ -11,6 +11,7 @@ import onnx
 import onnxruntime as ort
 import torch
 from colorize_run import colour
+from colorize_run.model.contract import HINTS
 from colorize_run.model.verify import CHOSEN_OUTPUTS, DISCRETE_OUTPUTS, compare, spans
 from onnx.reference import ReferenceEvaluator
 from PIL import Image
@@ -40,15 +41,25 @@ SAMPLES = Path(__file__).resolve().parents[1] / "docs" / "samples"
 
 @dataclass(frozen=True)
 class Case:
-    """One input of the proof: ``planes`` (N, C, H, W) float32, 0..1, grey or R, G, B."""
+    """One input of the proof: ``planes`` (N, C, H, W) float32, 0..1, grey or R, G, B, and maybe colour ``hints`` for it."""
 
     name: str
     planes: FloatArray
+    hints: FloatArray | None = None
 
     @property
     def pixels(self) -> int:
         """Pixels of all pictures."""
         return self.planes[:, 0].size
+
+    @property
+    def inputs(self) -> tuple[FloatArray, ...]:
+        """What the module is called with."""
+        return (self.planes,) if self.hints is None else (self.planes, self.hints)
+
+    def feed(self, source: str) -> dict[str, FloatArray]:
+        """The inputs by name, for a graph whose picture is called ``source``."""
+        return dict(zip((source, HINTS), self.inputs, strict=False))
 
 
 @dataclass(frozen=True)
@@ -101,16 +112,34 @@ def _planes(photograph: Image.Image, channels: int, width: int, height: int) -> 
     return small.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255)
 
 
-def golden_inputs(channels: int = 1) -> list[FloatArray]:
-    """Inputs of the golden vectors, small enough to travel in the file."""
+def _hints(rng: np.random.Generator, n: int, h: int, w: int) -> FloatArray:
+    """Up to eight hints, squares of 1 to 7 pixels, in each of ``n`` pictures."""
+    hints = np.zeros((n, 3, h, w), np.float32)
+    for plane in hints:
+        for _ in range(int(rng.integers(1, 9))):
+            y, x, radius = int(rng.integers(h)), int(rng.integers(w)), int(rng.integers(4))
+            a, b = rng.uniform(-80, 80, 2)
+            square = plane[:, max(0, y - radius) : y + radius + 1, max(0, x - radius) : x + radius + 1]
+            square[:] = np.array([a, b, 1], np.float32)[:, None, None]
+    return hints
+
+
+def golden_inputs(channels: int = 1, *, hinted: bool = False) -> list[Case]:
+    """Inputs of the golden vectors, small enough to travel in the file; those of a ``hinted`` module again with hints."""
     photograph = _photographs()[0]
     sizes = (22, 17), (32, 32)
-    noise = _noise(np.random.default_rng(1), 1, channels, 16, 16)
-    return [noise, *(_planes(photograph, channels, w, h) for w, h in sizes)]
+    noise = Case("noise", _noise(np.random.default_rng(1), 1, channels, 16, 16))
+    cases = [noise, *(Case(f"photograph {w}x{h}", _planes(photograph, channels, w, h)) for w, h in sizes)]
+    return cases + [_with_hints(case, i) for i, case in enumerate(cases[1:])] if hinted else cases
 
 
-def cases(channels: int = 1, working_side: int = 32) -> list[Case]:
-    """Noise, flat pictures and photographs, even and odd sizes, batches of 1 to 3.
+def _with_hints(case: Case, seed: int) -> Case:
+    n, _, h, w = case.planes.shape
+    return Case(f"{case.name} with hints", case.planes, _hints(np.random.default_rng(seed), n, h, w))
+
+
+def cases(channels: int = 1, working_side: int = 32, *, hinted: bool = False) -> list[Case]:
+    """Noise, flat pictures and photographs, even and odd sizes, batches of 1 to 3; for a ``hinted`` module, also with hints.
 
     The photographs also at ``working_side``, the short side to which the runtime reduces a picture for the model.
     """
@@ -121,7 +150,7 @@ def cases(channels: int = 1, working_side: int = 32) -> list[Case]:
     for i, photograph in enumerate(_photographs()):
         sides = (86, 64), (43, 31), (191, 127), (working_side * 3 // 2, working_side)
         cases += [Case(f"photograph {i} {w}x{h}", _planes(photograph, channels, w, h)) for w, h in sides]
-    return cases
+    return cases + [_with_hints(case, i) for i, case in enumerate(cases)] if hinted else cases
 
 
 def _backends(model: onnx.ModelProto) -> dict[str, object]:
@@ -153,7 +182,7 @@ def _widest_filter(model: onnx.ModelProto) -> int:
 
 def _reference(module: Signature, inputs: list[Case], dtype: torch.dtype = torch.float32) -> list[dict[str, FloatArray]]:
     with torch.no_grad():
-        outputs = [module(torch.from_numpy(case.planes).to(dtype)) for case in inputs]
+        outputs = [module(*(torch.from_numpy(values).to(dtype) for values in case.inputs)) for case in inputs]
     return [{name: out.numpy() for name, out in zip(module.outputs, outs, strict=True)} for outs in outputs]
 
 
@@ -174,7 +203,7 @@ def prove(module: Signature, model: onnx.ModelProto, inputs: list[Case]) -> Pari
         for backend, session in backends.items():
             if backend == "onnx.reference" and case.pixels > _reference_pixels(model, inputs):
                 continue
-            values = session.run(outputs, {source: case.planes})  # type: ignore[attr-defined]
+            values = session.run(outputs, case.feed(source))  # type: ignore[attr-defined]
             for name, value in zip(outputs, values, strict=True):
                 difference = compare(name, value, reference[name], span[name])
                 findings.append(Finding(backend, case.name, name, difference.error, difference.flips, rounding[name]))
@@ -197,7 +226,7 @@ def between(model: onnx.ModelProto, rewritten: onnx.ModelProto, inputs: list[Cas
     before, after = (_backends(graph)["onnxruntime"] for graph in (model, rewritten))
     worst = 0.0
     for case in inputs:
-        pair = [session.run(outputs, {source: case.planes}) for session in (before, after)]  # type: ignore[attr-defined]
+        pair = [session.run(outputs, case.feed(source)) for session in (before, after)]  # type: ignore[attr-defined]
         for name, old, new in zip(outputs, *pair, strict=True):
             if name not in DISCRETE_OUTPUTS:
                 worst = max(worst, compare(name, new, old, max(float(np.ptp(old)), 1.0)).error)

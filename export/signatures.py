@@ -14,6 +14,7 @@ from export.errors import ExportError
 from export.specifications import Specification
 from training.checkpoint import Checkpoint
 from training.conventions import FROM_256THS, TO_256THS, to_ab
+from training.datasets.photos import CELL
 from training.networks import Target
 from training.networks.photo import PhotoChroma, PhotoColorizer
 from training.palette import annealed_mean, palette_to_ab
@@ -22,9 +23,13 @@ _C = 6 / 29  # where f(t) of CIELAB turns from a cube root into a line
 
 
 class Signature(nn.Module):
-    """A network behind one of the contract's signatures; ``outputs`` names what `forward` returns, in order."""
+    """A network behind one of the contract's signatures; ``outputs`` names what `forward` returns, in order.
+
+    ``hinted``: whether `forward` takes colour hints after the picture, (N, 3, H, W): a*, b*, and 1 where there is one.
+    """
 
     outputs: tuple[str, ...]
+    hinted = False
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -52,10 +57,13 @@ class ColorizeSignature(Signature):
         super().__init__(network)
         self.multiple = multiple
 
-    def _apply_padded(self, planes: Tensor, *settings: Tensor) -> Tensor:
+    def _padded(self, planes: Tensor) -> Tensor:
         height, width = planes.shape[2], planes.shape[3]
-        padded = F.pad(planes, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
-        output: Tensor = self.network(padded, *settings)[:, :, :height, :width]
+        return F.pad(planes, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
+
+    def _apply_padded(self, planes: Tensor) -> Tensor:
+        height, width = planes.shape[2], planes.shape[3]
+        output: Tensor = self.network(self._padded(planes))[:, :, :height, :width]
         return output
 
 
@@ -85,16 +93,27 @@ class PaletteSignature(ColorizeSignature):
 
 
 class PhotoSignature(ColorizeSignature):
-    """A photo colourizer: ``ab`` (N, 2, H, W), CIELAB, at a ``temperature`` that the caller of the graph may set."""
+    """A photo colourizer: ``ab`` (N, 2, H, W), CIELAB, at a ``temperature`` that the caller of the graph may set.
 
+    A network with a palette also gives ``logits`` (N, K, h, w) of its colours for each cell of 4 x 4 pixels.
+    """
+
+    network: PhotoChroma
     temperature: Tensor
 
     def __init__(self, network: PhotoChroma, multiple: int, temperature: float) -> None:
         super().__init__(network, multiple)
+        self.hinted = bool(network.network.extra_channels)
+        self.outputs = ("ab", "logits") if len(network.palette) else ("ab",)
         self.register_buffer("temperature", torch.tensor(temperature, dtype=torch.float32))
 
-    def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
-        return (self._apply_padded(picture, self.temperature),)
+    def forward(self, picture: Tensor, hints: Tensor | None = None) -> tuple[Tensor, ...]:
+        height, width = picture.shape[2], picture.shape[3]
+        hints = None if hints is None else self._padded(hints)
+        logits = self.network.logits(self._padded(picture), hints)
+        ab = self.network.chroma(logits, self.temperature, hints)[:, :, :height, :width]
+        cells = logits[:, :, : (height + CELL - 1) // CELL, : (width + CELL - 1) // CELL]
+        return (ab, cells)[: len(self.outputs)]
 
 
 class RGBSignature(ColorizeSignature):

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
-from colorize_run.model.contract import INPUTS
+from colorize_run.model.contract import HINTS, INPUTS
 from colorize_run.model.session import Model
 from colorize_run.model.verify import verify
 
@@ -26,29 +27,32 @@ OPSET = 18  # the oldest with an antialiased Resize, and the one that most engin
 IR_VERSION = 10  # newer ones are refused by onnxruntime releases that are still in use
 # While a graph is made, a temperature at which no optimiser leaves out the division by it
 _EXPORT_TEMPERATURE = 0.737
+_WHOLE_HINTS = f"whole_{HINTS}"  # the hints at the size of the picture, in the graph
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def to_model_proto(module: Signature, name: str, source: str = "grey") -> onnx.ModelProto:
     """Export ``module`` with dynamic batch, height and width, its input called ``source``, one of `contract.INPUTS`."""
-    example = torch.rand(2, INPUTS[source], 64, 68)
+    example = (torch.rand(2, INPUTS[source], 64, 68), *([torch.rand(2, INPUTS[HINTS], 64, 68)] if module.hinted else []))
     batch, height, width = (torch.export.Dim.DYNAMIC,) * 3
     with _with_export_temperature(module):
         program = torch.onnx.export(
             module,
-            (example,),
+            example,
             dynamo=True,
             opset_version=OPSET,
             external_data=False,
             verbose=False,
-            input_names=[source],
+            input_names=[source, HINTS][: len(example)],
             output_names=list(module.outputs),
-            dynamic_shapes=({0: batch, 2: height, 3: width},),
+            dynamic_shapes=({0: batch, 2: height, 3: width},) * len(example),
         )
         if program is None:
             raise ExportError("torch.onnx.export returned no program.")
         model = program.model_proto  # reads the weights, so not later
     model.graph.name = name
+    if module.hinted:
+        _make_hints_optional(model, source)
     return _finished(model)
 
 
@@ -79,7 +83,7 @@ def _with_export_temperature(module: Signature) -> Iterator[None]:
         temperature.copy_(value)
 
 
-def _make_temperature_an_input(model: onnx.ModelProto, module: Signature) -> None:
+def make_temperature_an_input(model: onnx.ModelProto, module: Signature) -> None:
     """Set ``temperature``, where the module has one, to its value: an input with a default that a caller may override."""
     temperature = getattr(module, "temperature", None)
     if temperature is None:
@@ -87,6 +91,28 @@ def _make_temperature_an_input(model: onnx.ModelProto, module: Signature) -> Non
     constant = next(tensor for tensor in model.graph.initializer if tensor.name == "temperature")
     constant.CopyFrom(onnx.numpy_helper.from_array(temperature.numpy(), "temperature"))
     model.graph.input.append(onnx.helper.make_tensor_value_info("temperature", constant.data_type, constant.dims))
+
+
+def _make_hints_optional(model: onnx.ModelProto, source: str) -> None:
+    """Give the input of colour hints a default, none, that is as large as the picture of ``source``; in place."""
+    for node in model.graph.node:
+        node.input[:] = [_WHOLE_HINTS if name == HINTS else name for name in node.input]
+    inputs = [value for value in model.graph.input if value.name != HINTS]
+    del model.graph.input[:]
+    free: list[str | int | None] = [f"{HINTS}_batch", INPUTS[HINTS], f"{HINTS}_height", f"{HINTS}_width"]
+    model.graph.input.extend([*inputs, onnx.helper.make_tensor_value_info(HINTS, onnx.TensorProto.FLOAT, free)])
+    none = onnx.numpy_helper.from_array(np.zeros((1, INPUTS[HINTS], 1, 1), np.float32), HINTS)
+    channels = onnx.numpy_helper.from_array(np.array([INPUTS[HINTS]], np.int64), f"{HINTS}_channels")
+    model.graph.initializer.extend([none, channels])
+    nodes = [
+        onnx.helper.make_node("Shape", [source], [f"{HINTS}_size"], start=2),
+        onnx.helper.make_node("Shape", [source], [f"{HINTS}_count"], end=1),
+        onnx.helper.make_node("Concat", [f"{HINTS}_count", channels.name, f"{HINTS}_size"], [f"{HINTS}_shape"], axis=0),
+        onnx.helper.make_node("Expand", [HINTS, f"{HINTS}_shape"], [_WHOLE_HINTS]),
+    ]
+    for node in reversed(nodes):
+        node.name = f"{HINTS}_{node.op_type}_{node.output[0]}"
+        model.graph.node.insert(0, node)
 
 
 def _strip(model: onnx.ModelProto) -> None:
@@ -137,19 +163,19 @@ def export(
     """
     folder.mkdir(parents=True, exist_ok=True)  # fails now instead of after the proof
     module, source = wrap(checkpoint, specification), input_name(checkpoint)
-    cases = _cases(checkpoint, specification, data_dir)
+    cases = _cases(checkpoint, module, specification, data_dir)
     model = to_model_proto(module, specification.name, source)
     rewritten = _finished(to_native_dilation(model)) if rewrite and has_zero_inserted_filters(model) else None
     if rewritten and has_zero_inserted_filters(rewritten):
         raise ExportError("A zero-inserted filter of the graph could not be given native dilation; --no-rewrite keeps it.")
     rewrite_error = parity.between(model, rewritten, cases) if rewritten else {}
     model = rewritten or model
-    _make_temperature_an_input(model, module)
+    make_temperature_an_input(model, module)
     if damage:
         damage_weight(model)
     report = parity.prove(module, model, cases)
     figures = {**report.figures(), **rewrite_error, **_on_flowers(checkpoint, module, model, data_dir)}
-    stamp(model, contract_of(checkpoint, specification, figures), golden_cases(module, source))
+    stamp(model, contract_of(checkpoint, module, specification, figures), golden_cases(module, source))
     onnx.checker.check_model(model, full_check=True)
     partial = folder / f".{specification.name}.partial.onnx"
     try:
@@ -179,14 +205,14 @@ def check(path: Path, checkpoint: Checkpoint, data_dir: Path | None = None) -> p
         raise ExportError(f"{path} holds the unknown model {contract.name!r}; known models are {', '.join(SPECIFICATIONS)}.")
     _prove_file(path)
     module, model = wrap(checkpoint, specification), onnx.load(path)
-    report = parity.prove(module, model, _cases(checkpoint, specification, data_dir))
+    report = parity.prove(module, model, _cases(checkpoint, module, specification, data_dir))
     _on_flowers(checkpoint, module, model, data_dir)
     return report
 
 
-def _cases(checkpoint: Checkpoint, specification: Specification, data_dir: Path | None) -> list[parity.Case]:
+def _cases(checkpoint: Checkpoint, module: Signature, specification: Specification, data_dir: Path | None) -> list[parity.Case]:
     real = [] if data_dir is None else real_pictures.cases(checkpoint, specification.working_size, data_dir)
-    return parity.cases(INPUTS[input_name(checkpoint)], specification.working_size.short_side) + real
+    return parity.cases(INPUTS[input_name(checkpoint)], specification.working_size.short_side, hinted=module.hinted) + real
 
 
 def _on_flowers(checkpoint: Checkpoint, module: Signature, model: onnx.ModelProto, data_dir: Path | None) -> dict[str, float]:

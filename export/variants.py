@@ -14,7 +14,7 @@ import onnx
 import torch
 import torch.nn.functional as F
 from colorize_run.diagnostics.timing import in_turn
-from colorize_run.model.contract import CONTRACT_KEY, GOLDEN_KEY, INPUTS, Contract
+from colorize_run.model.contract import CONTRACT_KEY, GOLDEN_KEY, HINTS, INPUTS, Contract
 from colorize_run.model.describe import COUNTED, QUALITY, lost
 from colorize_run.model.session import Model
 from colorize_run.model.verify import Difference, compare, spans, verify
@@ -25,6 +25,7 @@ from torch import Tensor
 from export.errors import ExportError
 from training.conventions import PHOTO_WORKING_SIZE
 from training.datasets.flowers import Flowers, FlowerSamples
+from training.datasets.hints import SCALE
 from training.datasets.photos import Photos, PhotoSamples
 from training.evaluation import masks
 from training.evaluation.photos import measure, summary
@@ -40,7 +41,8 @@ FloatArray = npt.NDArray[np.float32]
 class Trial:
     """The data on which variants of one kind of model are calibrated and evaluated.
 
-    ``inputs`` makes the i-th of up to ``count`` calibration inputs, (1, C, H, W), of training pictures; ``figures`` gives
+    ``inputs`` makes the i-th of up to ``count`` calibration inputs, (1, C, H, W), of training pictures, and maybe hints as
+    three further channels (`training.datasets.hints`); ``figures`` gives
     the figures of a model on validation pictures; none of those in ``counted`` may fall by more than QUALITY.
     """
 
@@ -52,7 +54,7 @@ class Trial:
 
 def photo_trial(train: Photos, validation: Photos) -> Trial:
     """Photographs, for the photo colourizer."""
-    samples = PhotoSamples(train, PHOTO_WORKING_SIZE.short_side, 0, augment=True)
+    samples = PhotoSamples(train, PHOTO_WORKING_SIZE.short_side, 0, augment=True, hints=True)
     return Trial(
         len(train),
         lambda i: samples.__getitems__([i])["input"].numpy(),
@@ -102,7 +104,9 @@ def to_fp16(model: onnx.ModelProto, trial: Trial) -> onnx.ModelProto:
     """The network in half precision, its input, its output and the decoding of chroma in single precision."""
     del trial  # needs no calibration
     bare = _without_settings(model)
-    converted: onnx.ModelProto = convert_float_to_float16(bare, keep_io_types=True, node_block_list=_decoding(bare))
+    converted: onnx.ModelProto = convert_float_to_float16(
+        bare, keep_io_types=True, node_block_list=[*_decoding(bare), *_preparation(bare)]
+    )
     _drop_repeated(converted)
     return converted
 
@@ -120,11 +124,24 @@ def _drop_repeated(model: onnx.ModelProto) -> None:
 
 
 class _Inputs(CalibrationDataReader):  # type: ignore[misc]
-    def __init__(self, trial: Trial, source: str) -> None:
-        self._inputs = iter({source: trial.inputs(i)} for i in range(min(CALIBRATION, trial.count)))
+    def __init__(self, trial: Trial, names: list[str]) -> None:
+        source, *optional = names
+        self._inputs = iter(
+            _feed(trial.inputs(i), source, hinted=HINTS in optional) for i in range(min(CALIBRATION, trial.count))
+        )
 
     def get_next(self) -> dict[str, FloatArray] | None:
         return next(self._inputs, None)
+
+
+def _feed(planes: FloatArray, source: str, *, hinted: bool) -> dict[str, FloatArray]:
+    """A calibration input, by the names of the graph's inputs."""
+    channels = INPUTS[source]
+    feed = {source: planes[:, :channels]}
+    if hinted:
+        given = planes[:, channels:]
+        feed[HINTS] = np.concatenate([given[:, :2] * np.float32(SCALE), given[:, 2:]], axis=1)
+    return feed
 
 
 def to_int8(model: onnx.ModelProto, trial: Trial) -> onnx.ModelProto:
@@ -137,12 +154,12 @@ def to_int8(model: onnx.ModelProto, trial: Trial) -> onnx.ModelProto:
         quantize_static(
             before,
             after,
-            _Inputs(trial, bare.graph.input[0].name),
+            _Inputs(trial, [value.name for value in bare.graph.input]),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=_decoding(bare),
+            nodes_to_exclude=[*_decoding(bare), *_preparation(bare)],
         )
         return onnx.load(after)
 
@@ -151,10 +168,13 @@ VARIANTS: dict[str, Callable[[onnx.ModelProto, Trial], onnx.ModelProto]] = {"fp1
 
 
 def _without_settings(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy whose temperature is a constant, as the converters expect."""
+    """A copy whose temperature is a constant and whose hints must be given: the converters know no optional inputs."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    constants = {tensor.name for tensor in copy.graph.initializer}
+    initializers = [tensor for tensor in copy.graph.initializer if tensor.name != HINTS]
+    del copy.graph.initializer[:]
+    copy.graph.initializer.extend(initializers)
+    constants = {tensor.name for tensor in initializers}
     inputs = [value for value in copy.graph.input if value.name not in constants]
     del copy.graph.input[:]
     copy.graph.input.extend(inputs)
@@ -173,10 +193,32 @@ def _decoding(model: onnx.ModelProto) -> list[str]:
     return names
 
 
+def _preparation(model: onnx.ModelProto) -> list[str]:
+    """Names of the nodes that bring picture and hints together, and of the first convolution, for a model with hints.
+
+    a*, b* and the mask would share one 8-bit scale with the grey, which would then have 100 steps instead of 256.
+    """
+    reached, features, names = {HINTS}, set[str](), []
+    for node in model.graph.node:
+        if features & set(node.input):
+            features.update(node.output)
+        elif reached & set(node.input):
+            names.append(node.name)
+            (features if node.op_type == "Conv" else reached).update(node.output)
+        elif node.op_type == "Conv":
+            features.update(node.output)
+    return names
+
+
 def _with_settings(model: onnx.ModelProto, original: onnx.ModelProto) -> onnx.ModelProto:
-    """The variant with the original's optional input."""
-    constants = {tensor.name for tensor in original.graph.initializer}
-    model.graph.input.extend(value for value in original.graph.input if value.name in constants)
+    """The variant with the original's optional inputs."""
+    inputs, constants = ({entry.name for entry in entries} for entries in (model.graph.input, model.graph.initializer))
+    defaults = {tensor.name: tensor for tensor in original.graph.initializer}
+    for value in original.graph.input:
+        if value.name in defaults and value.name not in inputs:
+            model.graph.input.append(value)
+        if value.name in defaults and value.name not in constants:
+            model.graph.initializer.append(defaults[value.name])
     return model
 
 

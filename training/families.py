@@ -157,6 +157,7 @@ def _prepare_photos(recipe: Recipe, data: Data, workers: int) -> Prepared:
     splits = photo_archive.load_splits(data.data_dir, recipe.split_seed)
     train, validation = splits.train, splits.validation
     options: Any = {"final_side": recipe.final_side, "epochs": recipe.epochs, "hints": recipe.arguments.get("hints", False)}
+    options["colourless"] = recipe.colourless
     samples = photo_archive.sampled(train, recipe.side, recipe.seed, **options)
     count, colours = recipe.arguments["num_colours"], np.zeros((0, 2), np.float32)
     if count:

@@ -58,6 +58,8 @@ class Recipe:
     """Weight of the distance in a*, b*, which is added to the cross-entropy of ``photo``."""
     learn_encoder: tuple[str, ...] = ()
     """Beginnings of the names of those pretrained encoder layers of ``photo`` that are trained; "" means all."""
+    colourless: float = 0.0
+    """Share of the photographs in whose place ``photo`` learns from a picture that must stay grey, such as print."""
     augmented: bool = False
     """Whether flowers are moved and lit in another way for each batch."""
     from_scratch: bool = False

@@ -12,17 +12,20 @@ import numpy.typing as npt
 from PIL import Image
 
 from colorize_run import colour
-from colorize_run.colour import guided
+from colorize_run.colour import distribution, guided
+from colorize_run.colour.distribution import Suggestion
 from colorize_run.colour.space import SRGB
 from colorize_run.colour.steady import TemporalSmoother
 from colorize_run.colour.strips import PARALLEL_FROM, channels, join_picture, to_array
 from colorize_run.control import Control, has_colours
 from colorize_run.errors import ContractError, ModelFileError, OptionError
+from colorize_run.hints import Hints
 from colorize_run.image import reader
 from colorize_run.image.formats import FORMATS
 from colorize_run.image.metadata import Metadata
 from colorize_run.image.picture import Picture
 from colorize_run.image.xmp import Provenance
+from colorize_run.model.contract import CELL, LOGITS
 from colorize_run.model.library import DEFAULT_COLORIZE_MODEL
 from colorize_run.network import Network, Observe, Result
 from colorize_run.system.files import MAX_PIXELS
@@ -37,11 +40,13 @@ MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 10.0
 class Prediction:
     """What the network says at its working size h x w: ``ab`` (2, h, w) CIELAB.
 
-    ``rgb`` (3, h, w), 0..1: the model's own picture; None for models that make none.
+    ``rgb`` (3, h, w), 0..1: the model's own picture; None for models that make none. ``logits`` (K, h/4, w/4) over the
+    contract's palette of chroma; None for models without one.
     """
 
     ab: FloatArray
     rgb: FloatArray | None
+    logits: FloatArray | None = None
 
 
 class Colorizer(Network):
@@ -64,19 +69,60 @@ class Colorizer(Network):
         if temperature is not None and not MIN_TEMPERATURE <= temperature <= MAX_TEMPERATURE:
             raise OptionError(f"A temperature of {temperature} is not possible: {MIN_TEMPERATURE} to {MAX_TEMPERATURE}.")
         self._settings = {} if temperature is None else {"temperature": np.array(temperature, np.float32)}
+        self._temperature = self.contract.temperature if temperature is None else temperature
+        self._palette = np.array(self.contract.chroma_palette, np.float32)
 
-    def predict(self, image: Image.Image | FloatArray) -> Prediction:
-        """Run the network on a picture: a Pillow image of mode L or RGB, or float32 (H, W) grey, sRGB-encoded, 0..1."""
-        return self._run(self._planes(self._reduced(image)))
+    def check(self, control: Control, *, confidence: bool = False) -> None:
+        """OptionError for what this model cannot do: hints, borrowed colours, or the ``confidence`` of a palette."""
+        if control.hints is not None and not self.model.has_hints:
+            raise OptionError(f"{self.model.path} takes no colour hints: choose another model, or omit them.")
+        for wanted, what in ((control.like is not None, "--like"), (confidence, "--confidence")):
+            if wanted and not len(self._palette):
+                raise OptionError(f"{self.model.path} has no palette of chroma, which {what} needs: choose another model.")
 
-    def colorize(self, image: Image.Image) -> Image.Image:
+    def predict(self, image: Image.Image | FloatArray, hints: Hints | None = None) -> Prediction:
+        """Run the network on a picture: a Pillow image of mode L or RGB, or float32 (H, W) grey, sRGB-encoded, 0..1.
+
+        Errors: OptionError for ``hints`` to a model that takes none; ImageFileError for hints outside the picture.
+        """
+        control = Control(hints=hints)
+        self.check(control)
+        size = image.size if isinstance(image, Image.Image) else image.shape[1::-1]
+        small = self._reduced(image)
+        return self._run(self._planes(small), None, self._hint_planes(control, (size[0], size[1]), small))
+
+    def suggestions(
+        self, image: Image.Image | FloatArray, x: float, y: float, count: int = 5, *, hints: Hints | None = None
+    ) -> list[Suggestion]:
+        """The ``count`` likeliest distinct colours of the place ``x``, ``y`` of ``image``, in its pixels, best first.
+
+        ``hints`` of other places change them. Errors: OptionError for a place outside the picture, and for a model without
+        a palette of chroma.
+        """
+        if not len(self._palette):
+            raise OptionError(f"{self.model.path} has no palette of chroma to suggest from: choose another model.")
+        width, height = image.size if isinstance(image, Image.Image) else image.shape[1::-1]
+        if not (0 <= x < width and 0 <= y < height):
+            raise OptionError(f"There is no place {x:g},{y:g} in a picture of {width} x {height}.")
+        logits = self.predict(image, hints).logits
+        assert logits is not None
+        light = self._reduced(image)
+        row, column = int(y / height * light.shape[0]), int(x / width * light.shape[1])
+        lightness = float(colour.lightness(colour.to_grey(light, self.contract.grey_weights))[row, column])
+        p = distribution.probabilities(logits)[:, row // CELL, column // CELL]
+        return distribution.likeliest(p, self._palette, lightness, count)
+
+    def colorize(self, image: Image.Image, control: Control | None = None) -> Image.Image:
         """Colourize a Pillow image of any mode that has one meaning; returns RGB (RGBA where it has alpha), 8 bits.
 
         CIELAB lightness is that of ``image``; its colours, if any, are looked at only by a model whose input is
-        ``image``. A colour profile in ``image.info`` holds for the result, too. Errors: ImageFileError for modes I and F.
+        ``image``. A colour profile in ``image.info`` holds for the result, too. ``control``: strength, place and hints of
+        the colours; ``keep_colour`` counts only for files. Errors: ImageFileError for modes I and F; OptionError.
         """
+        control = control or Control()
+        self.check(control)
         picture = reader.from_image(image)
-        self._colorize(picture, Result(), 8, Control())
+        self._colorize(picture, Result(), 8, control)
         coloured = picture.in_bytes().convert("RGB")
         if (alpha := picture.alpha_in_bytes()) is not None:
             coloured = coloured.convert("RGBA")
@@ -86,19 +132,22 @@ class Colorizer(Network):
         return coloured
 
     def colorize_file(
-        self, source: Path | BinaryIO, kind: str | None = None, *, raw: bool = False,
+        self, source: Path | BinaryIO, kind: str | None = None, *, raw: bool = False, confidence: bool = False,
         max_pixels: int = MAX_PIXELS, keep_metadata: bool = True, control: Control | None = None,
         observe: Observe | None = None,
     ) -> tuple[bytes, Result]:  # fmt: skip
         """Colourize a picture file, each of its frames; returns the new file's bytes, in format ``kind`` or the source's own.
 
-        ``raw`` gives the network's own picture at its working size instead. Unless ``keep_metadata``, the file says nothing
-        of the picture's origin, nor that its colours came from a model; colour profile and resolution stay. ``control``:
-        strength and place of the colours; what it leaves as it is comes back byte for byte where the format stays.
+        ``raw`` gives the network's own picture at its working size instead, ``confidence`` a grey picture of how sure the
+        network is: white where one colour is certain, black where all are as likely. Unless ``keep_metadata``, the file says
+        nothing of the picture's origin, nor that its colours came from a model; colour profile and resolution stay.
+        ``control``: what the user decides; what it leaves as it is comes back byte for byte where the format stays.
         ``observe`` is given the pixels of each frame before, and the coloured frame before it is encoded.
-        Errors: ImageFileError, ModelFileError, DeviceError.
+        Errors: ImageFileError, ModelFileError, DeviceError, OptionError.
         """
         control = control or Control()
+        self.check(control, confidence=confidence)
+        plain = raw or confidence  # nothing is joined with the picture
         result, notes, unchanged = Result(), list[list[str]](), list[bool]()
         with reader.opened(source, max_pixels) as file:
             kind = kind or file.format
@@ -107,10 +156,12 @@ class Colorizer(Network):
             smoother = TemporalSmoother() if moves else None
             for picture in result.timed("decode", file.pictures(None if file.several_in(kind) else 1)):
                 # a film is judged by its first frame
-                unchanged.append(unchanged[0] if moves and unchanged else not raw and self._keeps_as_is(picture, control))
-                before = picture.pixels if observe and not raw else None
+                unchanged.append(unchanged[0] if moves and unchanged else not plain and self._keeps_as_is(picture, control))
+                before = picture.pixels if observe and not plain else None
                 result.size = picture.size if len(unchanged) == 1 else result.size
-                if raw:
+                if confidence:
+                    self._show_confidence(picture, control, result)
+                elif raw:
                     self._raw(picture, result)
                 elif not unchanged[-1]:
                     self._colorize(picture, result, picture.depth if FORMATS[kind].deep else 8, control, smoother)
@@ -176,15 +227,45 @@ class Colorizer(Network):
         planes = small.transpose(2, 0, 1).astype(np.float32)
         return planes / np.float32(255) if small.dtype == np.uint8 else planes
 
-    def _run(self, planes: FloatArray) -> Prediction:
-        outputs = self.run_on(planes, self._settings)
+    def _run(self, planes: FloatArray, wanted: tuple[str, ...] | None = None, hints: FloatArray | None = None) -> Prediction:
+        """Run the network at its working size; ``wanted`` outputs, all when None, as far as the model has them."""
+        names = [name for name in self.model.outputs if wanted is None or name in wanted]
+        outputs = self.run_on(planes, self._settings, names, hints)
         if len(outputs["ab"]) != 2:
             raise ModelFileError(f"{self.model.path} gave {len(outputs['ab'])} planes of chroma, not the two planes a* and b*.")
-        return Prediction(outputs["ab"], outputs.get("rgb"))
+        return Prediction(outputs["ab"], outputs.get("rgb"), outputs.get(LOGITS))
+
+    def _hint_planes(self, control: Control, size: tuple[int, int], small: npt.NDArray[Any]) -> FloatArray | None:
+        """The hints for a picture of ``size`` (width, height) that the network sees as ``small``."""
+        return None if control.hints is None else control.hints.planes(size, (small.shape[1], small.shape[0]))
+
+    def _chroma(self, small: npt.NDArray[Any], luminance: FloatArray, control: Control, hints: FloatArray | None) -> FloatArray:
+        """a*, b* of the picture at its working size, (2, h, w), with the reference's colours where there is one."""
+        predicted = self._run(self._planes(small), ("ab",) if control.like is None else ("ab", LOGITS), hints)
+        if control.like is None:
+            return predicted.ab
+        assert predicted.logits is not None
+        cells = predicted.logits.shape[2], predicted.logits.shape[1]
+        light = np.asarray(cv2.resize(luminance, cells, interpolation=cv2.INTER_AREA), np.float32)
+        reference = distribution.Reference(np.float32(1 / 255) * self._reduced(control.like).astype(np.float32), self._palette)
+        changed = reference.applied(predicted.logits, 116 * light - 16)
+        means = [distribution.mean_chroma(logits, self._palette, self._temperature) for logits in (changed, predicted.logits)]
+        change = distribution.enlarged(means[0] - means[1], (luminance.shape[1], luminance.shape[0]))
+        return predicted.ab + (change if hints is None else change * (1 - hints[2]))
+
+    def _show_confidence(self, picture: Picture, control: Control, result: Result) -> None:
+        with result.stage("network"):
+            small = self._network_view(picture)[0]
+            logits = self._run(self._planes(small), (LOGITS, "ab"), self._hint_planes(control, picture.size, small)).logits
+        assert logits is not None
+        sure = distribution.enlarged(distribution.confidence(logits)[None], (small.shape[1], small.shape[0]))[0]
+        grey = Image.fromarray(np.rint(sure * 255).astype(np.uint8)).resize(picture.size, Image.Resampling.BILINEAR)
+        picture.pixels = grey.convert("RGB")
+        picture.convert_back, picture.profile, picture.space, picture.depth = False, None, None, 8
 
     def _raw(self, picture: Picture, result: Result) -> None:
         with result.stage("network"):
-            rgb = self._run(self._planes(self._network_view(picture)[0])).rgb
+            rgb = self._run(self._planes(self._network_view(picture)[0]), ("ab", "rgb")).rgb
         if rgb is None:
             raise ContractError(f"{self.model.path} has no picture output: omit --raw.")
         picture.pixels = Image.fromarray(np.rint(rgb.transpose(1, 2, 0) * 255).clip(0, 255).astype(np.uint8))
@@ -203,7 +284,7 @@ class Colorizer(Network):
             with result.stage("resize"):
                 small, luminance = self._network_view(picture)
             with result.stage("network"):
-                ab = self._run(self._planes(small)).ab
+                ab = self._chroma(small, luminance, control, self._hint_planes(control, picture.size, small))
             if smoother is not None:
                 ab = smoother.apply(luminance, ab)
             if control.saturation != 1:

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from colorize_run import colour
 from colorize_run.errors import ImageFileError, OptionError
+from colorize_run.hints import Hints
 from colorize_run.image import reader
 from colorize_run.image.picture import Picture
 from colorize_run.system.files import printable
@@ -43,18 +45,33 @@ class Mask:
         return np.asarray(colour.resize(self._weights, size))
 
 
+def reference_picture(path: Path) -> Image.Image:
+    """A colour picture whose colours another one is to get. Errors: ImageFileError, InputMissingError, which name it."""
+    try:
+        picture = reader.read(path)
+    except ImageFileError as error:
+        raise type(error)(f"The reference {printable(path)} {error}") from error
+    image = picture.in_bytes()
+    if image.mode == "L" or not np.ptp(np.asarray(image.convert("RGB").resize((64, 64))).astype(int), axis=2).any():
+        raise ImageFileError(f"The reference {printable(path)} has no colours to borrow.")
+    return image.convert("RGB")
+
+
 @dataclass(frozen=True)
 class Control:
     """How pictures are coloured. ``saturation``, 0..4: factor on chroma; ``blend``, 0..1: share of the new colours.
 
     The rest of ``blend`` and of ``mask`` are the picture's own colours. ``keep_colour`` leaves pictures that have colours as
-    they are. Errors: OptionError for values out of range.
+    they are. ``hints``: colours of places; ``like``: a picture, sRGB, whose colours are borrowed. Errors: OptionError for
+    values out of range.
     """
 
     saturation: float = 1.0
     blend: float = 1.0
     mask: Mask | None = None
     keep_colour: bool = False
+    hints: Hints | None = None
+    like: Image.Image | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.saturation <= 4:

@@ -2,16 +2,18 @@
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 from colorize_run.colorize import Colorizer
-from colorize_run.control import Control, Mask
+from colorize_run.control import Control, Mask, reference_picture
+from colorize_run.hints import Hints, parse_hint
 from colorize_run.network import Observe, Result
 from colorize_run.options import ConversionOptions
 from colorize_run.segment import Segmenter
 
-_Convert = Callable[[Path | BinaryIO, str | None, Observe | None], tuple[bytes, Result]]
+_Convert = Callable[[Path | BinaryIO, str | None, Observe | None, Hints | None], tuple[bytes, Result]]
 
 
 class Converter:
@@ -37,31 +39,47 @@ class Converter:
             segmenter = Segmenter(options.model, options.device, threads, working_size=options.working_size)
             self._network, self._convert = segmenter, _segmenting(segmenter, options)
         self.model = self._network.model
-        self.key = options.key(self.model.sha256, sha256_of(Path(options.mask)) if options.mask else "")
+        self.key = options.key(self.model.sha256, {name: sha256_of(path) for name, path in options.files.items()})
 
     def __call__(
-        self, source: Path | BinaryIO, kind: str | None = None, observe: Observe | None = None
+        self,
+        source: Path | BinaryIO,
+        kind: str | None = None,
+        observe: Observe | None = None,
+        hints: Hints | None = None,
     ) -> tuple[bytes, Result]:
         """Convert one file, a path or an open stream; returns the new file's bytes and what is known of them.
 
         ``kind``: the format to write, the source's own when None (PNG for masks and cut-outs). ``observe``: see
-        `Colorizer.colorize_file`. Errors: ImageFileError, ModelFileError, DeviceError.
+        `Colorizer.colorize_file`. ``hints``: of this picture alone. Errors: ImageFileError, ModelFileError, DeviceError.
         """
-        return self._convert(source, kind, observe)
+        return self._convert(source, kind, observe, hints)
 
 
 def _colorizing(colorizer: Colorizer, options: ConversionOptions) -> _Convert:
-    mask = Mask(Path(options.mask)) if options.mask else None
-    control = Control(options.saturation, options.blend, mask, options.keep_colour)
+    files = options.files
+    single = [parse_hint(text) for text in options.hint.split()]
+    control = Control(
+        options.saturation,
+        options.blend,
+        Mask(files["mask"]) if "mask" in files else None,
+        options.keep_colour,
+        Hints(single, files.get("hints")) if single or "hints" in files else None,
+        reference_picture(files["like"]) if "like" in files else None,
+    )
+    colorizer.check(control, confidence=options.confidence)
 
-    def convert(source: Path | BinaryIO, kind: str | None, observe: Observe | None) -> tuple[bytes, Result]:
+    def convert(
+        source: Path | BinaryIO, kind: str | None, observe: Observe | None, hints: Hints | None
+    ) -> tuple[bytes, Result]:
         return colorizer.colorize_file(
             source,
             kind,
             raw=options.raw,
+            confidence=options.confidence,
             max_pixels=options.max_pixels,
             keep_metadata=not options.strip_metadata,
-            control=control,
+            control=control if hints is None else replace(control, hints=hints),
             observe=observe,
         )
 
@@ -69,7 +87,9 @@ def _colorizing(colorizer: Colorizer, options: ConversionOptions) -> _Convert:
 
 
 def _segmenting(segmenter: Segmenter, options: ConversionOptions) -> _Convert:
-    def convert(source: Path | BinaryIO, kind: str | None, _observe: Observe | None) -> tuple[bytes, Result]:
+    def convert(
+        source: Path | BinaryIO, kind: str | None, _observe: Observe | None, _hints: Hints | None
+    ) -> tuple[bytes, Result]:
         return segmenter.segment_file(
             source,
             options.view,  # type: ignore[arg-type]  # a str in JSON; segment_file refuses what it does not know

@@ -13,7 +13,7 @@ from PIL import Image
 
 from colorize_run.errors import ContractError, ModelFileError
 from colorize_run.image.picture import Picture
-from colorize_run.model.contract import Arrays
+from colorize_run.model.contract import CELL, HINTS, LOGITS, Arrays
 from colorize_run.model.library import find_model
 from colorize_run.model.session import Model
 
@@ -70,19 +70,29 @@ class Network:
             raise ContractError(f"{self.model.path} is a model for {_ACTIVITY[self.contract.task]}, not for {_ACTIVITY[task]}.")
         self.working_size = self.contract.working_size.with_short_side(working_size)
 
-    def run_on(self, planes: FloatArray, settings: Arrays, outputs: list[str] | None = None) -> dict[str, FloatArray]:
+    def run_on(
+        self, planes: FloatArray, settings: Arrays, outputs: list[str] | None = None, hints: FloatArray | None = None
+    ) -> dict[str, FloatArray]:
         """Run the network on one picture at its working size: (C, h, w) in, (C, h, w) of each output, by name, out.
 
-        The picture is padded with its edge pixels to the network's multiple, and the outputs are cropped again. ``settings``:
-        further inputs; ``outputs``: all when None. Errors: ModelFileError for outputs of another size or with NaN; DeviceError.
+        The picture is padded with its edge pixels to the network's multiple, and the outputs are cropped again; those of cells,
+        `contract.LOGITS`, to the cells that the picture covers. ``settings``: further inputs; ``outputs``: all when None;
+        ``hints`` (3, h, w). Errors: ModelFileError for outputs of another size or with NaN; DeviceError.
         """
         h, w = planes.shape[1:]
         size = self.working_size
-        padded = np.pad(planes, ((0, 0), (0, size.pad(h) - h), (0, size.pad(w) - w)), mode="edge")
+        margins = (0, 0), (0, size.pad(h) - h), (0, size.pad(w) - w)
+        padded = np.pad(planes, margins, mode="edge")
+        if hints is not None:
+            settings = {**settings, HINTS: np.pad(hints, margins)[None]}
         results = self.model.run({self.model.input: padded[None], **settings}, outputs)
         for name, values in results.items():
-            if values.shape[:1] + values.shape[2:] != (1, *padded.shape[1:]) or not np.isfinite(values).all():
+            cell = CELL if name == LOGITS else 1
+            if values.shape[:1] + values.shape[2:] != (1, padded.shape[1] // cell, padded.shape[2] // cell) or not (
+                np.isfinite(values).all()
+            ):
                 raise ModelFileError(
                     f"{self.model.path} gave an output {name} of a wrong size, or with values that are not finite."
                 )
-        return {name: values[0, :, :h, :w] for name, values in results.items()}
+            results[name] = values[0, :, : -(-h // cell), : -(-w // cell)]
+        return results

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from colorize_run.system.files import MAX_PIXELS
@@ -13,6 +15,9 @@ Task = Literal["colorize", "segment"]
 
 # Fields that say where and how fast an output is made, not what it holds.
 _WITHOUT_EFFECT = ("device", "max_pixels")
+_FILES = ("mask", "hints", "like")
+# Later than the first indices
+_ADDED = ("hint", "hints", "like", "confidence")
 
 
 @dataclass(frozen=True)
@@ -20,7 +25,9 @@ class ConversionOptions:
     """Options that hold for every picture. Plain values, so that they can be sent to another process as JSON.
 
     ``view``: the form that a segmentation is written as. ``max_pixels``: the largest picture that is decoded. ``mask``: path
-    of a picture that says where to colour. The others are arguments of `Colorizer`, `Segmenter` and `Control`.
+    of a picture that says where to colour. ``hint``: hints as `parse_hint` reads them, separated by spaces; ``hints``: path
+    of a file of hints; ``like``: path of a picture whose colours are borrowed. ``confidence``: whether confidence is written
+    instead of colours. The others are arguments of `Colorizer`, `Segmenter` and `Control`.
     """
 
     task: Task
@@ -36,6 +43,16 @@ class ConversionOptions:
     view: str = "mask"
     strip_metadata: bool = False
     max_pixels: int = MAX_PIXELS
+    hint: str = ""
+    hints: str | None = None
+    like: str | None = None
+    confidence: bool = False
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Files that every conversion reads besides its input, by the names of their options."""
+        given = {name: getattr(self, name) for name in _FILES}
+        return {name: Path(path) for name, path in given.items() if path}
 
     @classmethod
     def among(cls, values: dict[str, Any]) -> "ConversionOptions":
@@ -43,12 +60,14 @@ class ConversionOptions:
         names = {field.name for field in fields(cls)}
         return cls(**{name: value for name, value in values.items() if name in names})
 
-    def key(self, model: str, mask: str) -> str:
+    def key(self, model: str, files: Mapping[str, str]) -> str:
         """Digest, 16 hex digits, of all that decides an output's bytes besides its input; kept in folders' indices.
 
-        ``model`` and ``mask``: SHA-256 of their files, empty without a mask.
+        ``model``: SHA-256 of its file; ``files``: those of `files`, by name. Options that were added later take part only
+        where they differ from their defaults: older indices stay valid.
         """
-        decisive = {**asdict(self), "model": model, "mask": mask}
+        values = {name: value for name, value in asdict(self).items() if name not in _ADDED or value != _DEFAULTS[name]}
+        decisive = {**values, "model": model, "mask": "", **files}
         for name in (*_WITHOUT_EFFECT, "view" if self.task == "colorize" else "raw"):
             del decisive[name]
         return _digest(json.dumps(decisive, sort_keys=True))
@@ -64,6 +83,9 @@ class ConversionOptions:
             if value != getattr(ConversionOptions, name):
                 parts.append(f"{name}={value}")
         return _digest(":".join(parts))
+
+
+_DEFAULTS = {field.name: field.default for field in fields(ConversionOptions)}
 
 
 def _digest(text: str) -> str:

@@ -4,6 +4,7 @@ import csv
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -103,9 +104,11 @@ class BalancedSamples(PhotoSamples):
     """
 
     def __init__(
-        self, photos: Photos, side: int, seed: int, *, final_side: int = 0, epochs: int = 0, hints: bool = False
-    ) -> None:
-        super().__init__(photos, side, seed, augment=True, final_side=final_side, epochs=epochs, hints=hints)
+        self, photos: Photos, side: int, seed: int, *, final_side: int = 0, epochs: int = 0, hints: bool = False,
+        colourless: float = 0.0,
+    ) -> None:  # fmt: skip
+        options: Any = {"final_side": final_side, "epochs": epochs, "hints": hints, "colourless": colourless}
+        super().__init__(photos, side, seed, augment=True, **options)
         subjects = photos.subjects or photos.sources
         counts = Counter(subjects)
         weights = np.cumsum([counts[subject] ** -0.5 for subject in subjects])
@@ -121,8 +124,8 @@ class BalancedSamples(PhotoSamples):
         return [self.photos.images[self.position(index)] for index in range(min(limit, len(self)))]
 
 
-def sampled(photos: Photos, side: int, seed: int, *, final_side: int, epochs: int, hints: bool = False) -> PhotoSamples:
-    """Training samples of ``photos``: balanced where their subjects are known."""
+def sampled(photos: Photos, side: int, seed: int, **options: Any) -> PhotoSamples:
+    """Training samples of ``photos`` with further ``options`` of `PhotoSamples`: balanced where their subjects are known."""
     if photos.subjects:
-        return BalancedSamples(photos, side, seed, final_side=final_side, epochs=epochs, hints=hints)
-    return PhotoSamples(photos, side, seed, augment=True, final_side=final_side, epochs=epochs, hints=hints)
+        return BalancedSamples(photos, side, seed, **options)
+    return PhotoSamples(photos, side, seed, augment=True, **options)

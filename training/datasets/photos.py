@@ -17,6 +17,7 @@ from colorize_run import colour
 from PIL import Image
 
 from training.datasets.ageing import LUMA_WEIGHTS, aged
+from training.datasets.colourless import colourless
 from training.datasets.hints import draw
 from training.datasets.near_duplicates import near_duplicates
 from training.datasets.pictures import Batch, WholeBatches, fingerprint, read_rgb
@@ -207,16 +208,19 @@ class PhotoSamples(WholeBatches):
 
     With ``augment``, sample k·len + i is the k-th variant of picture i: a random crop, mirrored or not, made grey like an
     old photograph (`training.datasets.ageing`), sometimes with the border of a scan. The variant depends only on ``seed``
-    and k·len + i. With ``hints``, ``input`` (N, 4, S, S) has true hints beside the grey (`training.datasets.hints`).
+    and k·len + i. A share of ``colourless`` is replaced by pictures without colour (`training.datasets.colourless`). With
+    ``hints``, ``input`` (N, 4, S, S) has true hints beside the grey (`training.datasets.hints`).
     Without ``augment``, it is the middle square and its luma. In the last quarter of ``epochs`` S is
     ``final_side``, if that is given.
     """
 
     def __init__(
-        self, photos: Photos, side: int, seed: int, *, augment: bool, final_side: int = 0, epochs: int = 0, hints: bool = False
-    ) -> None:
+        self, photos: Photos, side: int, seed: int, *, augment: bool, final_side: int = 0, epochs: int = 0,
+        hints: bool = False, colourless: float = 0.0,
+    ) -> None:  # fmt: skip
         self.photos, self.side, self.seed, self.augment = photos, side, seed, augment
         self.final_side, self.final_epoch, self.hints = final_side or side, epochs - epochs // 4, hints
+        self.colourless = colourless
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -260,6 +264,8 @@ class PhotoSamples(WholeBatches):
         rng = self._generator(index)
         rgb: npt.NDArray[np.float32] = _random_crop(image, side, rng).astype(np.float32) / np.float32(255)
         grey, ab = aged(rgb, rng), self._chroma(rgb)
+        if self.colourless and rng.random() < self.colourless:
+            grey, ab = colourless(grey, rng), np.zeros_like(ab)
         if rng.random() < 0.05:
             _add_border(grey, ab, rng)
         return grey, ab

@@ -21,7 +21,7 @@ Hinted = Callable[[Tensor, Tensor], Tensor]
 def measure_hints(predict: Hinted, photos: Photos, side: int, seed: int = 0) -> dict[str, float]:
     """Gain of true hints at random places on the middle squares of ``photos``, reduced to ``side``.
 
-    ``predict``: grey (N, 1, H, W) and hints (N, 3, H, W) -> a*, b* (N, 2, H, W). For each of COUNTS:
+    ``predict``: grey (N, 1, H, W) and hints (N, 3, H, W), a*, b* and mask -> a*, b* (N, 2, H, W). For each of COUNTS:
     ``hints_N_error_reduction``, by what fraction the mean error in a*, b* is below that without hints, and
     ``hints_N_patch_error``, the mean distance in a*, b* between a hint and the mean result in its square.
     """
@@ -51,6 +51,7 @@ def _planes(ab: npt.NDArray[np.float32], places: npt.NDArray[np.int64]) -> npt.N
     planes = hints.planes((ab.shape[0], ab.shape[1]))
     for y, x in places.tolist():
         hints.add(planes, y, x, RADIUS, ab[_patch(y, x)].mean(axis=(0, 1)))
+    planes[:2] *= hints.SCALE
     return planes
 
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.datasets.hints import CHANNELS
+from training.datasets.hints import CHANNELS, SCALE
 from training.networks.encoder_decoder import EncoderDecoder
 from training.networks.pretrained import PACKAGED
 from training.palette import annealed_mean
@@ -13,6 +13,8 @@ AB_SCALE = 110.0
 # How the palette's probabilities become a colour; chosen on validation photographs (docs/results.md)
 UNWEIGHTING = 1.0
 SATURATION = 1.1
+# Pixels along the side of the square around a hint in which colours change with it, and how slowly that falls off
+_REACH, _FALL = 9, 3.0
 
 
 class PhotoColorizer(EncoderDecoder):
@@ -60,7 +62,7 @@ class PhotoChroma(nn.Module):
     ``palette`` (K, 2) a*, b*, K = 0 for a network that gives ab / 110 itself. The weights in the loss make rare colours
     more probable than they are; ``unweighting``, 0..1, is how much of that is undone. ``saturation`` multiplies the
     chroma: a mean of colours is paler than each of them. The outputs for the picture and for its mirror image are
-    averaged.
+    averaged. ``hints`` below are (N, 3, H, W), a*, b*, and 1 where there is a hint, else 0.
     """
 
     palette: Tensor
@@ -75,14 +77,38 @@ class PhotoChroma(nn.Module):
         self.register_buffer("palette", palette * saturation)
         self.register_buffer("prior", unweighting * network.class_weights.log()[:, None, None])
 
-    def forward(self, grey: Tensor, temperature: Tensor, hints: Tensor | None = None) -> Tensor:
-        """(N, 1, H, W), sRGB-encoded, 0..1, sides multiples of 32 -> (N, 2, H, W), a*, b*.
-
-        ``hints`` (N, 3, H, W) as in `training.datasets.hints`, for a network that takes them.
-        """
-        picture = grey if hints is None else torch.cat([grey, hints], dim=1)
+    def logits(self, grey: Tensor, hints: Tensor | None = None) -> Tensor:
+        """(N, 1, H, W), sRGB-encoded, 0..1, sides multiples of 32 -> (N, K or 2, H/4, W/4)."""
+        picture = grey
+        if hints is not None:
+            picture = torch.cat([grey, hints[:, :2] * hints[:, 2:] / SCALE, hints[:, 2:]], dim=1)
         both = self.network(torch.cat([picture, picture.flip(3)]))  # (2N, K or 2, H/4, W/4)
         count = grey.shape[0]  # len() would become a constant in an exported graph
-        output = (both[:count] + both[count:].flip(3)) / 2
-        ab = annealed_mean(output - self.prior, self.palette, temperature) if len(self.palette) else output * self.scale
-        return F.interpolate(ab, size=grey.shape[2:], mode="bilinear", align_corners=False)
+        mean: Tensor = (both[:count] + both[count:].flip(3)) / 2 - self.prior
+        return mean
+
+    def chroma(self, logits: Tensor, temperature: Tensor, hints: Tensor | None = None) -> Tensor:
+        """`logits` -> (N, 2, H, W), a*, b*, which at hints are theirs."""
+        ab = annealed_mean(logits, self.palette, temperature) if len(self.palette) else logits * self.scale
+        ab = F.interpolate(ab, scale_factor=4.0, mode="bilinear", align_corners=False)
+        return ab if hints is None else obeying(ab, hints)
+
+    def forward(self, grey: Tensor, temperature: Tensor, hints: Tensor | None = None) -> Tensor:
+        """(N, 1, H, W), sRGB-encoded, 0..1, sides multiples of 32 -> (N, 2, H, W), a*, b*."""
+        return self.chroma(self.logits(grey, hints), temperature, hints)
+
+
+def obeying(ab: Tensor, hints: Tensor) -> Tensor:
+    """``ab`` (N, 2, H, W), changed to the colours of ``hints``, (N, 3, H, W) as in `PhotoChroma`, where they are.
+
+    The network follows hints, but not exactly. What is missing is added, and to pixels close by a part of it, so that
+    there is no edge. Without hints nothing changes.
+    """
+    given = hints[:, 2:]
+    missing = (hints[:, :2] - ab) * given
+    # A convolution, as onnx.reference needs minutes for an average pool of this size
+    kernel = torch.full((3, 1, _REACH, _REACH), 1 / _REACH**2, dtype=ab.dtype, device=ab.device)
+    means = F.conv2d(torch.cat([missing, given], dim=1), kernel, padding=_REACH // 2, groups=3)
+    share = means[:, 2:]  # of the pixels around that are hinted
+    around = means[:, :2] / share.clamp_min(1e-3)
+    return ab + missing + (1 - given) * (_FALL * share).clamp_max(1) * around

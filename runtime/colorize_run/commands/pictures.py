@@ -104,6 +104,20 @@ Folders:
 )
 @click.option("--mask", type=click.Path(readable=False), help="A picture file: colour only where it is white.")
 @click.option(
+    "--hint",
+    "hint",
+    multiple=True,
+    metavar="X,Y[,RADIUS]=#RRGGBB",
+    help="The colour of a place, in pixels of the picture; may be repeated.",
+)
+@click.option(
+    "--hints",
+    type=click.Path(readable=False),
+    help="The same in a file: JSON, or a transparent picture of the same shape, painted where the colour is known.",
+)
+@click.option("--like", type=click.Path(readable=False), help="A picture file: borrow the colours that it has.")
+@click.option("--confidence", is_flag=True, help="Write how sure the network is instead of colours: white where it is.")
+@click.option(
     "--strip-metadata",
     is_flag=True,
     help="Omit EXIF, XMP, IPTC, comments, and the note that a model made the colours; profile and resolution stay.",
@@ -112,7 +126,7 @@ Folders:
 def colorize(
     images: tuple[str, ...], output: str | None, model: str | None, device: str, raw: bool, working_size: int | None,
     temperature: float | None, keep_colour: bool, saturation: float, blend: float, mask: str | None,
-    strip_metadata: bool, **batch: Any,
+    hint: tuple[str, ...], hints: str | None, like: str | None, confidence: bool, strip_metadata: bool, **batch: Any,
 ) -> None:  # fmt: skip
     """Colourize IMAGE…: JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF or HEIC, every frame; - reads one from stdin.
 
@@ -122,7 +136,19 @@ def colorize(
 
     if raw and (saturation != 1 or blend != 1 or mask):
         raise click.UsageError("--raw writes the network's own picture: omit --saturation, --blend and --mask.")
+    if raw and (hint or hints or like or confidence):
+        raise click.UsageError("--raw writes the network's own picture: omit --hint, --hints, --like and --confidence.")
+    if confidence and (saturation != 1 or blend != 1 or mask or like):
+        raise click.UsageError("--confidence writes no colours: omit --saturation, --blend, --mask and --like.")
+    if hint:
+        from colorize_run.hints import parse_hint
+
+        with _as_usage_errors():
+            for text in hint:
+                parse_hint(text)
     planned = _plan(images, output, COLORIZE_NAMES, recursive=batch["recursive"])
+    if (hint or hints) and (planned.folders or len(planned.tasks) != 1):
+        raise click.UsageError("--hint and --hints are places of one picture: give one IMAGE.")
     name, device, threads = chosen(model, DEFAULT_COLORIZE_MODEL, device)
     options = Options(
         "colorize",
@@ -137,6 +163,10 @@ def colorize(
         keep_colour,
         strip_metadata=strip_metadata,
         max_pixels=batch["max_pixels"],
+        hint=" ".join("".join(text.split()) for text in hint),
+        hints=hints,
+        like=like,
+        confidence=confidence,
         overwrite=batch["overwrite"],
         threads=threads,
     )

@@ -20,7 +20,10 @@ from colorize_run.errors import ContractError, OptionError
 VERSION = 1
 CONTRACT_KEY = "colorize_run.contract"
 GOLDEN_KEY = "colorize_run.golden"
-INPUTS = {"grey": 1, "image": 3}  # name -> channels: sRGB-encoded grey, or R, G, B; 0..1
+LOGITS = "logits"  # optional output (N, K, h, w): of each colour of `Contract.chroma_palette`, for cells of CELL x CELL pixels
+CELL = 4
+HINTS = "hints"  # optional beside the picture, of its size: a*, b*, and 1 where the user gave them, else 0
+INPUTS = {"grey": 1, "image": 3, HINTS: 3}  # name -> channels: sRGB-encoded grey, or R, G, B; 0..1; or hints
 # task -> the input it may have, of INPUTS, and its first output. A colorize network on `image` repairs colours.
 TASKS = {"colorize": (("grey", "image"), "ab"), "segment": (("image",), "probabilities")}
 RESIZE_FILTERS = ("pillow-bilinear",)
@@ -72,8 +75,9 @@ class Contract:
     """Everything that the runtime must know of a network, and what a person wants to know of it.
 
     ``grey_weights`` are the shares of sRGB-encoded R, G, B in the grey that it was trained on. ``palette`` holds RGB
-    bytes. ``tolerance`` gives for each device the largest error of the golden outputs, as a share of their range,
-    and ``flips`` for each device the largest share of pixels of a discrete output (``rgb``) that may differ.
+    bytes, ``chroma_palette`` a*, b* of each of the ``logits``, where there are some. ``temperature`` is the default of the
+    input of that name. ``tolerance`` gives for each device the largest error of the golden outputs, as a share of their
+    range, and ``flips`` for each device the largest share of pixels of a discrete output (``rgb``) that may differ.
     ``parity`` and ``metrics`` are the figures of export and training.
     """
 
@@ -84,6 +88,8 @@ class Contract:
     resize: str
     grey_weights: tuple[float, ...] = (0.299, 0.587, 0.114)
     palette: tuple[tuple[int, ...], ...] = ()
+    chroma_palette: tuple[tuple[float, ...], ...] = ()
+    temperature: float = 1.0
     classes: tuple[str, ...] = ()
     class_colours: tuple[tuple[int, ...], ...] = ()
     licence: str = ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from colorize_run.model.contract import INPUTS, Contract
+from colorize_run.model.contract import HINTS, INPUTS, Contract
 from colorize_run.model.library import beside
 from colorize_run.model.session import Model
 
@@ -68,8 +68,9 @@ class ModelDescription:
         return self.path.stem, contract.task, size, _score(contract.metrics), learnt
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, as plain values; of the palette its size."""
-        contract = {**dataclasses.asdict(self.contract), "palette": len(self.contract.palette)}
+        """Everything, as plain values; of the palettes their size."""
+        palettes = {name: len(getattr(self.contract, name)) for name in ("palette", "chroma_palette")}
+        contract = {**dataclasses.asdict(self.contract), **palettes}
         return {
             "name": self.path.stem, "path": str(self.path), "bytes": self.size, "sha256": self.sha256, "contract": contract,
             "inputs": list(self.inputs), "outputs": list(self.outputs), "golden": self.golden,
@@ -92,6 +93,7 @@ class ModelDescription:
             "working size": f"short side {size.short_side}, long side at most {size.maximum}; multiple of {size.multiple},"
             f" at least {size.minimum}; resized by {contract.resize}",
             "palette": f"{len(contract.palette)} colours" if contract.palette else "",
+            "palette of chroma": f"{len(contract.chroma_palette)} colours" if contract.chroma_palette else "",
             "classes": ", ".join(contract.classes),
             "training data": contract.training_data,
             "licence": contract.licence,
@@ -111,7 +113,8 @@ def _figures(figures: Mapping[str, float]) -> str:
 def describe(path: Path) -> ModelDescription:
     """The description of a model file. Errors: ModelFileError, ContractError, also for damaged golden vectors."""
     model = Model(path, "cpu")
-    inputs = (model.input, *(["temperature"] if model.has_temperature else []))
+    optional = {"temperature": model.has_temperature, HINTS: model.has_hints}
+    inputs = (model.input, *(name for name, there in optional.items() if there))
     return ModelDescription(
         path, path.stat().st_size, model.sha256, model.contract, inputs, model.outputs,
         len(model.golden()) if model.has_golden else 0, tuple(beside(path)),

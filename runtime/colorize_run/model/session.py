@@ -12,7 +12,18 @@ import onnxruntime as ort
 
 from colorize_run.errors import ColorizeRunError, ContractError, DeviceError, ModelFileError
 from colorize_run.model import cuda
-from colorize_run.model.contract import CONTRACT_KEY, GOLDEN_KEY, INPUTS, TASKS, Arrays, Contract, GoldenCase, unpack_golden
+from colorize_run.model.contract import (
+    CONTRACT_KEY,
+    GOLDEN_KEY,
+    HINTS,
+    INPUTS,
+    LOGITS,
+    TASKS,
+    Arrays,
+    Contract,
+    GoldenCase,
+    unpack_golden,
+)
 from colorize_run.system.hardware import available_threads
 from colorize_run.system.native import captured_output
 
@@ -185,6 +196,12 @@ class Model:
                 f"{self.path} breaks its contract: task {contract.task} has input {' or '.join(allowed)} of any batch and"
                 f" size, and output {output}; the graph has {inputs} of shape {shapes}, and {outputs}."
             )
+        colours = [node.shape[1] for node in self._session.get_outputs() if node.name == LOGITS]
+        if colours != ([len(contract.chroma_palette)] if contract.chroma_palette else []):
+            raise ContractError(
+                f"{self.path} breaks its contract: {len(contract.chroma_palette)} colours in chroma_palette, and outputs"
+                f" {LOGITS} of {colours} channels."
+            )
         return contract
 
     @property
@@ -195,7 +212,15 @@ class Model:
     @property
     def has_temperature(self) -> bool:
         """Whether ``temperature``, a number, may be given to `run` beside the input."""
-        return any(node.name == "temperature" for node in self._session.get_overridable_initializers())
+        return self._has_optional("temperature")
+
+    @property
+    def has_hints(self) -> bool:
+        """Whether `contract.HINTS`, (N, 3, H, W) as large as the input, may be given to `run` beside it."""
+        return self._has_optional(HINTS)
+
+    def _has_optional(self, name: str) -> bool:
+        return any(node.name == name for node in self._session.get_overridable_initializers())
 
     @property
     def outputs(self) -> tuple[str, ...]:

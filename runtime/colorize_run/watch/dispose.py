@@ -14,8 +14,8 @@ from pathlib import Path
 from colorize_run.image.formats import accepted_folder
 from colorize_run.system import durable
 from colorize_run.system.files import shortened
-from colorize_run.watch.generation import generation, without_change_time
-from colorize_run.watch.inbox import Source
+from colorize_run.watch.generation import generation, generation_beneath, without_change_time
+from colorize_run.watch.inbox import HINTS_SUFFIX, Source
 from colorize_run.watch.log import Telemetry
 from colorize_run.watch.settings import Settings
 
@@ -45,13 +45,22 @@ class Disposer:
             self._dispose(name, gen, self._settings.failed_dir)
 
     def _dispose(self, name: bytes, gen: str, target: Path | None) -> None:
+        folder = None if target is None else str(target)
         try:
-            dispose(self._source.fd, name, gen, None if target is None else str(target))
+            self._dispose_hints(name, gen, folder)
+            dispose(self._source.fd, name, gen, folder)
         except FileNotFoundError:
             return
         except OSError as error:
             self._due = time.monotonic() + _AGAIN
             self._telemetry.event("dispose_failed", name, err=error.strerror)
+
+    def _dispose_hints(self, name: bytes, gen: str, target: str | None) -> None:
+        """Move or delete the hints of a picture, before the picture itself: else the next one of that name would get them."""
+        with contextlib.suppress(FileNotFoundError):
+            hints = generation_beneath(self._source.fd, name + HINTS_SUFFIX)
+            if generation_beneath(self._source.fd, name) == gen:
+                dispose(self._source.fd, name + HINTS_SUFFIX, hints, target)
 
 
 def dispose(root: int, name: bytes, gen: str, target: str | None) -> None:

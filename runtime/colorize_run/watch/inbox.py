@@ -1,6 +1,7 @@
 """The input folder. Only a scan decides what it contains; an unchanged folder time only means that a scan can wait."""
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from pathlib import Path
 from colorize_run.image.formats import accepted, accepted_folder
 from colorize_run.system import durable
 
+HINTS_SUFFIX = b".hints.json"  # after a picture's whole name: the file of its colour hints
+_MAX_HINTS = 1 << 16  # bytes
 _MAX_STAMPS = 1_000  # folders whose times are checked between scans; more would cost as much as a scan
 
 
@@ -66,6 +69,19 @@ class Source:
         self._fd = fd
         self._stamps.clear()
         return True
+
+    def hints(self, name: bytes) -> str | None:
+        """The content of the file of hints beside the picture ``name``; None if there is none. Errors: OSError."""
+        try:
+            fd = durable.open_beneath(self._fd, name + HINTS_SUFFIX)
+        except (FileNotFoundError, OverflowError):
+            return None
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                return None
+            raise
+        with open(fd, "rb") as file:
+            return file.read(_MAX_HINTS + 1).decode(errors="replace")
 
     def changed(self) -> bool:
         """Whether a folder's time changed since the last scan began: an entry was added, renamed or removed."""

@@ -153,9 +153,11 @@ class Intake:
         except OSError as error:
             self._handle_open_error(item, error)
             return None
-        is_complete = False
+        is_complete, hints = False, None
         try:
-            is_complete = self._is_complete(item, fd, now)
+            if self._is_complete(item, fd, now):
+                hints = self.source.hints(item.name) if self.settings.task == "colorize" else None
+                is_complete = True
         except OSError as error:
             self.lifecycle.retry(item, error)
         except Exception as error:
@@ -163,7 +165,7 @@ class Intake:
         finally:
             if not is_complete:
                 os.close(fd)
-        return Job(item.name, fd) if is_complete else None
+        return Job(item.name, fd, hints) if is_complete else None
 
     def _handle_open_error(self, item: Item, error: OSError) -> None:
         if error.errno == errno.ENOENT:

@@ -19,10 +19,14 @@ _RECYCLE_GROWTH = 512 << 20  # bytes above 1.5 times the memory that the worker 
 
 @dataclass(eq=False)
 class Job:
-    """A file for a worker: its relative name, its open descriptor, and the record of an output that may already exist."""
+    """A file for a worker: its relative name, its open descriptor, and the record of an output that may already exist.
+
+    ``hints``: the content of the file of colour hints beside it, None without one.
+    """
 
     name: bytes
     fd: int
+    hints: str | None = None
     existing: Work | None = None
     begun: float = 0.0
 
@@ -88,7 +92,7 @@ class WatchWorker:
 
     def submit(self, job: Job) -> None:
         """Send a file to the worker. Errors: OSError if the worker has died."""
-        self.process.send({"known": job.existing and job.existing.sha}, job.fd)
+        self.process.send({"known": job.existing and job.existing.sha, "hints": job.hints}, job.fd)
         if not self.jobs:
             job.begun = time.monotonic()
         self.jobs.append(job)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from colorize_run.convert import Converter
 from colorize_run.errors import DeviceError, ImageFileError
+from colorize_run.hints import Hints, hints_from_json
 from colorize_run.image.reader import undecoded
 from colorize_run.options import ConversionOptions
 from colorize_run.system.worker_process import Frame, Handler
@@ -71,7 +72,9 @@ class FileConverter:
             data = _read(fd, self._max_bytes)
         except OSError as error:
             return {"kind": "input", "error": error.strerror, "errno": error.errno}, b""
-        sha = hashlib.sha256(data).hexdigest()
+        sha, hints = hashlib.sha256(data).hexdigest(), request["hints"]
+        if hints is not None:  # they are as much of the input as the picture
+            sha = hashlib.sha256(f"{sha} {hints}".encode()).hexdigest()
         base = {"sha": sha, "size": len(data), "model_sha": self.description["model_sha"]}
         if sha == request["known"]:
             return {**base, "kind": "same"}, b""
@@ -79,12 +82,19 @@ class FileConverter:
         try:
             if refusal := self._refusal(data):
                 return {**base, "kind": refusal[0], "error": refusal[1]}, b""
-            output, result = self._convert(io.BytesIO(data), self._kind)
+            given = None if hints is None else self._hints(hints)
+            output, result = self._convert(io.BytesIO(data), self._kind, hints=given)
         except Exception as error:
             return {**base, **_describe_error(error)}, b""
         seconds = {"all": time.perf_counter() - start, **result.seconds}
         digest = hashlib.sha256(output).hexdigest()
         return {**base, "kind": "done", "out_sha": digest, "seconds": seconds, "notes": result.notes[:20]}, output
+
+    def _hints(self, text: str) -> Hints:
+        """The hints of a file's content. Errors: ImageFileError."""
+        if not self._convert.model.has_hints:
+            raise ImageFileError(f"has a file of colour hints, but the model {self.description['model']} takes none.")
+        return Hints(hints_from_json(text, "has a file of colour hints beside it: they"))
 
     def _refusal(self, data: bytes) -> tuple[str, str] | None:
         """Class and sentence if the picture's header alone is a reason for quarantine; None if it must be decoded."""
