@@ -95,6 +95,12 @@ class _FitCommand(click.Command):
     " in deeplab-…) instead of those of their package or library; none: start at random.",
 )
 @click.option(
+    "--start-from",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="CHECKPOINT",
+    help="Begin with the weights and the palette of a trained network, such as artifacts/checkpoints/photo.pt.",
+)
+@click.option(
     "--run-dir", type=click.Path(path_type=Path, file_okay=False), help="Folder for the results.  [default: runs/MODEL-RECIPE]"
 )
 @click.option("--resume", is_flag=True, help="Continue after the last complete epoch of the run in --run-dir.")
@@ -110,6 +116,7 @@ def fit(
     colours: int | None,
     encoder: str | None,
     weights: str | None,
+    start_from: Path | None,
     run_dir: Path | None,
     resume: bool,
     **changes: object,
@@ -123,13 +130,15 @@ def fit(
 
     if palette and colours:
         raise click.UsageError("--palette decides the number of colours: omit --colours.")
+    if start_from and (palette or colours or weights):
+        raise click.UsageError("--start-from gives weights and palette: omit --weights, --palette and --colours.")
     recipe = recipes.find(model, recipe_name).with_changes(**changes).with_encoder(encoder)
     pretrained = _weights_file(recipe, weights)
     recipe = recipe.with_changes(from_scratch=weights == "none")
     folder = run_dir or Path("runs") / recipe.name
     given = load_palette(palette) if palette else None
     recipe = recipe.with_colours(colours if given is None else len(given), asked=colours is not None)
-    data = Data(data_dir, _class_names(classes), _class_names(extra_classes), given, pretrained)
+    data = Data(data_dir, _class_names(classes), _class_names(extra_classes), given, pretrained, start_from)
     try:
         path = run_fit(recipe, data, folder, machine=Machine(device, devices), resume=resume)
     except KeyboardInterrupt:
@@ -245,6 +254,17 @@ def activations(
     folder = output or Path("activations") / f"{loaded.model}-{image.stem}"
     for path, contents in save(loaded, read_picture(image, loaded, short_side), folder).items():
         click.echo(f"{path}: {contents}", err=True)
+
+
+@main.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True)
+def half(checkpoint: Path, output: Path) -> None:
+    """Write CHECKPOINT with its weights in half precision: half as large, to be kept beside the file exported from it."""
+    from training.checkpoint import load
+
+    load(checkpoint).in_half_precision().save(output)
+    click.echo(f"{output}: {output.stat().st_size / 1e6:.1f} MB", err=True)
 
 
 @main.command("palette")

@@ -73,6 +73,16 @@ class Checkpoint:
             ) from error
         return model.eval()
 
+    def in_half_precision(self) -> "Checkpoint":
+        """Copy with its weights rounded to half precision; `build` makes float32 of them again.
+
+        Errors: TrainingError for a weight that half precision cannot hold.
+        """
+        state = {name: value.half() if value.dtype == torch.float32 else value for name, value in self.state.items()}
+        if not all(value.isfinite().all() for value in state.values()):
+            raise TrainingError("Half precision cannot hold all of these weights: some are above 65504. Keep the checkpoint.")
+        return replace(self, state=state)
+
     def save(self, path: Path) -> None:
         """Write the checkpoint; `load` reads it back with ``weights_only=True``."""
         contents = {

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from training.checkpoint import load
 from training.clustering import kmeans_chroma, kmeans_palette
 from training.conventions import LUMA, MEAN_OF_CHANNELS
 from training.datasets import cifar, faces, flowers, photo_archive, photos
@@ -43,7 +44,8 @@ class Data:
     """The data of a run: ``data_dir``, CIFAR-10 ``classes``, and ``extra_classes`` that join the training pictures.
 
     ``colours`` (K, 3) is the palette in byte / 256, or None to cluster the training pictures. ``weights``: a file of
-    pretrained weights for a network that starts with some; None: the library that has them downloads them.
+    pretrained weights for a network that starts with some; None: the library that has them downloads them. ``start``: a
+    checkpoint whose weights and palette the training begins with.
     """
 
     data_dir: Path
@@ -51,6 +53,7 @@ class Data:
     extra_classes: tuple[str, ...] = ()
     colours: FloatArray | None = None
     weights: Path | None = None
+    start: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,10 @@ def _prepare_cifar(recipe: Recipe, data: Data, _workers: int) -> Prepared:
     if extra:
         train = np.concatenate([train, cifar.load_images(data.data_dir, extra)])
     count = recipe.arguments.get("num_colours", 24)
-    colours = kmeans_palette(train, count, recipe.seed) if data.colours is None else data.colours
+    if data.start is not None:
+        colours = load(data.start).colours
+    else:
+        colours = kmeans_palette(train, count, recipe.seed) if data.colours is None else data.colours
     names = "all classes" if set(data.classes) == set(cifar.CLASSES) else ", ".join(data.classes)
     description = f"CIFAR-10 ({names}{' and ' if extra else ''}{', '.join(extra)}), {len(train)} pictures of 32x32"
     evaluator = _cifar_evaluator(recipe.kind, recipe.arguments, colours)
@@ -160,7 +166,9 @@ def _prepare_photos(recipe: Recipe, data: Data, workers: int) -> Prepared:
     options["colourless"] = recipe.colourless
     samples = photo_archive.sampled(train, recipe.side, recipe.seed, **options)
     count, colours = recipe.arguments["num_colours"], np.zeros((0, 2), np.float32)
-    if count:
+    if data.start is not None:
+        colours = load(data.start).colours
+    elif count:
         colours = kmeans_chroma(samples.chroma(CLUSTERED), count, recipe.seed)
     evaluator = PhotoEvaluator(colours)
     held_out = evaluator.dataset(validation, recipe.side)

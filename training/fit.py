@@ -12,10 +12,12 @@ import torch
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint, RichProgressBar
 from torch import nn
 
+from training.checkpoint import load
 from training.errors import TrainingError
 from training.families import Data, family_of
 from training.networks import build
 from training.networks.deeplab import Base
+from training.networks.photo import PhotoColorizer
 from training.recipe import Recipe
 from training.resume import State, load_state, refuse_another_run, threads_of, warn_of_another_torch
 from training.run_folder import RunFolder, claimed
@@ -56,6 +58,25 @@ def make_network(recipe: Recipe, weights: Path | None = None, *, pretrained: boo
     network = build(recipe.network, recipe.arguments)
     load_weights = recipe.kind.pretrain
     return network, load_weights(network, weights) if pretrained and load_weights else None
+
+
+def _begin_with(network: nn.Module, start: Path, recipe: Recipe) -> None:
+    """Give ``network`` the weights of the checkpoint ``start``; one without hints may begin one with hints."""
+    checkpoint = load(start)
+    if recipe.arguments.get("last_layer_only"):
+        raise TrainingError(f"{recipe.name} trains a last layer on top of pretrained weights: omit --start-from.")
+    try:
+        if checkpoint.network != recipe.network:
+            raise TrainingError(f"{start} holds a {checkpoint.network}, but {recipe.name} trains a {recipe.network}.")
+        if isinstance(network, PhotoColorizer):
+            network.load_without_hints(checkpoint.state)
+        else:
+            network.load_state_dict(checkpoint.state)
+    except RuntimeError as error:
+        raise TrainingError(
+            f"{start} does not fit: it holds a network of {checkpoint.arguments}, and {recipe.name} trains one of"
+            f" {recipe.arguments}."
+        ) from error
 
 
 def _callbacks(recipe: Recipe, folder: Path) -> list[Callback]:
@@ -124,9 +145,12 @@ def _fit(recipe: Recipe, data: Data, folder: Path, machine: Machine, state: Stat
     L.seed_everything(recipe.seed, verbose=False)
     family = family_of(recipe.kind)
     # Weights before data, which take longer; a resumed run has its weights in its state
-    network, base = make_network(recipe, data.weights, pretrained=state is None and not recipe.from_scratch)
+    pretrained = state is None and not recipe.from_scratch and data.start is None
+    network, base = make_network(recipe, data.weights, pretrained=pretrained)
+    if data.start is not None:
+        _begin_with(network, data.start, recipe)
     prepared = family.prepare(recipe, data, machine.workers())
-    run = RunFolder(folder, recipe, prepared, machine.devices, data.weights)
+    run = RunFolder(folder, recipe, prepared, data, machine.devices)
     if state:
         refuse_another_run(state, run.identity)
     module = family.make_task(network, recipe, prepared, base)

@@ -25,7 +25,7 @@ from training.batchnorm import measure_statistics
 from training.checkpoint import Checkpoint
 from training.datasets.pictures import Pictures
 from training.errors import TrainingError
-from training.families import Prepared
+from training.families import Data, Prepared
 from training.files import load_tensors, read_bytes, remove_what_stays_empty, replacing
 from training.networks.deeplab import LAST_LAYER, Base
 from training.recipe import Recipe
@@ -71,12 +71,16 @@ def _lock(descriptor: int, folder: Path) -> None:
             raise
 
 
+def _digest(path: Path | None) -> str | None:
+    return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 class RunFolder(Callback):
     """Writes what a run leaves: picture grids (at most 100), a log line each epoch, curves, metrics and the checkpoint."""
 
-    def __init__(self, folder: Path, recipe: Recipe, prepared: Prepared, devices: int = 1, weights: Path | None = None) -> None:
+    def __init__(self, folder: Path, recipe: Recipe, prepared: Prepared, data: Data, devices: int = 1) -> None:
         self.folder, self.recipe, self.evaluator = folder, recipe, prepared.evaluator
-        self.weights = None if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest()
+        self.weights, self.begun_with = _digest(data.weights), _digest(data.start)
         self.train, self.validation = prepared.pictures.train, prepared.validation
         self.training_data, self.classes = prepared.description, prepared.classes
         self.fingerprint, self.devices = prepared.fingerprint(), devices
@@ -99,6 +103,7 @@ class RunFolder(Callback):
             "pictures": self.fingerprint,
             "devices": self.devices,
             "weights": self.weights,
+            **({"start": self.begun_with} if self.begun_with else {}),  # runs from before there was this have none
         }
 
     def state_dict(self) -> dict[str, Any]:

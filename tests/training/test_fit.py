@@ -488,3 +488,38 @@ def test_cuda_that_is_not_there_is_refused(data_dir: Path, tmp_path: Path) -> No
             main, ["fit", "unet", "--data-dir", str(data_dir), "--run-dir", str(tmp_path / "run"), "--device", "cuda"],
             catch_exceptions=False,
         )  # fmt: skip
+
+
+def test_a_training_may_begin_with_the_weights_and_palette_of_another(data_dir: Path, tmp_path: Path) -> None:
+    assert fit(data_dir, tmp_path / "first", epochs=1).exit_code == 0
+    first = load(tmp_path / "first" / "unet.pt")
+    (tmp_path / "half.pt").parent.mkdir(exist_ok=True)
+    halved = CliRunner().invoke(main, ["half", str(tmp_path / "first" / "unet.pt"), "-o", str(tmp_path / "half.pt")])
+    assert halved.exit_code == 0, halved.stderr
+    assert (tmp_path / "half.pt").stat().st_size < 0.65 * (tmp_path / "first" / "unet.pt").stat().st_size
+    start = ("--start-from", str(tmp_path / "half.pt"))
+    done = fit(data_dir, tmp_path / "second", "--learning-rate", "1e-12", *start, epochs=1)
+    assert done.exit_code == 0, done.stderr
+    second = load(tmp_path / "second" / "unet.pt")
+    assert np.array_equal(second.colours, first.colours)
+    for name in ("finalconv.weight", "downconv1.0.weight"):
+        torch.testing.assert_close(second.state[name], first.state[name], rtol=1e-3, atol=1e-6)
+        assert second.state[name].dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--colours", "8"], "omit --weights, --palette and --colours"),
+        (["--recipe", "original"], "does not fit"),
+    ],
+)
+def test_checkpoints_that_a_training_cannot_begin_with_are_one_sentence(
+    data_dir: Path, tmp_path: Path, options: list[str], words: str
+) -> None:
+    assert fit(data_dir, tmp_path / "first", "--colours", "7", epochs=1).exit_code == 0
+    done = fit(data_dir, tmp_path / "second", "--start-from", str(tmp_path / "first" / "unet.pt"), *options, epochs=1)
+    assert done.exit_code != 0
+    assert words in f"{done.stderr} {done.exception}"
+    other = fit(data_dir, tmp_path / "third", "--start-from", str(tmp_path / "first" / "unet.pt"), epochs=1, model="cnn")
+    assert "holds a unet, but cnn-tuned trains a cnn" in str(other.exception)
