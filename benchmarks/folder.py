@@ -31,7 +31,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 import numpy.typing as npt
 from colorize_run import Colorizer
-from colorize_run.colorize import Prediction
+from colorize_run.network import Prediction
 from PIL import Image
 
 SAMPLES = Path(__file__).resolve().parents[1] / "docs" / "samples"

@@ -32,7 +32,9 @@ from training.evaluation.photos import measure, summary
 
 FASTER = 0.95  # of the original's time, in the median of rounds taken in turn
 SMALLER = 0.5  # of the original's bytes
-CALIBRATION, CALIBRATION_SIDE = 64, 256  # pictures, and for segmenters their side
+# Pictures, and for segmenters their side. What is outside the range of these pictures is cut off: 16 cost a photo colourizer
+# 0.011 of its colourfulness, 64 cost 0.005.
+CALIBRATION, CALIBRATION_SIDE = 256, 256
 ROUNDS = 15
 FloatArray = npt.NDArray[np.float32]
 

@@ -123,6 +123,7 @@ def fit(
 ) -> None:
     """Train MODEL; write a checkpoint, curves, picture grids and metrics into --run-dir."""
     from training import recipes
+    from training.checkpoint import load
     from training.families import Data
     from training.fit import Machine
     from training.fit import fit as run_fit
@@ -136,8 +137,9 @@ def fit(
     pretrained = _weights_file(recipe, weights)
     recipe = recipe.with_changes(from_scratch=weights == "none")
     folder = run_dir or Path("runs") / recipe.name
-    given = load_palette(palette) if palette else None
+    given = load(start_from).colours if start_from else load_palette(palette) if palette else None
     recipe = recipe.with_colours(colours if given is None else len(given), asked=colours is not None)
+    given = None if start_from else given  # the data take it from the checkpoint
     data = Data(data_dir, _class_names(classes), _class_names(extra_classes), given, pretrained, start_from)
     try:
         path = run_fit(recipe, data, folder, machine=Machine(device, devices), resume=resume)
@@ -263,6 +265,8 @@ def half(checkpoint: Path, output: Path) -> None:
     """Write CHECKPOINT with its weights in half precision: half as large, to be kept beside the file exported from it."""
     from training.checkpoint import load
 
+    if not output.parent.is_dir():
+        raise TrainingError(f"The folder {output.parent} does not exist: create it, or write elsewhere.")
     load(checkpoint).in_half_precision().save(output)
     click.echo(f"{output}: {output.stat().st_size / 1e6:.1f} MB", err=True)
 

@@ -74,11 +74,12 @@ class Checkpoint:
         return model.eval()
 
     def in_half_precision(self) -> "Checkpoint":
-        """Copy with its weights rounded to half precision; `build` makes float32 of them again.
+        """Copy with its filters and matrices rounded to half precision; `build` makes float32 of them again.
 
-        Errors: TrainingError for a weight that half precision cannot hold.
+        Vectors stay: they are small, and variances of BatchNorm may be larger than half precision holds. Errors: TrainingError
+        for a weight that it cannot hold.
         """
-        state = {name: value.half() if value.dtype == torch.float32 else value for name, value in self.state.items()}
+        state = {name: value.half() if value.ndim > 1 else value for name, value in self.state.items()}
         if not all(value.isfinite().all() for value in state.values()):
             raise TrainingError("Half precision cannot hold all of these weights: some are above 65504. Keep the checkpoint.")
         return replace(self, state=state)

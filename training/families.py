@@ -214,6 +214,8 @@ def _photo_task(network: nn.Module, recipe: Recipe, prepared: Prepared, _base: B
         ab = torch.from_numpy(samples.chroma(CLUSTERED)).T[None, :, None]  # (1, 2, 1, M)
         nearest = SoftLabels(colours)(ab)[0][:, 0]
         network.class_weights.copy_(torch.from_numpy(rebalancing_weights(nearest, colours)))
+    else:
+        network.class_weights.fill_(1)  # a training may begin with the weights of one that did rebalance
     return ChromaClassification(network, recipe, torch.from_numpy(colours))
 
 

@@ -62,9 +62,9 @@ def make_network(recipe: Recipe, weights: Path | None = None, *, pretrained: boo
 
 def _begin_with(network: nn.Module, start: Path, recipe: Recipe) -> None:
     """Give ``network`` the weights of the checkpoint ``start``; one without hints may begin one with hints."""
-    checkpoint = load(start)
     if recipe.arguments.get("last_layer_only"):
         raise TrainingError(f"{recipe.name} trains a last layer on top of pretrained weights: omit --start-from.")
+    checkpoint = load(start)
     try:
         if checkpoint.network != recipe.network:
             raise TrainingError(f"{start} holds a {checkpoint.network}, but {recipe.name} trains a {recipe.network}.")

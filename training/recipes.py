@@ -117,13 +117,14 @@ def _lab_recipes() -> list[Recipe]:
 
 
 def _photo_recipes() -> list[Recipe]:
-    """Photographs: for a CPU, for CUDA, and ablations that show what helps."""
-    arguments = {"num_colours": 128, "encoder": "efficientnet_lite0", "width": 64, "fusion": True, "dilation": True}
-    tuned = Recipe(
-        "photo-tuned",
+    """Photographs: for a CPU, for large collections, for CUDA, and ablations that show what helps."""
+    plain = {"num_colours": 128, "encoder": "efficientnet_lite0", "width": 64, "fusion": True, "dilation": True}
+    # The first one that shipped, and still the first row of the ablations
+    rebalanced = Recipe(
+        "photo-rebalanced",
         "photo",
         "photo-colorizer",
-        arguments,
+        plain,
         learning_rate=0.0015,
         batch_size=32,
         epochs=20,
@@ -138,28 +139,27 @@ def _photo_recipes() -> list[Recipe]:
         final_side=160,
         learn_encoder=("blocks.4", "blocks.5", "blocks.6"),
     )
-    cuda = replace(
-        tuned, name="photo-cuda", learning_rate=0.002, batch_size=64, epochs=40, side=192, final_side=256, learn_encoder=("",)
+    tuned = replace(
+        rebalanced,
+        name="photo-tuned",
+        arguments={**plain, "hints": True},
+        rebalance=False,
+        learn_encoder=("",),
+        ema_decay=0.999,
+        colourless=0.06,
     )
-    short = replace(tuned, name="photo-short", epochs=3, final_side=0)
+    short = replace(rebalanced, name="photo-short", epochs=3, final_side=0)
     return [
         tuned,
-        cuda,
-        replace(
-            tuned,
-            name="photo-hints",
-            arguments={**arguments, "hints": True},
-            epochs=6,  # for large collections
-            side=96,
-            learn_encoder=("",),
-            rebalance=False,
-        ),
+        replace(tuned, name="photo-large", epochs=5),  # for collections of 100,000 photographs
+        replace(tuned, name="photo-cuda", learning_rate=0.002, batch_size=64, epochs=40, side=192, final_side=256),
+        rebalanced,
         short,
         replace(short, name="photo-no-rebalancing", rebalance=False),
-        replace(short, name="photo-no-fusion", arguments={**arguments, "fusion": False}),
-        replace(short, name="photo-no-dilation", arguments={**arguments, "dilation": False}),
+        replace(short, name="photo-no-fusion", arguments={**plain, "fusion": False}),
+        replace(short, name="photo-no-dilation", arguments={**plain, "dilation": False}),
         replace(short, name="photo-no-chroma-loss", chroma_loss=0.0),
-        replace(short, name="photo-regression", arguments={**arguments, "num_colours": 0}, rebalance=False),
+        replace(short, name="photo-regression", arguments={**plain, "num_colours": 0}, rebalance=False),
     ]
 
 

@@ -2,7 +2,6 @@
 
 import itertools
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,26 +26,13 @@ from colorize_run.image.picture import Picture
 from colorize_run.image.xmp import Provenance
 from colorize_run.model.contract import CELL, LOGITS
 from colorize_run.model.library import DEFAULT_COLORIZE_MODEL
-from colorize_run.network import Network, Observe, Result
+from colorize_run.network import Network, Observe, Prediction, Result
 from colorize_run.system.files import MAX_PIXELS
 from colorize_run.version import __version__
 
 FloatArray = npt.NDArray[np.float32]
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 10.0
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What the network says at its working size h x w: ``ab`` (2, h, w) CIELAB.
-
-    ``rgb`` (3, h, w), 0..1: the model's own picture; None for models that make none. ``logits`` (K, h/4, w/4) over the
-    contract's palette of chroma; None for models without one.
-    """
-
-    ab: FloatArray
-    rgb: FloatArray | None
-    logits: FloatArray | None = None
 
 
 class Colorizer(Network):
@@ -64,13 +50,15 @@ class Colorizer(Network):
         working_size: int | None = None, temperature: float | None = None,
     ) -> None:  # fmt: skip
         super().__init__("colorize", model, device, threads, working_size)
-        if temperature is not None and not self.model.has_temperature:
-            raise OptionError(f"{self.model.path} has no temperature setting: omit --temperature.")
-        if temperature is not None and not MIN_TEMPERATURE <= temperature <= MAX_TEMPERATURE:
-            raise OptionError(f"A temperature of {temperature} is not possible: {MIN_TEMPERATURE} to {MAX_TEMPERATURE}.")
-        self._settings = {} if temperature is None else {"temperature": np.array(temperature, np.float32)}
-        self._temperature = self.contract.temperature if temperature is None else temperature
+        self._temperature, self._settings = self.contract.temperature, dict[str, npt.NDArray[np.float32]]()
+        if temperature is not None:
+            if not self.model.has_temperature:
+                raise OptionError(f"{self.model.path} has no temperature setting: omit --temperature.")
+            if not MIN_TEMPERATURE <= temperature <= MAX_TEMPERATURE:
+                raise OptionError(f"A temperature of {temperature} is not possible: {MIN_TEMPERATURE} to {MAX_TEMPERATURE}.")
+            self._temperature, self._settings = temperature, {"temperature": np.array(temperature, np.float32)}
         self._palette = np.array(self.contract.chroma_palette, np.float32)
+        self._borrowed: tuple[Image.Image, distribution.Reference] | None = None  # the last reference
 
     def check(self, control: Control, *, confidence: bool = False) -> None:
         """OptionError for what this model cannot do: hints, borrowed colours, or the ``confidence`` of a palette."""
@@ -83,13 +71,14 @@ class Colorizer(Network):
     def predict(self, image: Image.Image | FloatArray, hints: Hints | None = None) -> Prediction:
         """Run the network on a picture: a Pillow image of mode L or RGB, or float32 (H, W) grey, sRGB-encoded, 0..1.
 
-        Errors: OptionError for ``hints`` to a model that takes none; ImageFileError for hints outside the picture.
+        Errors: OptionError for ``hints`` to a model that takes none, and other modes; ImageFileError for hints outside it.
         """
-        control = Control(hints=hints)
-        self.check(control)
-        size = image.size if isinstance(image, Image.Image) else image.shape[1::-1]
+        self.check(control := Control(hints=hints))
+        if isinstance(image, Image.Image) and image.mode not in ("L", "RGB"):
+            raise OptionError(f"The network takes images of mode L and RGB, not {image.mode}: convert it first.")
+        size = image.size if isinstance(image, Image.Image) else (image.shape[1], image.shape[0])
         small = self._reduced(image)
-        return self._run(self._planes(small), None, self._hint_planes(control, (size[0], size[1]), small))
+        return self._run(self._planes(small), None, self._hint_planes(control, size, small))
 
     def suggestions(
         self, image: Image.Image | FloatArray, x: float, y: float, count: int = 5, *, hints: Hints | None = None
@@ -180,7 +169,8 @@ class Colorizer(Network):
 
     def _keeps_as_is(self, picture: Picture, control: Control) -> bool:
         """Whether a picture stays as it is; a note then says so. A model that repairs colours changes every picture."""
-        keep = control.keep_colour and self.model.input == "grey" and has_colours(picture)
+        wanted = control.hints is not None  # who says what colours there are wants them
+        keep = control.keep_colour and not wanted and self.model.input == "grey" and has_colours(picture)
         if keep:
             picture.notes.append("it already has colours and was left unchanged; --force colours it anyway")
         return keep
@@ -245,22 +235,22 @@ class Colorizer(Network):
         if control.like is None:
             return predicted.ab
         assert predicted.logits is not None
-        cells = predicted.logits.shape[2], predicted.logits.shape[1]
-        light = np.asarray(cv2.resize(luminance, cells, interpolation=cv2.INTER_AREA), np.float32)
-        reference = distribution.Reference(np.float32(1 / 255) * self._reduced(control.like).astype(np.float32), self._palette)
-        changed = reference.applied(predicted.logits, 116 * light - 16)
-        means = [distribution.mean_chroma(logits, self._palette, self._temperature) for logits in (changed, predicted.logits)]
-        change = distribution.enlarged(means[0] - means[1], (luminance.shape[1], luminance.shape[0]))
+        change = self._reference(control.like).change(predicted.logits, luminance, self._temperature)
         return predicted.ab + (change if hints is None else change * (1 - hints[2]))
+
+    def _reference(self, like: Image.Image) -> distribution.Reference:
+        if self._borrowed is None or self._borrowed[0] is not like:
+            rgb = np.float32(1 / 255) * self._reduced(like).astype(np.float32)
+            self._borrowed = like, distribution.Reference(rgb, self._palette)
+        return self._borrowed[1]
 
     def _show_confidence(self, picture: Picture, control: Control, result: Result) -> None:
         with result.stage("network"):
             small = self._network_view(picture)[0]
             logits = self._run(self._planes(small), (LOGITS, "ab"), self._hint_planes(control, picture.size, small)).logits
         assert logits is not None
-        sure = distribution.enlarged(distribution.confidence(logits)[None], (small.shape[1], small.shape[0]))[0]
-        grey = Image.fromarray(np.rint(sure * 255).astype(np.uint8)).resize(picture.size, Image.Resampling.BILINEAR)
-        picture.pixels = grey.convert("RGB")
+        grey = distribution.confidence_picture(logits, (small.shape[1], small.shape[0]))
+        picture.pixels = grey.resize(picture.size, Image.Resampling.BILINEAR).convert("RGB")
         picture.convert_back, picture.profile, picture.space, picture.depth = False, None, None, 8
 
     def _raw(self, picture: Picture, result: Result) -> None:
@@ -284,11 +274,13 @@ class Colorizer(Network):
             with result.stage("resize"):
                 small, luminance = self._network_view(picture)
             with result.stage("network"):
-                ab = self._chroma(small, luminance, control, self._hint_planes(control, picture.size, small))
+                hints = self._hint_planes(control, picture.size, small)
+                ab = self._chroma(small, luminance, control, hints)
             if smoother is not None:
                 ab = smoother.apply(luminance, ab)
             if control.saturation != 1:
-                ab = ab * np.float32(control.saturation)
+                stronger = ab * np.float32(control.saturation)
+                ab = stronger if hints is None else np.where(hints[2] > 0, ab, stronger)  # hints are as they are
             with result.stage("join"):
                 radius = max(1, round(guided.RADIUS * min(small.shape[:2])))
                 chroma = guided.slopes_and_offsets(luminance, ab, radius)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from colorize_run import colour
 from colorize_run.errors import ImageFileError, OptionError
-from colorize_run.hints import Hints
+from colorize_run.hints import Hints, in_srgb
 from colorize_run.image import reader
 from colorize_run.image.picture import Picture
 from colorize_run.system.files import printable
@@ -51,10 +51,12 @@ def reference_picture(path: Path) -> Image.Image:
         picture = reader.read(path)
     except ImageFileError as error:
         raise type(error)(f"The reference {printable(path)} {error}") from error
-    image = picture.in_bytes()
-    if image.mode == "L" or not np.ptp(np.asarray(image.convert("RGB").resize((64, 64))).astype(int), axis=2).any():
+    image, alpha = in_srgb(picture), picture.alpha_in_bytes()
+    if alpha is not None:  # what lies under transparency has no colours: grey
+        image = Image.composite(image, image.convert("L").convert("RGB"), alpha)
+    if not np.ptp(np.asarray(image.resize((64, 64))).astype(int), axis=2).any():
         raise ImageFileError(f"The reference {printable(path)} has no colours to borrow.")
-    return image.convert("RGB")
+    return image
 
 
 @dataclass(frozen=True)

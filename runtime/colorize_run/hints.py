@@ -12,8 +12,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from colorize_run import colour
+from colorize_run.colour.space import SRGB
 from colorize_run.errors import ImageFileError, InputMissingError, OptionError
-from colorize_run.image import reader
+from colorize_run.image import icc, reader
+from colorize_run.image.picture import Picture
 from colorize_run.system.files import printable
 
 RADIUS = 1 / 64  # of a hint without one, as a share of the picture's short side
@@ -27,13 +29,18 @@ class Hint:
     """A disc of pixels around ``x``, ``y``, from the left upper corner of the picture as it is shown, that has one colour.
 
     ``rgb``: sRGB bytes; their lightness does not matter, as the picture has its own. ``radius`` in pixels; None for a
-    share of the picture's short side.
+    share of the picture's short side. Errors: OptionError for other values.
     """
 
     x: float
     y: float
     rgb: tuple[int, int, int]
     radius: float | None = None
+
+    def __post_init__(self) -> None:
+        numbers = self.x, self.y, self.radius or 0
+        if not all(0 <= number < float("inf") for number in numbers) or not all(0 <= value <= 255 for value in self.rgb):
+            raise OptionError(f"{self.x}, {self.y}, {self.rgb}, {self.radius} is no hint: pixels from 0, and bytes of R, G, B.")
 
     def __str__(self) -> str:
         return f"{self.x:g},{self.y:g}"
@@ -68,6 +75,7 @@ class Hints:
 
     def __init__(self, single: Sequence[Hint] = (), path: Path | None = None) -> None:
         self._single, self._painted, self._path = list(single), None, path
+        self._made: tuple[tuple[int, int], tuple[int, int], FloatArray] | None = None  # for a film's next frame
         if path is None:
             return
         if path.suffix.lower() == ".json":
@@ -82,11 +90,14 @@ class Hints:
 
         Errors: ImageFileError for hints outside the picture, and for a painted file of another shape.
         """
+        if (made := self._made) and made[:2] == (size, working):
+            return made[2]
         planes = np.zeros((3, working[1], working[0]), np.float32)
         if self._painted is not None:
             self._paint(planes, self._painted, size)
         for hint in self._single:
             _draw(planes, hint, size)
+        self._made = size, working, planes
         return planes
 
     def _paint(self, planes: FloatArray, painted: Image.Image, size: tuple[int, int]) -> None:
@@ -94,8 +105,8 @@ class Hints:
         if abs(width * size[1] - height * size[0]) > max(width, height, *size):  # more than rounding
             assert self._path is not None
             raise ImageFileError(
-                f"is {size[0]} x {size[1]}, but the hints {printable(self._path)} are {width} x {height}: give them the same"
-                " shape."
+                f"is {size[0]} x {size[1]}, but the file of hints {printable(self._path)} is {width} x {height}: give it the"
+                " same shape."
             )
         values = np.asarray(painted, np.float32)
         weighted = np.concatenate([values[..., :3] * (values[..., 3:] / 255), values[..., 3:] / 255], axis=2)
@@ -120,7 +131,7 @@ def _draw(planes: FloatArray, hint: Hint, size: tuple[int, int]) -> None:
     scale = np.array([width / size[0], height / size[1]])
     radius = max(1.0, min(size) * RADIUS) if hint.radius is None else hint.radius
     centre = (np.array([hint.x, hint.y]) + 0.5) * scale - 0.5
-    y, x = np.mgrid[:height, :width]
+    y, x = np.ogrid[:height, :width]
     inside = np.hypot((x - centre[0]) / scale[0], (y - centre[1]) / scale[1]) <= radius
     nearest = np.clip(np.rint(centre), 0, (width - 1, height - 1)).astype(int)
     inside[nearest[1], nearest[0]] = True
@@ -132,21 +143,29 @@ def _painted(path: Path) -> Image.Image:
     try:
         picture = reader.read(path)
     except ImageFileError as error:
-        raise type(error)(f"The hints {printable(path)} {error}") from error
+        raise type(error)(f"The file of hints {printable(path)} {error}") from error
     alpha = picture.alpha_in_bytes()
     if alpha is None:
-        raise ImageFileError(f"The hints {printable(path)} have no transparent places: every pixel would be a hint.")
-    painted = picture.in_bytes().convert("RGBA")
+        raise ImageFileError(f"The file of hints {printable(path)} has no transparent places: every pixel would be a hint.")
+    painted = in_srgb(picture).convert("RGBA")
     painted.putalpha(alpha)
     return painted
 
 
+def in_srgb(picture: Picture) -> Image.Image:
+    """The pixels of a decoded picture as RGB in sRGB, 8 bits, without its alpha."""
+    image = picture.in_bytes().convert("RGB")
+    if picture.space in (None, SRGB) or picture.profile is None:
+        return image
+    return icc.to_srgb(image, picture.profile)
+
+
 def _from_json(path: Path) -> list[Hint]:
-    what = f"The hints {printable(path)}"
+    what = f"The file of hints {printable(path)}"
     try:
         text = path.read_bytes()
     except FileNotFoundError as error:
-        raise InputMissingError(f"{what} do not exist.") from error
+        raise InputMissingError(f"{what} does not exist.") from error
     except OSError as error:
         raise ImageFileError(f"{what} cannot be read: {error.strerror}.") from error
     return hints_from_json(text, what)
@@ -155,17 +174,19 @@ def _from_json(path: Path) -> list[Hint]:
 def hints_from_json(text: str | bytes, what: str) -> list[Hint]:
     """Hints from the JSON of a file; ImageFileError, whose sentence begins with ``what``, for anything else."""
     try:
-        listed = json.loads(text)
+        listed = json.loads(text.decode("utf-8-sig") if isinstance(text, bytes) else text)
+    except json.JSONDecodeError as error:
+        raise ImageFileError(f"{what} is not JSON: {error}.") from error
     except (ValueError, RecursionError) as error:
-        raise ImageFileError(f"{what} are not JSON: {error}.") from error
+        raise ImageFileError(f"{what} is not JSON.") from error
     if not isinstance(listed, list):
-        raise ImageFileError(f"{what} are no list of objects with x, y, colour, and maybe radius.")
+        raise ImageFileError(f"{what} is no list of objects with x, y, colour, and maybe radius.")
     hints = []
     for number, entry in enumerate(listed, 1):
         hint = _hint_of(entry)
         if hint is None:
             raise ImageFileError(
-                f'{what} have an entry {number} that is not like {{"x": 420, "y": 310, "colour": "#c03020", "radius": 8}}.'
+                f'{what} has an entry {number} that is not like {{"x": 420, "y": 310, "colour": "#c03020", "radius": 8}}.'
             )
         hints.append(hint)
     return hints

@@ -55,6 +55,19 @@ class Result:
             yield item
 
 
+@dataclass(frozen=True)
+class Prediction:
+    """What the network says at its working size h x w: ``ab`` (2, h, w) CIELAB.
+
+    ``rgb`` (3, h, w), 0..1: the model's own picture; None for models that make none. ``logits`` (K, h/4, w/4) over the
+    contract's palette of chroma; None for models without one.
+    """
+
+    ab: FloatArray
+    rgb: FloatArray | None
+    logits: FloatArray | None = None
+
+
 class Network:
     """A model opened for ``task``. Attributes: ``model``, its ``contract``, and the ``working_size`` it sees pictures at.
 

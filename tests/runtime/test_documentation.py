@@ -138,7 +138,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         grey, colour = rocket.convert("L"), coffee.resize((96, 64))
     grey.save(tmp_path / "old.jpg")
     small = grey.resize((96, 64))
-    for name in ("photo.jpg", "photo.tif", "in.png"):
+    grey.resize((480, 320)).save(tmp_path / "photo.jpg")  # hints lie within it
+    for name in ("photo.tif", "in.png"):
         small.save(tmp_path / name)
     colour.save(tmp_path / "rose.jpg")
     small.save(tmp_path / "area.png")

@@ -419,7 +419,7 @@ def test_what_stands_still_keeps_its_colour(kind: str) -> None:
     source = file_of(frames[0], kind, save_all=True, append_images=frames[1:], duration=100, **options)
     after = np.stack(frames_of(colorizer.colorize_file(source)[0])[0]).astype(int)[:, 80:, :, :3]
     alone = np.stack([np.asarray(colorizer.colorize(frame)) for frame in frames]).astype(int)[:, 80:]
-    assert np.ptp(alone, axis=0).max() > 10  # frames coloured one by one flicker
+    assert np.ptp(alone, axis=0).max() > 5  # frames coloured one by one flicker
     assert np.ptp(after, axis=0).max() <= 2
 
 

@@ -10,11 +10,12 @@ from click.testing import CliRunner
 from colorize_run import Colorizer
 from colorize_run.cli import main
 from colorize_run.colour import srgb_to_lab
-from colorize_run.control import Control
+from colorize_run.control import Control, reference_picture
 from colorize_run.errors import ImageFileError, OptionError
 from colorize_run.hints import Hint, Hints, parse_hint
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from picture_files import profile_of
 from PIL import Image
 
 DATA = Path(__file__).parents[1] / "data"
@@ -136,14 +137,14 @@ def test_what_is_no_hint_is_wrong_usage_before_anything_is_written(tmp_path: Pat
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("hints.json", b"{}", "no list of objects"),
-        ("hints.json", b"[", "are not JSON"),
-        ("hints.json", b"[" * 100_000, "are not JSON"),
+        ("hints.json", b"{}", "is no list of objects"),
+        ("hints.json", b"[", "is not JSON"),
+        ("hints.json", b"[" * 100_000, "is not JSON"),
         ("hints.json", b'[{"x": 1, "y": 2}]', "entry 1 that is not like"),
         ("hints.json", b'[{"x": 1, "y": 2, "colour": "red"}]', "entry 1 that is not like"),
         ("hints.json", b'[{"x": 1, "y": 2, "colour": "#ffffff"}, {"x": NaN}]', "entry 2 that is not like"),
         ("hints.png", b"no picture", "hints.png"),
-        ("none.json", None, "do not exist"),
+        ("none.json", None, "does not exist"),
         ("none.png", None, "does not exist"),
     ],
 )  # fmt: skip
@@ -161,9 +162,9 @@ def test_files_that_hold_no_hints_are_refused_with_their_name(
 def test_hints_that_do_not_fit_the_picture_are_refused(tmp_path: Path) -> None:
     assert "outside" in str(colorize(tmp_path, "--hint", f"256,10={RED}", code=1))
     square = _saved(np.full((100, 100, 4), 128, np.uint8), tmp_path / "square.png")
-    assert "give them the same shape" in str(colorize(tmp_path, "--hints", square, code=1))
+    assert "give it the same shape" in str(colorize(tmp_path, "--hints", square, code=1))
     opaque = _saved(np.full((192, 256, 3), 128, np.uint8), tmp_path / "opaque.png")
-    assert "no transparent places" in str(colorize(tmp_path, "--hints", opaque, code=1))
+    assert "has no transparent places" in str(colorize(tmp_path, "--hints", opaque, code=1))
 
 
 def test_hints_are_for_one_picture_and_for_a_model_that_takes_them(tmp_path: Path) -> None:
@@ -280,15 +281,87 @@ def test_a_watch_takes_the_hints_beside_a_picture(tmp_path: Path) -> None:
     assert ab_at(Image.open(tmp_path / "out" / "a.png"), 128, 96)[1] < -25
 
 
-def test_a_watch_quarantines_a_picture_whose_hints_are_broken_and_takes_good_ones_along(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"[", "it is not JSON"),
+        (b"\xff" * 70_000, "has more than 32768 bytes"),
+        (b"\xff" * 100, "is not UTF-8 text"),
+        (b"\0" * 32_768, "it is not JSON"),
+        ("folder", "no ordinary file"),
+        ("link", "cannot be read"),
+    ],
+)
+def test_a_watch_quarantines_a_picture_whose_hints_are_broken_and_takes_good_ones_along(
+    tmp_path: Path, content: bytes | str, fault: str
+) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "done").mkdir()
-    for name, hints in (("bad.png", "["), ("good.png", "[]")):
-        landscape().save(tmp_path / "in" / name)
-        (tmp_path / "in" / f"{name}.hints.json").write_text(hints)
+    landscape().save(tmp_path / "in" / "bad.png")
+    landscape().save(tmp_path / "in" / "good.png")
+    (tmp_path / "in" / "good.png.hints.json").write_bytes(b"\xef\xbb\xbf[]")
+    bad = tmp_path / "in" / "bad.png.hints.json"
+    if content == "folder":
+        bad.mkdir()
+    elif content == "link":
+        bad.symlink_to(tmp_path / "in" / "good.png.hints.json")
+    else:
+        assert isinstance(content, bytes)
+        bad.write_bytes(content)
     options = ("--input", "move", "--done-dir", tmp_path / "done", "--incomplete-timeout", "0")
-    watch(tmp_path, *options, code=1)
+    output = watch(tmp_path, *options, code=1)
+    assert "crash" not in output
     reason = json.loads((tmp_path / "out" / ".colorize-run" / "quarantine" / "bad.png.json").read_text())["reason"]
-    assert "has a file of colour hints beside it: they are not JSON" in reason
+    assert "has a file of colour hints beside it" in reason
+    assert fault in reason
     assert sorted(path.name for path in (tmp_path / "done").iterdir()) == ["good.png", "good.png.hints.json"]
     assert sorted(path.name for path in (tmp_path / "in").iterdir()) == ["bad.png", "bad.png.hints.json"]
+
+
+def test_names_that_leave_no_room_for_a_file_of_hints_are_moved_as_well(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "done").mkdir()
+    name = "n" * 247 + ".png"
+    landscape().save(tmp_path / "in" / name)
+    watch(tmp_path, "--input", "move", "--done-dir", tmp_path / "done")
+    assert [path.name for path in (tmp_path / "done").iterdir()] == [name]
+
+
+def test_painted_hints_and_references_in_another_space_mean_what_they_show(tmp_path: Path) -> None:
+    painted = np.zeros((192, 256, 4), np.uint8)
+    painted[80:110, 110:140] = (200, 60, 40, 255)
+    plain, p3 = _saved(painted, tmp_path / "srgb.png"), tmp_path / "p3.png"
+    Image.fromarray(painted).save(p3, icc_profile=profile_of("Display P3"))
+    ab = [Hints(path=path).planes((256, 192), (85, 64))[:2, 32, 41] for path in (plain, p3)]
+    assert ab[1][0] > ab[0][0] + 5  # the same bytes are a stronger red in a wider space
+    alone = Image.fromarray(np.dstack([np.full((20, 20, 3), (220, 40, 30), np.uint8), np.full((20, 20), 255, np.uint8)]))
+    hidden = np.asarray(alone).copy()
+    hidden[10:] = (0, 0, 255, 0)  # blue that nobody sees
+    alone.save(tmp_path / "alone.png")
+    _saved(hidden, tmp_path / "hidden.png")
+    first, second = (np.asarray(reference_picture(tmp_path / name)) for name in ("alone.png", "hidden.png"))
+    assert np.array_equal(first[:10], second[:10])
+    assert np.ptp(second[10:].astype(int), axis=2).max() == 0
+
+
+def test_who_gives_hints_wants_colours_and_their_strength_stays(tmp_path: Path) -> None:
+    coloured = np.asarray(landscape().convert("RGB")).copy()
+    coloured[:, :100] = (200, 40, 40)
+    _saved(coloured, tmp_path / "colours.png")
+    common = ("-m", HINTED, "--device", "cpu", "--overwrite", "-o", tmp_path / "out.png", tmp_path / "colours.png")
+    assert "left unchanged" in run(*common)
+    assert "left unchanged" not in run(*common, "--hint", f"128,96,12={RED}")
+    strong = colorize(tmp_path, "--hint", f"128,96,16={RED}", "--saturation", "2")
+    assert isinstance(strong, Image.Image)
+    wanted = srgb_to_lab(np.array([[0xC0, 0x30, 0x20]], np.float32) / np.float32(255))[0, 1:]
+    assert np.linalg.norm(ab_at(strong, 128, 96) - wanted) < 5
+
+
+def test_what_no_hint_is_and_empty_names_are_refused(colorizer: Colorizer, tmp_path: Path) -> None:
+    for wrong in ((-1, 1, (1, 2, 3)), (1, 1, (300, 0, 0)), (float("nan"), 1, (1, 2, 3)), (1, 1, (1, 2, 3), float("inf"))):
+        with pytest.raises(OptionError, match="is no hint"):
+            Hint(*wrong)
+    with pytest.raises(OptionError, match="convert it first"):
+        colorizer.suggestions(landscape().convert("CMYK"), 1, 1)
+    for option in ("--hints", "--like", "--mask"):
+        assert "one is empty" in str(colorize(tmp_path, option, "", code=2))

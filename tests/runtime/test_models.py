@@ -37,8 +37,19 @@ def test_show_tells_what_the_file_says() -> None:
     shown = run("models", "show", "photo")
     assert shown.exit_code == 0
     assert shown.stdout == ""
+    size = f"{(ROOT / 'artifacts' / 'photo.onnx').stat().st_size / 1e6:.1f} MB"
     digest = hashlib.sha256((ROOT / "artifacts" / "photo.onnx").read_bytes()).hexdigest()
-    for words in (digest, "colorize", "efficientnet_lite0", "MIT", "temperature", "short side 192", "photo-int8", "18.4 MB"):
+    for words in (
+        digest,
+        "colorize",
+        "efficientnet_lite0",
+        "MIT",
+        "temperature",
+        "short side 192",
+        "photo-int8",
+        "hints",
+        size,
+    ):
         assert words in shown.stderr
     found = json.loads(run("models", "show", TINY, "--json").stdout)
     assert found["name"] == "tiny"

@@ -51,8 +51,12 @@ class PhotoColorizer(EncoderDecoder):
     def load_without_hints(self, state: dict[str, Tensor]) -> None:
         """Load the weights of the same network without hints, so that hints make no difference yet."""
         expected = self.state_dict()
-        wider = {name: expected[name].shape[1] - value.shape[1] for name, value in state.items() if value.ndim == 4}
-        padded = {name: F.pad(state[name], (0, 0, 0, 0, 0, more)) for name, more in wider.items() if more}
+        wider = {
+            name: expected[name].shape[1] - value.shape[1]
+            for name, value in state.items()
+            if value.ndim == 4 and name in expected
+        }
+        padded = {name: F.pad(state[name], (0, 0, 0, 0, 0, more)) for name, more in wider.items() if more > 0}
         self.load_state_dict({**state, **padded})
 
 
@@ -84,8 +88,8 @@ class PhotoChroma(nn.Module):
             picture = torch.cat([grey, hints[:, :2] * hints[:, 2:] / SCALE, hints[:, 2:]], dim=1)
         both = self.network(torch.cat([picture, picture.flip(3)]))  # (2N, K or 2, H/4, W/4)
         count = grey.shape[0]  # len() would become a constant in an exported graph
-        mean: Tensor = (both[:count] + both[count:].flip(3)) / 2 - self.prior
-        return mean
+        mean: Tensor = (both[:count] + both[count:].flip(3)) / 2
+        return mean - self.prior if len(self.palette) else mean
 
     def chroma(self, logits: Tensor, temperature: Tensor, hints: Tensor | None = None) -> Tensor:
         """`logits` -> (N, 2, H, W), a*, b*, which at hints are theirs."""

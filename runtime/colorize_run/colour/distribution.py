@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from colorize_run.colour.cielab import lab_to_srgb, srgb_to_lab
 
@@ -13,7 +14,7 @@ FloatArray = npt.NDArray[np.float32]
 _DISTINCT = 18.0  # distance in a*, b* within which two colours of the palette count as one
 _TONES = 8  # bands of lightness in which a reference's colours are counted
 _SPREAD = 12.0  # deviation in a*, b* by which a reference's colour also counts for similar ones of the palette
-_STRENGTH = 0.8  # power of the ratio between a reference's colours and the network's own
+_STRENGTH = 0.5  # power of the ratio between a reference's colours and the network's own; see docs/decisions.md
 _BOUND = 4.0  # largest change of a logit by a reference
 
 
@@ -43,6 +44,11 @@ def confidence(logits: FloatArray) -> FloatArray:
     p = probabilities(logits)
     entropy = -(p * np.log(np.maximum(p, 1e-12))).sum(axis=0)
     return np.asarray(np.clip(1 - entropy / np.log(len(p)), 0, 1), np.float32)
+
+
+def confidence_picture(logits: FloatArray, size: tuple[int, int]) -> Image.Image:
+    """`confidence` as a grey image of ``size`` (width, height), to which the cells belong: white where it is 1."""
+    return Image.fromarray(np.rint(enlarged(confidence(logits)[None], size)[0] * 255).astype(np.uint8))
 
 
 def likeliest(p: FloatArray, palette: FloatArray, lightness: float, count: int) -> list[Suggestion]:
@@ -94,6 +100,16 @@ class Reference:
         change = _STRENGTH * (np.log(self._frequency + 1e-4) - np.log(own + 1e-4))  # (T, K)
         moved = np.clip(tones @ change, -_BOUND, _BOUND).T.reshape(logits.shape)
         return np.asarray(logits + moved, np.float32)
+
+    def change(self, logits: FloatArray, perceived: FloatArray, temperature: float) -> FloatArray:
+        """What the reference changes of the mean chroma of ``logits`` (K, h, w): (2, H, W).
+
+        ``perceived`` (H, W): `colour.perceived` of the picture; a cell of the logits covers 4 x 4 of its pixels.
+        """
+        cells = logits.shape[2], logits.shape[1]
+        lightness = 116 * np.asarray(cv2.resize(perceived, cells, interpolation=cv2.INTER_AREA), np.float32) - 16
+        changed, own = (mean_chroma(values, self._palette, temperature) for values in (self.applied(logits, lightness), logits))
+        return enlarged(changed - own, (perceived.shape[1], perceived.shape[0]))
 
 
 def _tones(lightness: FloatArray) -> FloatArray:

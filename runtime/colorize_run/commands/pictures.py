@@ -140,6 +140,8 @@ def colorize(
         raise click.UsageError("--raw writes the network's own picture: omit --hint, --hints, --like and --confidence.")
     if confidence and (saturation != 1 or blend != 1 or mask or like):
         raise click.UsageError("--confidence writes no colours: omit --saturation, --blend, --mask and --like.")
+    if "" in (hints, like, mask):
+        raise click.UsageError("--hints, --like and --mask need the name of a file, but one is empty.")
     if hint:
         from colorize_run.hints import parse_hint
 

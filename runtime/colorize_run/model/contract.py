@@ -166,9 +166,19 @@ def _check_fields(values: dict[str, Any]) -> None:
             raise ContractError(f"The contract's {name} should hold finite numbers, found {numbers!r:.100}.")
         if name in ("tolerance", "flips") and not {"cpu", "cuda"} <= set(numbers):
             raise ContractError(f"The contract's {name} should name cpu and cuda, found {numbers!r:.100}.")
+    _check_palette(values)
     weights = values.get("grey_weights", [1, 0, 0])
     if len(weights) != 3 or not all(_is_number(w) and abs(w) < 10 for w in weights) or abs(sum(weights) - 1) > 1e-3:
         raise ContractError(f"The contract's grey_weights should be three numbers that sum to 1, found {weights!r:.60}.")
+
+
+def _check_palette(values: dict[str, Any]) -> None:
+    """The palette of chroma, and the temperature of its mean."""
+    pairs = values.get("chroma_palette", [])
+    if not all(isinstance(pair, list) and len(pair) == 2 and all(_is_number(v) for v in pair) for pair in pairs):
+        raise ContractError(f"The contract's chroma_palette should hold pairs of finite numbers, found {pairs!r:.60}.")
+    if not 0 < values.get("temperature", 1.0) < float("inf"):
+        raise ContractError(f"The contract's temperature should be above 0, found {values['temperature']!r}.")
 
 
 def _is_number(value: Any) -> bool:

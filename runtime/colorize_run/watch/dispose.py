@@ -14,7 +14,7 @@ from pathlib import Path
 from colorize_run.image.formats import accepted_folder
 from colorize_run.system import durable
 from colorize_run.system.files import shortened
-from colorize_run.watch.generation import generation, generation_beneath, without_change_time
+from colorize_run.watch.generation import generation, without_change_time
 from colorize_run.watch.inbox import HINTS_SUFFIX, Source
 from colorize_run.watch.log import Telemetry
 from colorize_run.watch.settings import Settings
@@ -34,33 +34,32 @@ class Disposer:
         """Whether inputs that could not be moved or deleted may be tried again."""
         return (self._settings.inputs != "keep" or self._settings.failed_dir is not None) and time.monotonic() >= self._due
 
-    def done(self, name: bytes, gen: str) -> None:
-        """Move or delete an input whose output is in place, unless the name now belongs to a newer generation."""
+    def done(self, name: bytes, gen: str, hints: str = "") -> None:
+        """Move or delete an input whose output is in place, unless the name now belongs to a newer generation.
+
+        ``hints``: generation of the file of hints that the output was made with; it goes first, as the next picture of this
+        name would else get its hints. One that came later stays.
+        """
         if self._settings.inputs != "keep":
-            self._dispose(name, gen, self._settings.done_dir)
+            self._dispose(name, gen, self._settings.done_dir, hints)
 
     def failed(self, name: bytes, gen: str) -> None:
         """Move a quarantined input, under the same condition."""
         if self._settings.failed_dir is not None:
             self._dispose(name, gen, self._settings.failed_dir)
 
-    def _dispose(self, name: bytes, gen: str, target: Path | None) -> None:
+    def _dispose(self, name: bytes, gen: str, target: Path | None, hints: str = "") -> None:
         folder = None if target is None else str(target)
         try:
-            self._dispose_hints(name, gen, folder)
+            if hints:
+                with contextlib.suppress(FileNotFoundError):
+                    dispose(self._source.fd, name + HINTS_SUFFIX, hints, folder)
             dispose(self._source.fd, name, gen, folder)
         except FileNotFoundError:
             return
         except OSError as error:
             self._due = time.monotonic() + _AGAIN
             self._telemetry.event("dispose_failed", name, err=error.strerror)
-
-    def _dispose_hints(self, name: bytes, gen: str, target: str | None) -> None:
-        """Move or delete the hints of a picture, before the picture itself: else the next one of that name would get them."""
-        with contextlib.suppress(FileNotFoundError):
-            hints = generation_beneath(self._source.fd, name + HINTS_SUFFIX)
-            if generation_beneath(self._source.fd, name) == gen:
-                dispose(self._source.fd, name + HINTS_SUFFIX, hints, target)
 
 
 def dispose(root: int, name: bytes, gen: str, target: str | None) -> None:

@@ -5,18 +5,45 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from colorize_run.image.formats import accepted, accepted_folder
 from colorize_run.system import durable
+from colorize_run.watch.generation import generation
 
 HINTS_SUFFIX = b".hints.json"  # after a picture's whole name: the file of its colour hints
-_MAX_HINTS = 1 << 16  # bytes
+_MAX_HINTS = 1 << 15  # bytes; each may take six in a request to a worker, which holds 2^18
+# What opening a file of hints may raise for reasons that lie in the file, and not in the machine
+_NO_HINTS = (errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENXIO, errno.EISDIR, errno.EOPNOTSUPP)
 _MAX_STAMPS = 1_000  # folders whose times are checked between scans; more would cost as much as a scan
 
 
 class SourceLostError(Exception):
     """The input folder was unmounted, removed or replaced, or its share is dead: missing files prove nothing then."""
+
+
+@dataclass(frozen=True)
+class HintsFile:
+    """A file of colour hints: its content, or the fault for which it has none, and its generation."""
+
+    text: str
+    fault: str = ""
+    gen: str = ""
+
+
+def _read_hints(fd: int) -> HintsFile:
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        return HintsFile("", "is no ordinary file")
+    data = os.pread(fd, _MAX_HINTS + 1, 0)
+    gen = generation(status)
+    if len(data) > _MAX_HINTS:
+        return HintsFile("", f"has more than {_MAX_HINTS} bytes", gen)
+    try:
+        return HintsFile(data.decode("utf-8-sig"), "", gen)
+    except UnicodeDecodeError:
+        return HintsFile("", "is not UTF-8 text", gen)
 
 
 class Source:
@@ -70,18 +97,20 @@ class Source:
         self._stamps.clear()
         return True
 
-    def hints(self, name: bytes) -> str | None:
-        """The content of the file of hints beside the picture ``name``; None if there is none. Errors: OSError."""
+    def hints(self, name: bytes) -> HintsFile | None:
+        """The file of hints beside the picture ``name``; None if there is none. Errors: OSError."""
         try:
             fd = durable.open_beneath(self._fd, name + HINTS_SUFFIX)
-        except (FileNotFoundError, OverflowError):
-            return None
         except OSError as error:
-            if error.errno == errno.ENAMETOOLONG:
+            if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):
                 return None
+            if error.errno in _NO_HINTS:
+                return HintsFile("", f"cannot be read: {error.strerror}")
             raise
-        with open(fd, "rb") as file:
-            return file.read(_MAX_HINTS + 1).decode(errors="replace")
+        try:
+            return _read_hints(fd)
+        finally:
+            os.close(fd)
 
     def changed(self) -> bool:
         """Whether a folder's time changed since the last scan began: an entry was added, renamed or removed."""

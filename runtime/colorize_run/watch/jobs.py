@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from colorize_run.system.worker_process import WorkerProcess
+from colorize_run.watch.inbox import HintsFile
 from colorize_run.watch.ledger import Work
 from colorize_run.watch.settings import Settings
 
@@ -21,12 +22,12 @@ _RECYCLE_GROWTH = 512 << 20  # bytes above 1.5 times the memory that the worker 
 class Job:
     """A file for a worker: its relative name, its open descriptor, and the record of an output that may already exist.
 
-    ``hints``: the content of the file of colour hints beside it, None without one.
+    ``hints``: the file of colour hints beside it, None without one.
     """
 
     name: bytes
     fd: int
-    hints: str | None = None
+    hints: HintsFile | None = None
     existing: Work | None = None
     begun: float = 0.0
 
@@ -92,7 +93,8 @@ class WatchWorker:
 
     def submit(self, job: Job) -> None:
         """Send a file to the worker. Errors: OSError if the worker has died."""
-        self.process.send({"known": job.existing and job.existing.sha, "hints": job.hints}, job.fd)
+        hints = job.hints and {"text": job.hints.text, "fault": job.hints.fault}
+        self.process.send({"known": job.existing and job.existing.sha, "hints": hints}, job.fd)
         if not self.jobs:
             job.begun = time.monotonic()
         self.jobs.append(job)

@@ -171,7 +171,7 @@ class Publisher:
             self.telemetry.observe(stage, value)
         for note in header["notes"]:
             self.telemetry.event("note", output.item.name, note=note)
-        self._finish(output.item, output.work, "done", output.answer.seconds)
+        self._finish(output.item, output.answer.job, output.work, "done", output.answer.seconds)
 
     def _confirm(self, item: Item, job: Job) -> None:
         """Only the file's times or its share's device number changed: the output of the same bytes is in place."""
@@ -179,9 +179,9 @@ class Publisher:
         with self.storage.state() as ledger:
             ledger.written([(item.name, job.existing)])
             ledger.done([item.name])
-        self._finish(item, job.existing, "same", 0.0)
+        self._finish(item, job, job.existing, "same", 0.0)
 
-    def _finish(self, item: Item, work: Work, event: str, seconds: float) -> None:
+    def _finish(self, item: Item, job: Job | None, work: Work, event: str, seconds: float) -> None:
         """Count and log a finished file, remove an earlier reason for quarantine, and step 8."""
         self.lifecycle.settle(item)
         self.last_done = time.time()
@@ -189,4 +189,4 @@ class Publisher:
         ms = round(seconds * 1000, 1)
         self.telemetry.event(event, item.name, gen=item.gen, sha=work.sha, out_sha=work.out_sha, state="done", ms=ms)
         remove_reason(self.storage.state_fd, item.name)
-        self.lifecycle.disposer.done(item.name, item.gen)
+        self.lifecycle.disposer.done(item.name, item.gen, job.hints.gen if job and job.hints else "")

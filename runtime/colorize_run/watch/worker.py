@@ -72,9 +72,9 @@ class FileConverter:
             data = _read(fd, self._max_bytes)
         except OSError as error:
             return {"kind": "input", "error": error.strerror, "errno": error.errno}, b""
-        sha, hints = hashlib.sha256(data).hexdigest(), request["hints"]
+        sha, hints = hashlib.sha256(data).hexdigest(), request.get("hints")
         if hints is not None:  # they are as much of the input as the picture
-            sha = hashlib.sha256(f"{sha} {hints}".encode()).hexdigest()
+            sha = hashlib.sha256(f"{sha} {hints['text']}".encode()).hexdigest()
         base = {"sha": sha, "size": len(data), "model_sha": self.description["model_sha"]}
         if sha == request["known"]:
             return {**base, "kind": "same"}, b""
@@ -90,11 +90,13 @@ class FileConverter:
         digest = hashlib.sha256(output).hexdigest()
         return {**base, "kind": "done", "out_sha": digest, "seconds": seconds, "notes": result.notes[:20]}, output
 
-    def _hints(self, text: str) -> Hints:
-        """The hints of a file's content. Errors: ImageFileError."""
+    def _hints(self, file: dict[str, str]) -> Hints:
+        """The hints of a file: its text, or its fault. Errors: ImageFileError."""
+        if file["fault"]:
+            raise ImageFileError(f"has a file of colour hints beside it that {file['fault']}.")
         if not self._convert.model.has_hints:
             raise ImageFileError(f"has a file of colour hints, but the model {self.description['model']} takes none.")
-        return Hints(hints_from_json(text, "has a file of colour hints beside it: they"))
+        return Hints(hints_from_json(file["text"], "has a file of colour hints beside it: it"))
 
     def _refusal(self, data: bytes) -> tuple[str, str] | None:
         """Class and sentence if the picture's header alone is a reason for quarantine; None if it must be decoded."""
