@@ -43,6 +43,13 @@ def test_json_round_trip() -> None:
         ("grey_weights", [1, 1, 1], "grey_weights"),
         ("colour_of_the_sky", "blue", "colour_of_the_sky"),
         ("network", None, "network"),
+        ("chroma_palette", [[1, 2, 3]], "pairs of finite numbers"),
+        ("chroma_palette", [[1, float("nan")]], "pairs of finite numbers"),
+        ("chroma_palette", ["ab"], "pairs of finite numbers"),
+        ("chroma_palette", [1, 2], "pairs of finite numbers"),
+        ("temperature", 0.0, "above 0"),
+        ("temperature", float("inf"), "above 0"),
+        ("temperature", "warm", "temperature"),
     ],
 )
 def test_wrong_contracts_are_refused_by_name(field: str, value: object, message: str) -> None:

@@ -1,18 +1,26 @@
 """Colour hints: how they are drawn, that none change nothing, that they reach the network, and what is measured."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from colorize_run.colour import srgb_to_lab
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
+from training.__main__ import main
+from training.checkpoint import Checkpoint, load
 from training.datasets import hints
 from training.datasets.photos import Photos, PhotoSamples
+from training.errors import TrainingError
 from training.evaluation.hints import measure_hints
 from training.evaluation.photos import PhotoEvaluator
 from training.networks.encoder_decoder import pretrain, quarter
 from training.networks.photo import PhotoChroma, PhotoColorizer, obeying
+from training.recipes import RECIPES
 
 
 def colourful(seed: int) -> np.ndarray:
@@ -141,3 +149,35 @@ def test_hinted_pixels_get_their_colour_and_far_ones_keep_theirs(seed: int, coun
     far = torch.nn.functional.max_pool2d(given[:, 2:], 9, 1, 4)[0, 0] == 0
     assert torch.equal(result[0, :, far], ab[0, :, far])
     assert count or torch.equal(result, ab)
+
+
+def test_a_training_that_does_not_rebalance_forgets_the_weights_of_one_that_did(tmp_path: Path) -> None:
+    plain = PhotoColorizer(4)
+    with torch.no_grad():
+        plain.class_weights.copy_(torch.tensor([0.2, 1, 2, 5]))
+    palette = np.array([[40, 20], [-20, 30], [10, -40], [0, 0]], np.float32)
+    arguments = {**RECIPES["photo-rebalanced"].arguments, "num_colours": 4}
+    start = tmp_path / "start.pt"
+    Checkpoint("photo", "photo-colorizer", arguments, plain.state_dict(), palette).save(start)
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for seed in range(12):
+        Image.fromarray(colourful(seed)).save(photos / f"{seed}.png")
+    options = ["--start-from", str(start), "--run-dir", str(tmp_path / "run"), "--epochs", "1", "--batch-size", "4"]
+    done = CliRunner().invoke(main, ["fit", "photo", "--data-dir", str(photos), "--device", "cpu", *options])
+    assert done.exit_code == 0, done.output
+    trained = load(tmp_path / "run" / "photo.pt")
+    assert trained.state["class_weights"].tolist() == [1, 1, 1, 1]
+    assert trained.arguments["hints"]
+    assert trained.arguments["num_colours"] == 4
+    assert np.allclose(trained.colours, palette, atol=1e-4)
+
+
+def test_other_encoders_and_missing_folders_are_one_sentence(tmp_path: Path) -> None:
+    start = tmp_path / "start.pt"
+    Checkpoint("photo", "photo-colorizer", RECIPES["photo-tuned"].arguments, {}, np.zeros((128, 2), np.float32)).save(start)
+    wrong = ["fit", "photo", "--data-dir", str(tmp_path), "--start-from", str(start), "--encoder", "resnet18"]
+    with pytest.raises(TrainingError, match="does not fit"):
+        CliRunner().invoke(main, [*wrong, "--run-dir", str(tmp_path / "run")], catch_exceptions=False)
+    with pytest.raises(TrainingError, match="does not exist: create it"):
+        CliRunner().invoke(main, ["half", str(start), "-o", str(tmp_path / "no" / "x.pt")], catch_exceptions=False)
