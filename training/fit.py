@@ -20,7 +20,7 @@ from training.networks.deeplab import Base
 from training.networks.photo import PhotoColorizer
 from training.recipe import Recipe
 from training.resume import State, load_state, refuse_another_run, threads_of, warn_of_another_torch
-from training.run_folder import RunFolder, claimed
+from training.run_folder import RunFolder, claimed, digest
 from training.step_log import StepLog
 
 
@@ -134,7 +134,7 @@ def fit(recipe: Recipe, data: Data, folder: Path, *, machine: Machine = Machine(
         state = load_state(folder, recipe.model, resume=resume)
         if state:
             # What can be compared before the data are loaded, which takes long
-            refuse_another_run(state, {**recipe.as_dict(), "devices": machine.devices})
+            refuse_another_run(state, {**recipe.as_dict(), "devices": machine.devices, "start": digest(data.start)})
             warn_of_another_torch(state)
         with threads_of(None if machine.on_cuda else state, machine.devices):
             return _fit(recipe, data, folder, machine, state)

@@ -96,7 +96,9 @@ def _difference(name: str, before: object, now: object) -> str:
     if isinstance(before, dict) and isinstance(now, dict):  # a network's arguments
         changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
         return ", ".join(_difference(key, before.get(key), now.get(key)) for key in changed)
-    if name in ("palette", "pictures", "weights", "start"):  # long lists and hashes
+    if name == "start":
+        return "another checkpoint as --start-from" if before and now else f"{'a' if before else 'no'} --start-from"
+    if name in ("palette", "pictures", "weights"):  # long lists and hashes
         return f"different {name}"
     return f"{'recipe' if name == 'name' else name} {before}, not {now}"
 

@@ -71,7 +71,8 @@ def _lock(descriptor: int, folder: Path) -> None:
             raise
 
 
-def _digest(path: Path | None) -> str | None:
+def digest(path: Path | None) -> str | None:
+    """SHA-256 of a file, hex; None for no file."""
     return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -80,7 +81,7 @@ class RunFolder(Callback):
 
     def __init__(self, folder: Path, recipe: Recipe, prepared: Prepared, data: Data, devices: int = 1) -> None:
         self.folder, self.recipe, self.evaluator = folder, recipe, prepared.evaluator
-        self.weights, self.begun_with = _digest(data.weights), _digest(data.start)
+        self.weights, self.begun_with = digest(data.weights), digest(data.start)
         self.train, self.validation = prepared.pictures.train, prepared.validation
         self.training_data, self.classes = prepared.description, prepared.classes
         self.fingerprint, self.devices = prepared.fingerprint(), devices
@@ -103,7 +104,7 @@ class RunFolder(Callback):
             "pictures": self.fingerprint,
             "devices": self.devices,
             "weights": self.weights,
-            **({"start": self.begun_with} if self.begun_with else {}),  # runs from before there was this have none
+            "start": self.begun_with,
         }
 
     def state_dict(self) -> dict[str, Any]:

@@ -523,3 +523,14 @@ def test_checkpoints_that_a_training_cannot_begin_with_are_one_sentence(
     assert words in f"{done.stderr} {done.exception}"
     other = fit(data_dir, tmp_path / "third", "--start-from", tiny, epochs=1, model="cnn")
     assert "holds a unet, but cnn-tuned trains a cnn" in str(other.exception)
+
+
+def test_a_run_that_began_with_a_checkpoint_is_resumed_with_it(data_dir: Path, tmp_path: Path) -> None:
+    assert fit(data_dir, tmp_path / "first", epochs=1).exit_code == 0
+    start = ("--start-from", str(tmp_path / "first" / "unet.pt"))
+    assert fit(data_dir, tmp_path / "second", *start, epochs=1).exit_code == 0
+    for name in ("unet.pt", "metrics.json"):  # as if it had been killed before it wrote them
+        (tmp_path / "second" / name).unlink()
+    with pytest.raises(TrainingError, match="started with a --start-from"):
+        CliRunner().invoke(main, command(data_dir, tmp_path / "second", "--resume", epochs=1)[5:], catch_exceptions=False)
+    assert fit(data_dir, tmp_path / "second", "--resume", *start, epochs=1).exit_code == 0
