@@ -20,6 +20,7 @@ from torchmetrics.classification import BinaryJaccardIndex
 from export.errors import ParityError
 from export.signatures import Signature
 from training.conventions import MEAN_OF_CHANNELS
+from training.datasets import hints
 from training.datasets.flowers import UNLABELLED, Flowers
 from training.evaluation.masks import at_working_size
 
@@ -114,14 +115,12 @@ def _planes(photograph: Image.Image, channels: int, width: int, height: int) -> 
 
 def _hints(rng: np.random.Generator, n: int, h: int, w: int) -> FloatArray:
     """Up to eight hints, squares of 1 to 7 pixels, in each of ``n`` pictures."""
-    hints = np.zeros((n, 3, h, w), np.float32)
-    for plane in hints:
+    drawn = np.stack([hints.planes((h, w))] * n)
+    for planes in drawn:
         for _ in range(int(rng.integers(1, 9))):
             y, x, radius = int(rng.integers(h)), int(rng.integers(w)), int(rng.integers(4))
-            a, b = rng.uniform(-80, 80, 2)
-            square = plane[:, max(0, y - radius) : y + radius + 1, max(0, x - radius) : x + radius + 1]
-            square[:] = np.array([a, b, 1], np.float32)[:, None, None]
-    return hints
+            hints.add(planes, y, x, radius, rng.uniform(-80, 80, 2))
+    return hints.in_ab(drawn)
 
 
 def golden_inputs(channels: int = 1, *, hinted: bool = False) -> list[Case]:

@@ -8,13 +8,13 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from colorize_run.colour import TO_XYZ
+from colorize_run.model.contract import CELL
 from torch import Tensor, nn
 
 from export.errors import ExportError
 from export.specifications import Specification
 from training.checkpoint import Checkpoint
 from training.conventions import FROM_256THS, TO_256THS, to_ab
-from training.datasets.photos import CELL
 from training.networks import Target
 from training.networks.photo import PhotoChroma, PhotoColorizer
 from training.palette import annealed_mean, palette_to_ab

@@ -25,7 +25,7 @@ from torch import Tensor
 from export.errors import ExportError
 from training.conventions import PHOTO_WORKING_SIZE
 from training.datasets.flowers import Flowers, FlowerSamples
-from training.datasets.hints import SCALE
+from training.datasets.hints import in_ab
 from training.datasets.photos import Photos, PhotoSamples
 from training.evaluation import masks
 from training.evaluation.photos import measure, summary
@@ -141,8 +141,7 @@ def _feed(planes: FloatArray, source: str, *, hinted: bool) -> dict[str, FloatAr
     channels = INPUTS[source]
     feed = {source: planes[:, :channels]}
     if hinted:
-        given = planes[:, channels:]
-        feed[HINTS] = np.concatenate([given[:, :2] * np.float32(SCALE), given[:, 2:]], axis=1)
+        feed[HINTS] = in_ab(planes[:, channels:])
     return feed
 
 

@@ -16,7 +16,7 @@ from training.errors import TrainingError
 from training.malloc import restart_with_cached_memory
 
 if TYPE_CHECKING:
-    from training.recipe import Recipe
+    pass
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -28,28 +28,6 @@ def _class_names(classes: str | None) -> tuple[str, ...]:
     from training.datasets.cifar import CLASSES
 
     return CLASSES if classes == "all" else tuple(name.strip() for name in (classes or "").split(",") if name.strip())
-
-
-def _weights_file(recipe: "Recipe", weights: str | None) -> Path | None:
-    """The file of ``--weights FILE|none``, or None where no file should be read. Errors: UsageError."""
-    if weights and recipe.kind.pretrain is None:
-        raise click.UsageError(f"{recipe.model} does not start with pretrained weights: omit --weights.")
-    if weights in (None, "none"):
-        return None
-    if not Path(weights).is_file():
-        raise click.UsageError(f"There is no file {weights} for --weights.")
-    return Path(weights)
-
-
-def _print_interrupted(folder: Path) -> None:
-    from training.resume import latest_state
-
-    if latest_state(folder):
-        click.echo(
-            f"Interrupted. The same command with --resume continues after the last complete epoch in {folder}.", err=True
-        )
-    else:
-        click.echo("Interrupted before the first epoch was complete: there is nothing to resume.", err=True)
 
 
 class _FitCommand(click.Command):
@@ -134,7 +112,7 @@ def fit(
     if start_from and (palette or colours or weights):
         raise click.UsageError("--start-from gives weights and palette: omit --weights, --palette and --colours.")
     recipe = recipes.find(model, recipe_name).with_changes(**changes).with_encoder(encoder)
-    pretrained = _weights_file(recipe, weights)
+    pretrained = options.weights_file(recipe, weights)
     recipe = recipe.with_changes(from_scratch=weights == "none")
     folder = run_dir or Path("runs") / recipe.name
     given = load(start_from).colours if start_from else load_palette(palette) if palette else None
@@ -144,7 +122,7 @@ def fit(
     try:
         path = run_fit(recipe, data, folder, machine=Machine(device, devices), resume=resume)
     except KeyboardInterrupt:
-        _print_interrupted(folder)
+        options.print_interrupted(folder)
         sys.exit(130)
     metrics = json.loads((folder / "metrics.json").read_text())["metrics"]
     click.echo(f"{path}: " + ", ".join(f"{name} {value:.5g}" for name, value in metrics.items()), err=True)

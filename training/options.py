@@ -2,9 +2,12 @@
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from training.recipe import Recipe
 
 AUGMENTATIONS = ("flip-left-right", "flip-up-down", "shift-sideways", "shift-up-down", "grain")
 
@@ -65,3 +68,26 @@ def recipe_changes(command: Any) -> Any:
     for name, settings in reversed(_RECIPE_OPTIONS):
         command = click.option(name, **{**settings, "help": f"Instead of the recipe's{settings.get('help', '')}."})(command)
     return command
+
+
+def weights_file(recipe: "Recipe", weights: str | None) -> Path | None:
+    """The file of ``--weights FILE|none``, or None where no file should be read. Errors: UsageError."""
+    if weights and recipe.kind.pretrain is None:
+        raise click.UsageError(f"{recipe.model} does not start with pretrained weights: omit --weights.")
+    if weights in (None, "none"):
+        return None
+    if not Path(weights).is_file():
+        raise click.UsageError(f"There is no file {weights} for --weights.")
+    return Path(weights)
+
+
+def print_interrupted(folder: Path) -> None:
+    """Say how to go on after Ctrl-C."""
+    from training.resume import latest_state
+
+    if latest_state(folder):
+        click.echo(
+            f"Interrupted. The same command with --resume continues after the last complete epoch in {folder}.", err=True
+        )
+    else:
+        click.echo("Interrupted before the first epoch was complete: there is nothing to resume.", err=True)

@@ -11,7 +11,7 @@ from colorize_run import colour
 from colorize_run.errors import ImageFileError, OptionError
 from colorize_run.hints import Hints, in_srgb
 from colorize_run.image import reader
-from colorize_run.image.picture import Picture
+from colorize_run.image.picture import Picture, have_one_shape
 from colorize_run.system.files import printable
 
 _JUDGED_AT = 48  # pixels: noise and JPEG's chroma are averaged away
@@ -38,7 +38,7 @@ class Mask:
     def weights(self, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
         """The weights (H, W), 0..255, for a picture of size (width, height); ImageFileError for one of another shape."""
         width, height = self._weights.size
-        if abs(width * size[1] - height * size[0]) > max(width, height, *size):  # more than rounding
+        if not have_one_shape((width, height), size):
             raise ImageFileError(
                 f"is {size[0]} x {size[1]}, but the mask {printable(self._path)} is {width} x {height}: give it the same shape."
             )

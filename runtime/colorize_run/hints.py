@@ -15,7 +15,7 @@ from colorize_run import colour
 from colorize_run.colour.space import SRGB
 from colorize_run.errors import ImageFileError, InputMissingError, OptionError
 from colorize_run.image import icc, reader
-from colorize_run.image.picture import Picture
+from colorize_run.image.picture import Picture, have_one_shape
 from colorize_run.system.files import printable
 
 RADIUS = 1 / 64  # of a hint without one, as a share of the picture's short side
@@ -102,7 +102,7 @@ class Hints:
 
     def _paint(self, planes: FloatArray, painted: Image.Image, size: tuple[int, int]) -> None:
         width, height = painted.size
-        if abs(width * size[1] - height * size[0]) > max(width, height, *size):  # more than rounding
+        if not have_one_shape((width, height), size):
             assert self._path is not None
             raise ImageFileError(
                 f"is {size[0]} x {size[1]}, but the file of hints {printable(self._path)} is {width} x {height}: give it the"
@@ -133,7 +133,7 @@ def _draw(planes: FloatArray, hint: Hint, size: tuple[int, int]) -> None:
     centre = (np.array([hint.x, hint.y]) + 0.5) * scale - 0.5
     y, x = np.ogrid[:height, :width]
     inside = np.hypot((x - centre[0]) / scale[0], (y - centre[1]) / scale[1]) <= radius
-    nearest = np.clip(np.rint(centre), 0, (width - 1, height - 1)).astype(int)
+    nearest = np.clip(np.floor(centre + 0.5), 0, (width - 1, height - 1)).astype(int)  # the pixel that holds the point
     inside[nearest[1], nearest[0]] = True
     lab = colour.srgb_to_lab(np.array(hint.rgb, np.float32)[None] / np.float32(255))[0]
     planes[:, inside] = np.array([lab[1], lab[2], 1], np.float32)[:, None]

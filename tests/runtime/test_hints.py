@@ -13,7 +13,7 @@ from colorize_run.colour import srgb_to_lab
 from colorize_run.control import Control, reference_picture
 from colorize_run.errors import ImageFileError, OptionError
 from colorize_run.hints import Hint, Hints, parse_hint
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from picture_files import profile_of
 from PIL import Image
@@ -106,6 +106,7 @@ def _saved(values: np.ndarray, path: Path) -> Path:
     size=st.tuples(st.integers(1, 4000), st.integers(1, 4000)), place=st.tuples(st.floats(0, 1), st.floats(0, 1)),
     working=st.tuples(st.integers(1, 300), st.integers(1, 300)), radius=st.none() | st.floats(0, 500),
 )  # fmt: skip
+@example((1, 2), (0.0, 1.0), (2, 1), None)  # between two pixels
 @settings(max_examples=120, deadline=None)
 def test_a_hint_inside_the_picture_always_marks_something_of_its_colour(
     size: tuple[int, int], place: tuple[float, float], working: tuple[int, int], radius: float | None

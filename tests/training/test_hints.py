@@ -19,7 +19,7 @@ from training.errors import TrainingError
 from training.evaluation.hints import measure_hints
 from training.evaluation.photos import PhotoEvaluator
 from training.networks.encoder_decoder import pretrain, quarter
-from training.networks.photo import PhotoChroma, PhotoColorizer, obeying
+from training.networks.photo import PhotoChroma, PhotoColorizer, apply_hints
 from training.recipes import RECIPES
 
 
@@ -143,7 +143,7 @@ def test_hinted_pixels_get_their_colour_and_far_ones_keep_theirs(seed: int, coun
     given = torch.zeros(1, 3, 48, 40)
     for y, x in torch.randint(0, 40, (count, 2), generator=rng).tolist():
         given[0, :, y, x] = torch.tensor([60.0, -30.0, 1.0])
-    result = obeying(ab, given)
+    result = apply_hints(ab, given)
     known = given[0, 2] == 1
     torch.testing.assert_close(result[0, :, known], given[0, :2, known])
     far = torch.nn.functional.max_pool2d(given[:, 2:], 9, 1, 4)[0, 0] == 0

@@ -20,6 +20,11 @@ def add(hints: FloatArray, y: int, x: int, radius: int, ab: npt.NDArray[np.float
     hints[:, max(0, y - radius) : y + radius + 1, max(0, x - radius) : x + radius + 1] = value
 
 
+def in_ab(hints: FloatArray) -> FloatArray:
+    """Planes (…, CHANNELS, H, W) with a*, b* themselves, as exported graphs take them."""
+    return hints * np.array([SCALE, SCALE, 1], np.float32)[:, None, None]
+
+
 def draw(ab: FloatArray, cell: int, rng: np.random.Generator) -> FloatArray:
     """Hints for a sample of the training: (CHANNELS, h · cell, w · cell) of the true a*, b* of its cells, (h, w, 2).
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from colorize_run import colour
+from colorize_run.model.contract import CELL
 from PIL import Image
 
 from training.datasets.ageing import LUMA_WEIGHTS, aged
@@ -24,7 +25,6 @@ from training.datasets.pictures import Batch, WholeBatches, fingerprint, read_rg
 from training.errors import TrainingError
 from training.progress import track
 
-CELL = 4  # pixels of the picture along one side of a cell whose chroma is predicted
 STORED_SIDE = 192  # short side in memory; crops are cut out of this
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 _OTHERS = ("face_images", "trimaps", "__macosx")  # names of other data sets that lie beside the photographs

@@ -51,8 +51,7 @@ def _planes(ab: npt.NDArray[np.float32], places: npt.NDArray[np.int64]) -> npt.N
     planes = hints.planes((ab.shape[0], ab.shape[1]))
     for y, x in places.tolist():
         hints.add(planes, y, x, RADIUS, ab[_patch(y, x)].mean(axis=(0, 1)))
-    planes[:2] *= hints.SCALE
-    return planes
+    return hints.in_ab(planes)
 
 
 def _distance(result: npt.NDArray[np.float32], ab: npt.NDArray[np.float32], place: npt.NDArray[np.int64]) -> float:

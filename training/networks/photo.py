@@ -95,14 +95,14 @@ class PhotoChroma(nn.Module):
         """`logits` -> (N, 2, H, W), a*, b*, which at hints are theirs."""
         ab = annealed_mean(logits, self.palette, temperature) if len(self.palette) else logits * self.scale
         ab = F.interpolate(ab, scale_factor=4.0, mode="bilinear", align_corners=False)
-        return ab if hints is None else obeying(ab, hints)
+        return ab if hints is None else apply_hints(ab, hints)
 
     def forward(self, grey: Tensor, temperature: Tensor, hints: Tensor | None = None) -> Tensor:
         """(N, 1, H, W), sRGB-encoded, 0..1, sides multiples of 32 -> (N, 2, H, W), a*, b*."""
         return self.chroma(self.logits(grey, hints), temperature, hints)
 
 
-def obeying(ab: Tensor, hints: Tensor) -> Tensor:
+def apply_hints(ab: Tensor, hints: Tensor) -> Tensor:
     """``ab`` (N, 2, H, W), changed to the colours of ``hints``, (N, 3, H, W) as in `PhotoChroma`, where they are.
 
     The network follows hints, but not exactly. What is missing is added, and to pixels close by a part of it, so that

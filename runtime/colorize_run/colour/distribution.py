@@ -86,7 +86,7 @@ class Reference:
         enough = 0.02 * len(lab)  # a tone that the reference hardly has takes the colours of all
         self._frequency = (tones.T @ shares + enough * everywhere) / (amount + enough)  # (T, K)
 
-    def applied(self, logits: FloatArray, lightness: FloatArray) -> FloatArray:
+    def _reweighted(self, logits: FloatArray, lightness: FloatArray) -> FloatArray:
         """Logits (K, h, w) with the reference's colours made likelier and others rarer, by lightness L* (h, w).
 
         Of what the network holds possible at a place, that is chosen which the reference has in this tone. The frequencies
@@ -108,7 +108,9 @@ class Reference:
         """
         cells = logits.shape[2], logits.shape[1]
         lightness = 116 * np.asarray(cv2.resize(perceived, cells, interpolation=cv2.INTER_AREA), np.float32) - 16
-        changed, own = (mean_chroma(values, self._palette, temperature) for values in (self.applied(logits, lightness), logits))
+        changed, own = (
+            mean_chroma(values, self._palette, temperature) for values in (self._reweighted(logits, lightness), logits)
+        )
         return enlarged(changed - own, (perceived.shape[1], perceived.shape[0]))
 
 

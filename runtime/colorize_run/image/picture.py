@@ -55,3 +55,8 @@ class Picture:
 def to_bytes(values: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint8]:
     """16-bit values rounded to 8 bits."""
     return np.asarray(cv2.convertScaleAbs(values, alpha=1 / 257))
+
+
+def have_one_shape(first: tuple[int, int], second: tuple[int, int]) -> bool:
+    """Whether two sizes (width, height) have the same proportions, up to rounding."""
+    return abs(first[0] * second[1] - first[1] * second[0]) <= max(*first, *second)

@@ -21,7 +21,7 @@ VERSION = 1
 CONTRACT_KEY = "colorize_run.contract"
 GOLDEN_KEY = "colorize_run.golden"
 LOGITS = "logits"  # optional output (N, K, h, w): of each colour of `Contract.chroma_palette`, for cells of CELL x CELL pixels
-CELL = 4
+CELL = 4  # pixels along one side of a cell, for which a photo colourizer gives one distribution
 HINTS = "hints"  # optional beside the picture, of its size: a*, b*, and 1 where the user gave them, else 0
 INPUTS = {"grey": 1, "image": 3, HINTS: 3}  # name -> channels: sRGB-encoded grey, or R, G, B; 0..1; or hints
 # task -> the input it may have, of INPUTS, and its first output. A colorize network on `image` repairs colours.
