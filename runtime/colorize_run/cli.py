@@ -17,6 +17,7 @@ from colorize_run.commands.completion import complete_model_names, completion
 from colorize_run.commands.doctor import doctor
 from colorize_run.commands.models import models, verify
 from colorize_run.commands.pictures import colorize, segment
+from colorize_run.commands.restore import restore
 from colorize_run.commands.tune import tune
 from colorize_run.commands.watch import watch
 from colorize_run.errors import ColorizeRunError, broken_library, internal, interrupt
@@ -96,6 +97,7 @@ def main() -> None:
     colorize-run scans/ -o out/ -r         a folder with its sub-folders; run it again to continue
     colorize-run scans/ -o out/ --report run.html    with a page of before and after
     colorize-run - -o - < in.png > out.png
+    colorize-run restore photo.colorized.jpg    the grey JPEG that it was, byte for byte
     colorize-run watch INBOX OUTBOX        converts every picture that arrives in a folder
     colorize-run models                    lists the models that -m knows
     colorize-run verify --all              checks that they compute the same here
@@ -108,6 +110,6 @@ def main() -> None:
     """
 
 
-for command in (colorize, segment, watch, models, verify, doctor, bench, tune, completion):
+for command in (colorize, segment, restore, watch, models, verify, doctor, bench, tune, completion):
     main.add_command(command)
 complete_model_names(main)

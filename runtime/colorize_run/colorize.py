@@ -1,21 +1,21 @@
 """Colourizing: picture in, picture out, with the picture's own luminance."""
 
+import io
 import itertools
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from colorize_run import colour
+from colorize_run import colour, jpeg_planes
 from colorize_run.colour import distribution, guided
 from colorize_run.colour.distribution import Suggestion
 from colorize_run.colour.space import SRGB
 from colorize_run.colour.steady import TemporalSmoother
-from colorize_run.colour.strips import PARALLEL_FROM, channels, join_picture, to_array
+from colorize_run.colour.strips import PARALLEL_FROM, join_picture, to_array
 from colorize_run.control import Control, has_colours
 from colorize_run.errors import ContractError, ModelFileError, OptionError
 from colorize_run.hints import Hints
@@ -29,6 +29,7 @@ from colorize_run.model.library import DEFAULT_COLORIZE_MODEL
 from colorize_run.network import Network, Observe, Prediction, Result
 from colorize_run.system.files import MAX_PIXELS
 from colorize_run.version import __version__
+from colorize_run.view import network_view, reduced
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -58,6 +59,7 @@ class Colorizer(Network):
                 raise OptionError(f"A temperature of {temperature} is not possible: {MIN_TEMPERATURE} to {MAX_TEMPERATURE}.")
             self._temperature, self._settings = temperature, {"temperature": np.array(temperature, np.float32)}
         self._palette = np.array(self.contract.chroma_palette, np.float32)
+        self._made_by = Provenance(self.contract.name, self.model.sha256, __version__)
         self._borrowed: tuple[Image.Image, distribution.Reference] | None = None  # the last reference
 
     def check(self, control: Control, *, confidence: bool = False) -> None:
@@ -77,7 +79,7 @@ class Colorizer(Network):
         if isinstance(image, Image.Image) and image.mode not in ("L", "RGB"):
             raise OptionError(f"The network takes images of mode L and RGB, not {image.mode}: convert it first.")
         size = image.size if isinstance(image, Image.Image) else (image.shape[1], image.shape[0])
-        small = self._reduced(image)
+        small = reduced(image, self.working_size)
         return self._run(self._planes(small), None, self._hint_planes(control, size, small))
 
     def suggestions(
@@ -95,7 +97,7 @@ class Colorizer(Network):
             raise OptionError(f"There is no place {x:g},{y:g} in a picture of {width} x {height}.")
         logits = self.predict(image, hints).logits
         assert logits is not None
-        light = self._reduced(image)
+        light = reduced(image, self.working_size)
         row, column = int(y / height * light.shape[0]), int(x / width * light.shape[1])
         lightness = float(colour.lightness(colour.to_grey(light, self.contract.grey_weights))[row, column])
         p = distribution.probabilities(logits)[:, row // CELL, column // CELL]
@@ -140,6 +142,8 @@ class Colorizer(Network):
         result, notes, unchanged = Result(), list[list[str]](), list[bool]()
         with reader.opened(source, max_pixels) as file:
             kind = kind or file.format
+            if kind == "JPEG" and not plain and (done := self._in_planes(file, control, result, observe, keep_metadata)):
+                return done, result
             writer = file.writer(kind)
             moves = FORMATS[file.format].moving
             smoother = TemporalSmoother() if moves else None
@@ -167,6 +171,30 @@ class Colorizer(Network):
         result.notes = list(dict.fromkeys(itertools.chain.from_iterable(notes)))  # some are added while encoding
         return data, result
 
+    def _in_planes(
+        self, file: reader.PictureFile, control: Control, result: Result, observe: Observe | None, keep_metadata: bool
+    ) -> bytes | None:
+        """A JPEG coloured in its own planes; None for a file that must be joined, or is not to be coloured."""
+        if control.lightness != "luma" or control.upright or file.format != "JPEG":
+            return None
+        luma_jpeg = jpeg_planes.opened(file.content())
+        if luma_jpeg is None or (luma_jpeg.coded and self.model.input != "grey"):
+            return None
+        with result.stage("decode"):
+            small = luma_jpeg.small()
+        if luma_jpeg.coded and self._keeps_as_is(Picture(small.convert("RGB"), "JPEG"), control):
+            return None
+        colouring = jpeg_planes.Colouring(luma_jpeg, small, control)
+        colouring.predict(
+            self.working_size, lambda grey, luminance: self._chroma(grey, luminance, luma_jpeg.size, control), result
+        )
+        data = colouring.finish(result, self._made_by, keep_metadata=keep_metadata)
+        if data is not None:
+            result.size = luma_jpeg.size
+            if observe:
+                observe(next(file.pictures(1)).pixels, reader.read(io.BytesIO(data)))
+        return data
+
     def _keeps_as_is(self, picture: Picture, control: Control) -> bool:
         """Whether a picture stays as it is; a note then says so. A model that repairs colours changes every picture."""
         wanted = control.hints is not None  # who says what colours there are wants them
@@ -178,35 +206,7 @@ class Colorizer(Network):
     def _metadata(self, picture: Picture, *, keep: bool, sign: bool) -> Metadata:
         if not keep:
             return Metadata()
-        made_by = Provenance(self.contract.name, self.model.sha256, __version__)
-        return picture.metadata.signed(made_by) if sign else picture.metadata
-
-    def _network_view(self, picture: Picture) -> tuple[npt.NDArray[Any], FloatArray]:
-        """The picture as the network must get it, (h, w) or (h, w, 3), and (h, w) its `colour.perceived` luminance."""
-        if picture.space is None:
-            assert isinstance(picture.pixels, Image.Image)
-            small = self._reduced(picture.pixels)
-            return small, colour.perceived(small)
-        return picture.space.network_view(self._reduced_deep(picture))
-
-    def _reduced_deep(self, picture: Picture) -> FloatArray:
-        """The same size of a picture that is no 8-bit sRGB: floats 0..1, encoded in its own space."""
-        if isinstance(picture.pixels, Image.Image):
-            return self._reduced(picture.pixels).astype(np.float32) / np.float32(255)
-        width, height = self.working_size.fit(*picture.size)
-        values: npt.NDArray[Any] = picture.pixels if picture.pixels.ndim == 3 else picture.pixels[..., None]
-        if values.shape[1] >= 12 * width and values.shape[0] >= 12 * height:  # as `colour.resize` does with bytes
-            quarter = values.shape[1] // 4, values.shape[0] // 4
-            values = cv2.resize(values[: 4 * quarter[1], : 4 * quarter[0]], quarter, interpolation=cv2.INTER_AREA)
-            values = values.reshape(quarter[1], quarter[0], -1)
-        planes = [np.asarray(colour.resize(Image.fromarray(plane), (width, height))) for plane in channels(values)]
-        return planes[0] if len(planes) == 1 else np.stack(planes, axis=-1)
-
-    def _reduced(self, image: Image.Image | FloatArray) -> npt.NDArray[Any]:
-        """The picture at the size that the network gets: (h, w) or (h, w, 3), bytes or floats."""
-        if not isinstance(image, Image.Image):
-            image = Image.fromarray(image)  # mode F
-        return np.asarray(colour.resize(image, self.working_size.fit(*image.size)))
+        return picture.metadata.signed(self._made_by) if sign else picture.metadata
 
     def _planes(self, small: npt.NDArray[Any]) -> FloatArray:
         """The reduced picture as the network's input: (1, h, w) grey or (3, h, w) R, G, B, 0..1."""
@@ -229,24 +229,34 @@ class Colorizer(Network):
         """The hints for a picture of ``size`` (width, height) that the network sees as ``small``."""
         return None if control.hints is None else control.hints.planes(size, (small.shape[1], small.shape[0]))
 
-    def _chroma(self, small: npt.NDArray[Any], luminance: FloatArray, control: Control, hints: FloatArray | None) -> FloatArray:
-        """a*, b* of the picture at its working size, (2, h, w), with the reference's colours where there is one."""
+    def _chroma(
+        self, small: npt.NDArray[Any], luminance: FloatArray, size: tuple[int, int], control: Control,
+        smoother: TemporalSmoother | None = None,
+    ) -> FloatArray:  # fmt: skip
+        """a*, b* (2, h, w) for a picture of ``size`` (width, height), seen as ``small``, all that ``control`` says done."""
+        hints = self._hint_planes(control, size, small)
         predicted = self._run(self._planes(small), ("ab",) if control.like is None else ("ab", LOGITS), hints)
-        if control.like is None:
-            return predicted.ab
-        assert predicted.logits is not None
-        change = self._reference(control.like).change(predicted.logits, luminance, self._temperature)
-        return predicted.ab + (change if hints is None else change * (1 - hints[2]))
+        ab = predicted.ab
+        if control.like is not None:
+            assert predicted.logits is not None
+            change = self._reference(control.like).change(predicted.logits, luminance, self._temperature)
+            ab = ab + (change if hints is None else change * (1 - hints[2]))
+        if smoother is not None:
+            ab = smoother.apply(luminance, ab)
+        if control.saturation != 1:
+            stronger = ab * np.float32(control.saturation)
+            ab = stronger if hints is None else np.where(hints[2] > 0, ab, stronger)  # hints are as they are
+        return ab
 
     def _reference(self, like: Image.Image) -> distribution.Reference:
         if self._borrowed is None or self._borrowed[0] is not like:
-            rgb = np.float32(1 / 255) * self._reduced(like).astype(np.float32)
+            rgb = np.float32(1 / 255) * reduced(like, self.working_size).astype(np.float32)
             self._borrowed = like, distribution.Reference(rgb, self._palette)
         return self._borrowed[1]
 
     def _show_confidence(self, picture: Picture, control: Control, result: Result) -> None:
         with result.stage("network"):
-            small = self._network_view(picture)[0]
+            small = network_view(picture, self.working_size)[0]
             logits = self._run(self._planes(small), (LOGITS, "ab"), self._hint_planes(control, picture.size, small)).logits
         assert logits is not None
         grey = distribution.confidence_picture(logits, (small.shape[1], small.shape[0]))
@@ -255,7 +265,7 @@ class Colorizer(Network):
 
     def _raw(self, picture: Picture, result: Result) -> None:
         with result.stage("network"):
-            rgb = self._run(self._planes(self._network_view(picture)[0]), ("ab", "rgb")).rgb
+            rgb = self._run(self._planes(network_view(picture, self.working_size)[0]), ("ab", "rgb")).rgb
         if rgb is None:
             raise ContractError(f"{self.model.path} has no picture output: omit --raw.")
         picture.pixels = Image.fromarray(np.rint(rgb.transpose(1, 2, 0) * 255).clip(0, 255).astype(np.uint8))
@@ -272,15 +282,9 @@ class Colorizer(Network):
         with ThreadPoolExecutor(threads) as pool:
             copying = pool.submit(to_array, picture.pixels)  # meanwhile, the network looks at the picture
             with result.stage("resize"):
-                small, luminance = self._network_view(picture)
+                small, luminance = network_view(picture, self.working_size)
             with result.stage("network"):
-                hints = self._hint_planes(control, picture.size, small)
-                ab = self._chroma(small, luminance, control, hints)
-            if smoother is not None:
-                ab = smoother.apply(luminance, ab)
-            if control.saturation != 1:
-                stronger = ab * np.float32(control.saturation)
-                ab = stronger if hints is None else np.where(hints[2] > 0, ab, stronger)  # hints are as they are
+                ab = self._chroma(small, luminance, picture.size, control, smoother)
             with result.stage("join"):
                 radius = max(1, round(guided.RADIUS * min(small.shape[:2])))
                 chroma = guided.slopes_and_offsets(luminance, ab, radius)

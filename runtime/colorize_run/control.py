@@ -12,6 +12,7 @@ from colorize_run.errors import ImageFileError, OptionError
 from colorize_run.hints import Hints, in_srgb
 from colorize_run.image import reader
 from colorize_run.image.picture import Picture, have_one_shape
+from colorize_run.options import LIGHTNESSES, Lightness
 from colorize_run.system.files import printable
 
 _JUDGED_AT = 48  # pixels: noise and JPEG's chroma are averaged away
@@ -64,8 +65,9 @@ class Control:
     """How pictures are coloured. ``saturation``, 0..4: factor on chroma; ``blend``, 0..1: share of the new colours.
 
     The rest of ``blend`` and of ``mask`` are the picture's own colours. ``keep_colour`` leaves pictures that have colours as
-    they are. ``hints``: colours of places; ``like``: a picture, sRGB, whose colours are borrowed. Errors: OptionError for
-    values out of range.
+    they are. ``hints``: colours of places; ``like``: a picture, sRGB, whose colours are borrowed. ``lightness``: what stays
+    as it is, see `options.Lightness`; ``upright``: turn the pixels of a JPEG whose EXIF says that it lies on its side, which
+    only the join can do. Errors: OptionError for values out of range.
     """
 
     saturation: float = 1.0
@@ -74,10 +76,14 @@ class Control:
     keep_colour: bool = False
     hints: Hints | None = None
     like: Image.Image | None = None
+    lightness: Lightness = "luma"
+    upright: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.saturation <= 4:
             raise OptionError(f"A saturation of {self.saturation} is not possible: 0 to 4.")
+        if self.lightness not in LIGHTNESSES:
+            raise OptionError(f"A lightness {self.lightness!r} is not known: {' or '.join(LIGHTNESSES)}.")
         if not 0 <= self.blend <= 1:
             raise OptionError(f"A blend of {self.blend} is not possible: 0 to 1.")
 

@@ -66,6 +66,8 @@ def _colorizing(colorizer: Colorizer, options: ConversionOptions) -> _Convert:
         options.keep_colour,
         Hints(single, files.get("hints")) if single or "hints" in files else None,
         reference_picture(files["like"]) if "like" in files else None,
+        options.lightness,
+        options.upright,
     )
     colorizer.check(control, confidence=options.confidence)
 

@@ -11,13 +11,17 @@ from colorize_run.system.files import MAX_PIXELS
 
 Form = Literal["mask", "soft", "overlay", "cutout"]
 FORMS: tuple[Form, ...] = get_args(Form)
+# What of a picture stays as it is: the luma that a JPEG is coded in (others, and what cannot be coloured in its own planes,
+# keep CIELAB's lightness), or CIELAB's lightness always
+Lightness = Literal["luma", "cielab"]
+LIGHTNESSES: tuple[Lightness, ...] = get_args(Lightness)
 Task = Literal["colorize", "segment"]
 
 # Fields that say where and how fast an output is made, not what it holds.
 _WITHOUT_EFFECT = ("device", "max_pixels")
 _FILES = ("mask", "hints", "like")
 # Later than the first indices
-_ADDED = ("hint", "hints", "like", "confidence")
+_ADDED = ("hint", "hints", "like", "confidence", "lightness", "upright")
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class ConversionOptions:
     hints: str | None = None
     like: str | None = None
     confidence: bool = False
+    lightness: Lightness = "luma"
+    upright: bool = False
 
     @property
     def files(self) -> dict[str, Path]:
@@ -78,7 +84,7 @@ class ConversionOptions:
         Options that were added later take part only where they differ from their defaults: older ledgers stay valid.
         """
         parts = [self.task, self.view, str(self.keep_colour), str(self.strip_metadata)]
-        for name in ("working_size", "temperature", "saturation"):
+        for name in ("working_size", "temperature", "saturation", "lightness", "upright"):
             value = getattr(self, name)
             if value != getattr(ConversionOptions, name):
                 parts.append(f"{name}={value}")

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,10 @@ import cv2
 import numpy as np
 import tifffile
 from colorize_run import Colorizer, __version__
+from colorize_run.control import Control
+from colorize_run.image import undo
 from colorize_run.image.formats import FORMATS
+from colorize_run.options import Lightness
 from picture_files import (
     ADOBE_RGB_CHUNKS,
     PRIMARIES,
@@ -66,11 +69,12 @@ class Case:
     says: str = ""
     frames: int = 1
     lossy: bool = False
+    keeps: Lightness = "cielab"
 
     @property
     def name(self) -> str:
-        parts = [self.kind, self.mode, str(self.depth), self.profile, f"orientation {self.orientation}", self.says]
-        return " ".join(part for part in parts if part and part not in ("none", "orientation 1"))
+        parts = [self.kind, self.mode, str(self.depth), self.profile, f"orientation {self.orientation}", self.says, self.keeps]
+        return " ".join(part for part in parts if part and part not in ("none", "orientation 1", "cielab"))
 
     @property
     def file_name(self) -> str:
@@ -195,7 +199,7 @@ def with_text() -> io.BytesIO:
 
 def cases() -> list[Case]:
     """All cases, 120 at least."""
-    every = list(_jpegs()) + list(_pngs()) + list(_tiffs()) + list(_others())
+    every = list(_jpegs()) + list(_grey_jpegs()) + list(_pngs()) + list(_tiffs()) + list(_others())
     assert len({case.name for case in every}) == len(every), "two cases have one name"
     return every
 
@@ -215,6 +219,25 @@ def _jpegs() -> Iterator[Case]:
     yield told("JPEG", lambda: with_xmp("JPEG"), "XMP")
     yield told("JPEG", lambda: with_iptc("JPEG"), "IPTC")
     yield told("JPEG", lambda: file_of(photograph(), "JPEG", comment=b"attic"), "comment")
+
+
+def _grey_jpegs() -> Iterator[Case]:
+    """Files that are coloured in their own planes."""
+    for orientation in range(1, 9):
+        yield replace(saved("JPEG", "L", orientation=orientation, quality=92), keeps="luma")
+    yield replace(saved("JPEG", "L", profile="sRGB", quality=92), keeps="luma")
+    for quality in (30, 75, 98):
+        yield replace(saved("JPEG", "L", says=f"quality {quality}", quality=quality), keeps="luma")
+    yield replace(saved("JPEG", "L", says="progressive", quality=92, progressive=True), keeps="luma")
+    yield replace(saved("JPEG", "L", says="dpi", quality=92, dpi=(300, 300)), keeps="luma")
+    grey = photograph().convert("L")
+    for case in (
+        told("JPEG", lambda: file_of(grey, "JPEG", quality=92, exif=camera_exif()), "EXIF with thumbnail"),
+        told("JPEG", lambda: with_xmp("JPEG", XMP.replace(b' tiff:Orientation="6"', b""), grey), "XMP"),
+        told("JPEG", lambda: with_iptc("JPEG", grey), "IPTC"),
+        told("JPEG", lambda: file_of(grey, "JPEG", quality=92, comment=b"attic"), "comment"),
+    ):
+        yield replace(case, mode="L", keeps="luma")
 
 
 def _pngs() -> Iterator[Case]:
@@ -319,12 +342,15 @@ def replay(case: Case, folder: Path) -> Outcome:
     outcome = Outcome(case)
     data, values = case.make()
     (folder / f"before-{case.file_name}").write_bytes(data)
-    coloured, result = colorizer().colorize_file(io.BytesIO(data))
+    coloured, result = colorizer().colorize_file(io.BytesIO(data), control=Control(lightness=case.keeps))
     (folder / f"after-{case.file_name}").write_bytes(coloured)
     before, after = truth(case, data, values), own_reading(case, coloured)
     outcome.readers.append("tifffile" if case.kind == "TIFF" else "OpenCV" if case.depth == 16 else "Pillow")
     judge_pixels(outcome, before, after)
     judge_frames(outcome, data, coloured)
+    if case.keeps == "luma":
+        outcome.check("Y'", luma_of(data).tobytes() == luma_of(coloured).tobytes())
+        outcome.check("restored", undo.restored(coloured) == data)
     surprises = [note for note in result.notes if "cannot hold metadata" not in note]
     outcome.check("nothing left out" if not surprises else "; ".join(surprises), not surprises)
     with Image.open(io.BytesIO(data)) as old, Image.open(io.BytesIO(coloured)) as new:
@@ -367,7 +393,14 @@ def own_reading(case: Case, data: bytes) -> Array:
         return values[..., [2, 1, 0, 3][: values.shape[2]]]
     with Image.open(io.BytesIO(data)) as image:
         alpha = image.mode == "RGBA" or "transparency" in image.info
-        return np.asarray(image.convert("RGBA" if alpha else "RGB"))
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGBA" if alpha else "RGB"))
+
+
+def luma_of(data: bytes) -> Image.Image:
+    """Y' as it is coded."""
+    image = Image.open(io.BytesIO(data))
+    image.draft("YCbCr", None)
+    return image.getchannel(0)
 
 
 def judge_pixels(outcome: Outcome, before: Array, after: Array, reader: str = "") -> None:
@@ -445,7 +478,7 @@ def image_magick() -> str | None:
 def judge_by_image_magick(outcome: Outcome, folder: Path, convert: str) -> None:
     """The same pixels, read by ImageMagick with 16 bits."""
     case = outcome.case
-    command = [convert, f"{folder / f'after-{case.file_name}'}[0]", "-depth", "16", "-endian", "LSB", "rgba:-"]
+    command = [convert, f"{folder / f'after-{case.file_name}'}[0]", "-auto-orient", "-depth", "16", "-endian", "LSB", "rgba:-"]
     done = subprocess.run(command, capture_output=True, check=False)
     # Version 6 calls any XMP in a WebP file corrupt, the simplest too.
     if done.returncode or (done.stderr and b"ValidateXMPProfile" not in done.stderr):
@@ -478,8 +511,11 @@ def judge_by_exiftool(outcomes: list[Outcome], folder: Path) -> None:
         signs = [f"ExifTool:{kind}" for kind in ("Warning", "Error")]
         trouble = [after[sign] for sign in signs if sign in after and after[sign] != before.get(sign)]
         outcome.check("well-formed" if not trouble else f"ExifTool: {trouble}", not trouble)
-        upright = [value for name, value in after.items() if name.endswith(":Orientation")]
-        outcome.check("orientation reset", all(value == 1 for value in upright))
+        turns = [{name: value for name, value in tags.items() if name.endswith(":Orientation")} for tags in (before, after)]
+        if case.keeps == "luma":
+            outcome.check("orientation kept", turns[0] == turns[1])
+        else:
+            outcome.check("orientation reset", all(value == 1 for value in turns[1].values()))
         outcome.check("no thumbnail", not any("Thumbnail" in name for name in after))
         if case.kind != "BMP":
             outcome.check("provenance", "trainedalgorithmic" in str(after.get("XMP-iptcExt:DigitalSourceType")).lower())
@@ -521,19 +557,21 @@ def table(outcomes: list[Outcome]) -> str:
         "Written by `python tests/conformance/conformance.py`; `tests/conformance` replays it. Each file is made, coloured",
         "with the tests' own model, and read again by programs that are not ours. ΔL* is the difference in CIELAB lightness",
         "between what went in and what came out, each by its own profile: mean and largest over all pixels, the worst of the",
-        "readers. Lossy formats and GIF's 256 colours round once more; the rest is the rounding of 8 or 16 bits.",
+        "readers. Lossy formats and GIF's 256 colours round once more; the rest is the rounding of 8 or 16 bits. Kept is L\\*,",
+        "or luma, Y', which a JPEG is coded in: then every byte of it is the same, and `restore` gives the file back.",
         "",
         f"{len(outcomes)} cases, {sum(not outcome.failures for outcome in outcomes)} kept, with version {__version__}.",
         "",
-        "| format | mode | bits | profile | turned | besides | frames | mean ΔL* | most | read by | kept |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| format | mode | bits | profile | turned | besides | frames | keeps | mean ΔL* | most | read by | kept |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
+    letters = {"cielab": "L\\*", "luma": "Y'"}
     for outcome in outcomes:
         case = outcome.case
         verdict = "yes" if not outcome.failures else "**no**: " + ", ".join(outcome.failures)
         cells = [
             case.kind, case.mode, case.depth, case.profile, case.orientation, case.says or "-", case.frames,
-            f"{outcome.mean:.3f}", f"{outcome.most:.2f}", ", ".join(outcome.readers), verdict,
+            letters[case.keeps], f"{outcome.mean:.3f}", f"{outcome.most:.2f}", ", ".join(outcome.readers), verdict,
         ]  # fmt: skip
         lines.append("| " + " | ".join(str(cell).replace("|", "/") for cell in cells) + " |")
     return "\n".join(lines) + "\n"

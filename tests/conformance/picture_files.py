@@ -150,12 +150,12 @@ def photoshop_block(*resources: tuple[int, bytes]) -> bytes:
     return b"".join(b"8BIM" + struct.pack(">HHI", n, 0, len(d)) + d + bytes(len(d) % 2) for n, d in resources)
 
 
-def with_iptc(kind: str) -> io.BytesIO:
+def with_iptc(kind: str, image: Image.Image | None = None) -> io.BytesIO:
     thumbnail = (0x040C, b"the picture of before")
     if kind == "TIFF":
         return file_of(photograph(), kind, tiffinfo={33723: IPTC})
     body = b"Photoshop 3.0\0" + photoshop_block((0x0404, IPTC), thumbnail)
-    return file_of(photograph(), kind, extra=b"\xff\xed" + struct.pack(">H", len(body) + 2) + body)
+    return file_of(image or photograph(), kind, extra=b"\xff\xed" + struct.pack(">H", len(body) + 2) + body)
 
 
 def camera_exif() -> bytes:
@@ -186,11 +186,11 @@ def camera_exif() -> bytes:
     return b"Exif\0\0MM\0*" + struct.pack(">I", 8) + first + exif + second + thumbnail
 
 
-def with_xmp(kind: str, xmp: bytes = XMP) -> io.BytesIO:
+def with_xmp(kind: str, xmp: bytes = XMP, image: Image.Image | None = None) -> io.BytesIO:
     if kind == "PNG":
         info = PngInfo()
         info.add_itxt("XML:com.adobe.xmp", xmp.decode())
         return file_of(photograph(), kind, pnginfo=info)
     if kind == "TIFF":
         return file_of(photograph(), kind, tiffinfo={700: xmp})
-    return file_of(photograph(), kind, xmp=xmp)
+    return file_of(image or photograph(), kind, xmp=xmp)

@@ -40,6 +40,7 @@ from PIL import ExifTags, Image, ImageCms
 
 ROOT = Path(__file__).resolve().parents[2]
 COLORIZER = Colorizer(ROOT / "tests" / "data" / "tiny.onnx", "cpu")
+UPRIGHT = Control(upright=True)  # a JPEG is joined, too
 Array = np.ndarray
 SPACES = list(PRIMARIES)
 
@@ -262,7 +263,7 @@ def xmp_of(data: bytes) -> str:
 
 @pytest.mark.parametrize("kind", XMP_KINDS)
 def test_xmp_is_kept_upright_and_says_who_made_the_colours(kind: str) -> None:
-    found = xmp_of(COLORIZER.colorize_file(with_xmp(kind))[0])
+    found = xmp_of(COLORIZER.colorize_file(with_xmp(kind), control=UPRIGHT)[0])
     assert "José Müller" in found
     assert 'tiff:Orientation="6"' not in found
     assert "Thumbnails" not in found
@@ -309,7 +310,7 @@ def test_iptc_is_kept_without_the_thumbnail_beside_it(kind: str, target: str) ->
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF"])
 def test_exif_is_corrected_in_place(kind: str) -> None:
     before = camera_exif()
-    data, result = COLORIZER.colorize_file(file_of(photograph(), kind, exif=before))
+    data, result = COLORIZER.colorize_file(file_of(photograph(), kind, exif=before), control=UPRIGHT)
     with Image.open(io.BytesIO(data)) as image:
         after = image.info["exif"].removeprefix(b"Exif\0\0")
         found = image.getexif()
@@ -522,7 +523,7 @@ def test_what_lies_beside_a_phones_photograph_is_told() -> None:
     file = io.BytesIO()
     photograph().save(file, "MPO", save_all=True, append_images=[photograph(45, 30)])
     file.seek(0)
-    data, result = COLORIZER.colorize_file(file)
+    data, result = COLORIZER.colorize_file(file, control=UPRIGHT)
     assert any("other images in the file" in note for note in result.notes)
     assert Image.open(io.BytesIO(data)).format == "JPEG"
 

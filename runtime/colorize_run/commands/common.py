@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from colorize_run.options import LIGHTNESSES
+
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
@@ -91,6 +93,14 @@ saturation_option = click.option(
     callback=number,
     show_default=True,
     help="Strength of the new colours: 0 is grey, 1 is the model's own.",
+)
+lightness_option = click.option(
+    "--lightness",
+    type=click.Choice(LIGHTNESSES),
+    default="luma",
+    show_default=True,
+    help="What stays as it is: the luma that a JPEG is coded in, untouched, so that `restore` gives the file back; or CIELAB's"
+    " lightness, which other formats keep always.",
 )
 
 

@@ -14,6 +14,7 @@ from colorize_run.commands.common import (
     EXIT_CODES,
     chosen,
     device_option,
+    lightness_option,
     model_option,
     number,
     saturation_option,
@@ -23,7 +24,7 @@ from colorize_run.commands.common import (
 )
 from colorize_run.errors import OptionError
 from colorize_run.model.library import DEFAULT_COLORIZE_MODEL, DEFAULT_SEGMENT_MODEL
-from colorize_run.options import FORMS
+from colorize_run.options import FORMS, Lightness
 from colorize_run.system.files import MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -116,6 +117,10 @@ Folders:
     help="The same in a file: JSON, or a transparent picture of the same shape, painted where the colour is known.",
 )
 @click.option("--like", type=click.Path(readable=False), help="A picture file: borrow the colours that it has.")
+@lightness_option
+@click.option(
+    "--upright", is_flag=True, help="Turn the pixels of a JPEG that lies on its side, instead of keeping the tag that says so."
+)
 @click.option("--confidence", is_flag=True, help="Write how sure the network is instead of colours: white where it is.")
 @click.option(
     "--strip-metadata",
@@ -126,7 +131,8 @@ Folders:
 def colorize(
     images: tuple[str, ...], output: str | None, model: str | None, device: str, raw: bool, working_size: int | None,
     temperature: float | None, keep_colour: bool, saturation: float, blend: float, mask: str | None,
-    hint: tuple[str, ...], hints: str | None, like: str | None, confidence: bool, strip_metadata: bool, **batch: Any,
+    hint: tuple[str, ...], hints: str | None, like: str | None, lightness: Lightness, upright: bool, confidence: bool,
+    strip_metadata: bool, **batch: Any,
 ) -> None:  # fmt: skip
     """Colourize IMAGE…: JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF or HEIC, every frame; - reads one from stdin.
 
@@ -153,25 +159,18 @@ def colorize(
         raise click.UsageError("--hint and --hints are places of one picture: give one IMAGE.")
     name, device, threads = chosen(model, DEFAULT_COLORIZE_MODEL, device)
     options = Options(
-        "colorize",
-        name,
-        device,
-        working_size,
-        temperature,
-        raw,
-        saturation,
-        blend,
-        mask,
-        keep_colour,
+        "colorize", name, device, working_size, temperature, raw, saturation, blend, mask, keep_colour,
         strip_metadata=strip_metadata,
         max_pixels=batch["max_pixels"],
         hint=" ".join("".join(text.split()) for text in hint),
         hints=hints,
         like=like,
         confidence=confidence,
+        lightness=lightness,
+        upright=upright,
         overwrite=batch["overwrite"],
         threads=threads,
-    )
+    )  # fmt: skip
     _run(planned, options, batch["jobs"], batch["reports"])
 
 

@@ -13,6 +13,7 @@ import click
 from colorize_run.commands.common import (
     DefaultCommandGroup,
     exit_codes,
+    lightness_option,
     saturation_option,
     temperature_option,
     working_size_option,
@@ -90,6 +91,7 @@ def _limits(command: Callable[..., None]) -> Callable[..., None]:
 @working_size_option
 @temperature_option
 @saturation_option
+@lightness_option
 @click.option(
     "--keep-colour/--force",
     "--keep-color",
@@ -154,8 +156,10 @@ def _settings(inbox: Path, outbox: Path, model: str | None, options: dict[str, A
         raise InboxMissingError(f"The folder {inbox} does not exist.")
     if (options["inputs"] == "move") != (options["done_dir"] is not None):
         raise OptionError("--input move and --done-dir must be used together.")
-    if options["task"] == "segment" and (options["temperature"] is not None or options["saturation"] != 1):
-        raise OptionError("--temperature and --saturation need --task colorize.")
+    if options["task"] == "segment" and (
+        options["temperature"] is not None or options["saturation"] != 1 or options["lightness"] != "luma"
+    ):
+        raise OptionError("--temperature, --saturation and --lightness need --task colorize.")
     state = options.pop("state") or outbox / STATE_FOLDER
     for folder in filter(None, (outbox, state, options["done_dir"], options["failed_dir"])):
         try:

@@ -129,8 +129,16 @@ def _of_numbers(exponent: float, chromaticities: Chromaticities) -> bytes | None
         curve = b"para\0\0\0\0\0\3\0\0" + _fixed(parameters)
     else:
         curve = b"para\0\0\0\0\0\0\0\0" + _fixed((exponent,))
+    return _profile("Primaries and curve as the file's numbers say", curve, chromaticities)
+
+
+def of_curve(curve: bytes) -> bytes:
+    """A profile with sRGB's primaries and a tone curve of one's own, the data of a profile's tag ``curv`` or ``para``."""
+    return _profile("sRGB's primaries and the curve of grey", curve, _SRGB)
+
+
+def _profile(name: str, curve: bytes, chromaticities: Chromaticities) -> bytes:
     adapted, adaptation = _under_d50(chromaticities)
-    name = "Primaries and curve as the file's numbers say"
     tags = {
         b"desc": _text(name), b"cprt": _text("CC0"), b"wtpt": b"XYZ \0\0\0\0" + _fixed(_D50),
         b"chad": b"sf32\0\0\0\0" + _fixed(adaptation.ravel()),

@@ -46,7 +46,7 @@ def picture_of(image: Image.Image, reopen: Callable[[], Image.Image] | None = No
     picture.profile = coded or image.info.get("icc_profile") or None
     picture.duration = image.info.get("duration")
     picture.save_options = _save_options(image, kind)
-    orientation = _orientation(image)
+    orientation = orientation_of(image)
     picture.metadata = metadata.read(image, turned=orientation >= 5)
     picture.notes += picture.metadata.notes
     if orientation in _UPRIGHT:
@@ -59,9 +59,10 @@ def picture_of(image: Image.Image, reopen: Callable[[], Image.Image] | None = No
     return picture
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation_of(image: Image.Image) -> int:
+    """How a picture must be turned, 1 to 8; 1 for upright, and where the file does not say."""
     orientation = _exif_tag(image, ExifTags.Base.Orientation)
-    return orientation if isinstance(orientation, int) else 1
+    return orientation if orientation in _UPRIGHT else 1
 
 
 def _exif_tag(image: Image.Image, tag: int) -> Any:
@@ -70,6 +71,16 @@ def _exif_tag(image: Image.Image, tag: int) -> Any:
         return image.getexif().get(tag)
     except Exception:  # Pillow raises nearly anything
         return None
+
+
+def upright(pixels: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
+    """Pixels (H, W, ...) as they are meant to be seen."""
+    return pixels if orientation == 1 else np.asarray(_turned(pixels, _UPRIGHT[orientation]))
+
+
+def as_stored(pixels: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
+    """The inverse of `upright`: only quarters of a turn are not their own."""
+    return upright(pixels, {6: 8, 8: 6}.get(orientation, orientation))
 
 
 def _turned(pixels: Any, how: Image.Transpose) -> Any:

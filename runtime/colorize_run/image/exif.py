@@ -1,6 +1,7 @@
 """EXIF of a picture: read, set upright, its thumbnail removed. It is corrected in place, byte for byte."""
 
 import struct
+from collections.abc import Callable
 from typing import Any
 
 from PIL import ExifTags, Image
@@ -44,15 +45,55 @@ def as_written(value: Any) -> Any:
     return value.encode("latin-1") if isinstance(value, str) and value.isascii() is False else value
 
 
+def with_thumbnail(data: bytes, change: Callable[[bytes], bytes | None]) -> bytes:
+    """An EXIF block, with header, whose thumbnail is what ``change`` makes of it; without one where that gives None.
+
+    Unchanged where it has none. Errors: whatever a damaged block leads to.
+    """
+    block = bytearray(data.removeprefix(_EXIF_HEADER))
+    order, link, second = _second_directory(block)
+    if not second:
+        return data
+    places = {tag: at for tag, kind, _, at in _entries(block, order, second) if kind == 4 and tag in (513, 514)}
+    values = {tag: struct.unpack_from(order + "I", block, at)[0] for tag, at in places.items()}
+    offset, length = values.get(513, 0), values.get(514, 0)
+    new = change(bytes(block[offset : offset + length])) if offset and 0 < length <= len(block) - offset else None
+    if new is None:
+        struct.pack_into(order + "I", block, link, 0)
+        _blank_thumbnail(block, order, second)
+        return _EXIF_HEADER + bytes(block)
+    if offset + length >= len(block) - 3:  # where it usually lies
+        del block[offset:]
+    else:
+        block[offset : offset + length] = bytes(length)
+        block += bytes(len(block) % 2)
+    struct.pack_into(order + "I", block, places[513], len(block))
+    struct.pack_into(order + "I", block, places[514], len(new))
+    return _EXIF_HEADER + bytes(block) + new
+
+
+def orientation_alone(orientation: int) -> bytes:
+    """An EXIF block, with header, that says nothing but how a picture is turned."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    return exif.tobytes()
+
+
+def _second_directory(block: bytes | bytearray) -> tuple[str, int, int]:
+    """Byte order of a TIFF structure, the place of the first directory's link, and where that leads: the second, or 0."""
+    order = {b"II": "<", b"MM": ">"}[bytes(block[:2])]
+    first = struct.unpack_from(order + "I", block, 4)[0]
+    link = first + 2 + 12 * struct.unpack_from(order + "H", block, first)[0]
+    return order, link, struct.unpack_from(order + "I", block, link)[0]
+
+
 def _upright_exif(data: bytes, turned: bool) -> bytes:
     """A TIFF structure with orientation 1, without a second directory and the thumbnail that it describes."""
     block = bytearray(data)
-    order = {b"II": "<", b"MM": ">"}[data[:2]]
-    first = struct.unpack_from(order + "I", block, 4)[0]
-    end = _patch_directory(block, order, first, turned)
-    second = struct.unpack_from(order + "I", block, end)[0]
+    order, link, second = _second_directory(block)
+    _patch_directory(block, order, struct.unpack_from(order + "I", block, 4)[0], turned)
     if second:
-        struct.pack_into(order + "I", block, end, 0)
+        struct.pack_into(order + "I", block, link, 0)
         _blank_thumbnail(block, order, second)
     return bytes(block)
 
@@ -64,8 +105,8 @@ def _entries(block: bytes | bytearray, order: str, start: int) -> list[tuple[int
     return [(*struct.unpack_from(order + "HHI", block, at), at + 8) for at in positions]
 
 
-def _patch_directory(block: bytearray, order: str, start: int, turned: bool) -> int:
-    """Reset orientation, swap the dimensions of a turned picture; returns where the directory's link stands."""
+def _patch_directory(block: bytearray, order: str, start: int, turned: bool) -> None:
+    """Reset orientation, and swap the dimensions of a turned picture."""
     entries = _entries(block, order, start)
     for tag, kind, _, at in entries:
         if tag == ExifTags.Base.Orientation and kind == 3:
@@ -78,7 +119,6 @@ def _patch_directory(block: bytearray, order: str, start: int, turned: bool) -> 
                 block[width - 6 : width + 4], block[height - 6 : height + 4] = (
                     block[height - 6 : height + 4], block[width - 6 : width + 4],
                 )  # fmt: skip
-    return start + 2 + 12 * len(entries)
 
 
 def _blank_thumbnail(block: bytearray, order: str, start: int) -> None:

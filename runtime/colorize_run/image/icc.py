@@ -12,6 +12,7 @@ import numpy.typing as npt
 from PIL import Image, ImageCms
 
 from colorize_run.colour.space import Space
+from colorize_run.image import cicp
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -43,6 +44,12 @@ def grey_curve_of(profile: bytes) -> FloatArray | None:
         return _curve(tags[b"kTRC"]) if profile[16:24] == b"GRAYXYZ " and b"A2B0" not in tags else None
     except _NONSENSE:
         return None
+
+
+@lru_cache(maxsize=8)
+def with_grey_curve(profile: bytes) -> bytes:
+    """An RGB profile whose greys have the tone curve of a grey profile that `grey_curve_of` knows."""
+    return cicp.of_curve(_tags(profile)[b"kTRC"])
 
 
 def _tags(profile: bytes) -> dict[bytes, bytes]:

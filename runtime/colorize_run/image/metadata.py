@@ -115,6 +115,21 @@ def _unpacked(block: bytes) -> tuple[tuple[int, bytes], ...]:
     return tuple(resources)
 
 
+def without_thumbnails(block: bytes) -> bytes:
+    """A Photoshop block without the resources that are thumbnails; the others as they are, byte for byte."""
+    kept, at = [], 0
+    while block[at : at + 4] == b"8BIM" and at + 12 <= len(block):
+        number, name = struct.unpack_from(">HB", block, at + 4)
+        head = at + 7 + name
+        head += head % 2
+        size = struct.unpack_from(">I", block.ljust(head + 4, b"\0"), head)[0]
+        end = head + 4 + size + size % 2
+        if number not in _THUMBNAILS:
+            kept.append(block[at:end])
+        at = end
+    return b"".join([*kept, block[at:]])
+
+
 def _comment(image: Image.Image) -> bytes | None:
     comment = image.info.get("comment")
     return comment.encode("utf-8", "replace") if isinstance(comment, str) else comment

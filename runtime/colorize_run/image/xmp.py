@@ -12,6 +12,7 @@ _IPTC_EXTENSION = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 _OWN = "http://colorize-run.invalid/ns/1.0/"  # a name, not an address: .invalid can never lead anywhere (RFC 2606)
 # "Composite with trained algorithmic media": a photograph to which a model has added. https://cv.iptc.org/newscodes/digitalsourcetype/
 _SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
+_NO_THUMBNAILS = (_XMP, "Thumbnails", None)
 _EMPTY_XMP = (
     '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
     f'<rdf:RDF xmlns:rdf="{_RDF}"/></x:xmpmeta><?xpacket end="w"?>'
@@ -29,13 +30,23 @@ class Provenance:
 
 def upright_xmp(packet: bytes, notes: list[str]) -> bytes | None:
     """The packet with orientation 1 and without thumbnails; unchanged to the byte where it has neither."""
+    return _with_values(packet, notes, ((_TIFF, "Orientation", "1"), _NO_THUMBNAILS))
+
+
+def xmp_without_thumbnails(packet: bytes, notes: list[str]) -> bytes | None:
+    """The packet without thumbnails; unchanged to the byte where it has none."""
+    return _with_values(packet, notes, (_NO_THUMBNAILS,))
+
+
+def _with_values(packet: bytes, notes: list[str], values: tuple[tuple[str, str, str | None], ...]) -> bytes | None:
+    """The packet with other values of properties that it has, by (namespace, name); None removes one."""
     try:
         document = _parsed(packet)
     except (ExpatError, ValueError):
         notes.append("its XMP is damaged and was left out")
         return None
     changed = False
-    for namespace, name, value in ((_TIFF, "Orientation", "1"), (_XMP, "Thumbnails", None)):
+    for namespace, name, value in values:
         for element in list(document.getElementsByTagNameNS(namespace, name)):
             _set_or_drop(element, value)
             changed = True

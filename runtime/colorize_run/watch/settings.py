@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from colorize_run.errors import OptionError, OutputError
-from colorize_run.options import ConversionOptions
+from colorize_run.options import ConversionOptions, Lightness
 from colorize_run.system.files import WATCH_MAX_PIXELS, is_within, shortened
 from colorize_run.system.mounts import is_local
 
@@ -33,6 +33,7 @@ class Settings:
     working_size: int | None = None
     temperature: float | None = None
     saturation: float = 1.0
+    lightness: Lightness = "luma"
     keep_colour: bool = True
     strip_metadata: bool = False
     workers: int = 1
