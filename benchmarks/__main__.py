@@ -22,27 +22,47 @@ os.environ["COLORIZE_RUN_PROFILE"] = ""  # what `colorize-run tune` chose here i
 import numpy as np
 import numpy.typing as npt
 from colorize_run import Colorizer
+from colorize_run.control import Control
 from colorize_run.diagnostics.timing import seconds
 from PIL import Image
 
 SAMPLES = Path(__file__).resolve().parents[1] / "docs" / "samples"
 
 
-def twelve_megapixels() -> bytes:
-    """A 4000 x 3000 colour JPEG of about 5 MB: an enlarged photograph with the grain of a camera."""
+def twelve_megapixels(mode: str = "RGB") -> bytes:
+    """A 4000 x 3000 JPEG of about 5 MB: an enlarged photograph with the grain of a camera.
+
+    ``mode``: RGB for one in colour, L for a grey one, or "grey in colour" for a grey one that is coded in colour.
+    """
     with Image.open(SAMPLES / "coffee.jpg") as photograph:
         large = photograph.resize((4000, 3000), Image.Resampling.BICUBIC)
     grain = np.random.default_rng(0).normal(0, 8, (3000, 4000, 1))
     noisy = (np.asarray(large) + grain).clip(0, 255).astype(np.uint8)
     file = io.BytesIO()
-    Image.fromarray(noisy).save(file, "JPEG", quality=92)
+    image = Image.fromarray(noisy)
+    image = image if mode == "RGB" else image.convert("L") if mode == "L" else image.convert("L").convert("RGB")
+    image.save(file, "JPEG", quality=92)
     return file.getvalue()
 
 
+ROADS = {  # what comes in, and what stays as it is
+    "grey, its own luma": ("L", Control()),
+    "grey, CIELAB's lightness": ("L", Control(lightness="cielab")),
+    "grey but coded in colour, its own luma": ("grey in colour", Control()),
+    "grey but coded in colour, CIELAB's lightness": ("grey in colour", Control(lightness="cielab")),
+    "in colour, its own luma": ("RGB", Control()),
+    "in colour, CIELAB's lightness": ("RGB", Control(lightness="cielab")),
+}
+
+
 def end_to_end(model: str, rounds: int) -> None:
-    """12 Mpx JPEG: the whole of `Colorizer.colorize_file` against decode + encode + session.run alone, in turn."""
+    """12 Mpx JPEG: the whole of `Colorizer.colorize_file` against decode + encode in colour + session.run alone, in turn."""
     colorizer = Colorizer(model, "cpu")
-    data = twelve_megapixels()
+    for name, (mode, control) in ROADS.items():
+        _against_the_floor(colorizer, rounds, name, twelve_megapixels(mode), control)
+
+
+def _against_the_floor(colorizer: Colorizer, rounds: int, name: str, data: bytes, control: Control) -> None:
     with Image.open(io.BytesIO(data)) as image:
         image.load()
         tables = image.quantization  # type: ignore[attr-defined]
@@ -54,28 +74,30 @@ def end_to_end(model: str, rounds: int) -> None:
             with Image.open(io.BytesIO(data)) as again:
                 again.load()
 
+        result = image.convert("RGB")
+
         def encode() -> None:
-            image.save(io.BytesIO(), "JPEG", qtables=tables)
+            result.save(io.BytesIO(), "JPEG", qtables=tables)
 
         floor, whole, ratios = [], [], []
         for i in range(rounds + 1):
             parts = [seconds(decode), seconds(encode), seconds(lambda: colorizer.model.run({"grey": grey}, ["ab"]))]
-            total = seconds(lambda: colorizer.colorize_file(io.BytesIO(data)))
+            total = seconds(lambda: colorizer.colorize_file(io.BytesIO(data), control=control))
             if i:  # the first round warms up
                 floor.append(parts)
                 whole.append(total)
                 ratios.append(total / sum(parts))
     decode_s, encode_s, run_s = (statistics.median(column) for column in zip(*floor, strict=True))
     click.echo(
-        f"12 Mpx JPEG of {len(data) / 1e6:.1f} MB, {colorizer.contract.name}, {colorizer.model.threads} threads,"
+        f"12 Mpx JPEG {name}, {len(data) / 1e6:.1f} MB, {colorizer.contract.name}, {colorizer.model.threads} threads,"
         f" {rounds} rounds:"
     )
     click.echo(f"  floor: decode {1e3 * decode_s:.0f} + encode {1e3 * encode_s:.0f} + session.run {1e3 * run_s:.1f} ms")
     click.echo(f"  whole: {1e3 * statistics.median(whole):.0f} ms; ratio {statistics.median(ratios):.2f}"
                f" (from {min(ratios):.2f} to {max(ratios):.2f})")  # fmt: skip
-    _, result = colorizer.colorize_file(io.BytesIO(data))
-    stages = ", ".join(f"{name} {1e3 * value:.0f}" for name, value in result.seconds.items())
-    click.echo(f"  stages of one run, ms: {stages}; chroma moved into gamut in {result.out_of_gamut:.2%} of the pixels")
+    _, account = colorizer.colorize_file(io.BytesIO(data), control=control)
+    stages = ", ".join(f"{name} {1e3 * value:.0f}" for name, value in account.seconds.items())
+    click.echo(f"  stages of one run, ms: {stages}; chroma moved into gamut in {account.out_of_gamut:.2%} of the pixels")
 
 
 def network(model: str, rounds: int) -> None:
@@ -106,12 +128,16 @@ def processes(model: str, rounds: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         large = Path(folder) / "large.jpg"
         large.write_bytes(twelve_megapixels())
+        grey = Path(folder) / "grey.jpg"
+        grey.write_bytes(twelve_megapixels("L"))
         small = str(SAMPLES / "chelsea.jpg")
         common = ["-m", model, "--device", "cpu", "--force", "--overwrite", "-o", str(Path(folder) / "out.jpg")]
         for name, arguments in (
             ("--help", ["--help"]),
             ("one photograph of 451 x 300", [small, *common]),
             ("one photograph of 4000 x 3000", [str(large), *common]),
+            ("one grey photograph of 4000 x 3000", [str(grey), *common]),
+            ("the same joined", [str(grey), *common, "--lightness", "cielab"]),
             *(
                 (
                     f"segment --as {form} of 4000 x 3000",

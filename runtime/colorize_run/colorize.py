@@ -184,15 +184,14 @@ class Colorizer(Network):
             small = luma_jpeg.small()
         if luma_jpeg.coded and self._keeps_as_is(Picture(small.convert("RGB"), "JPEG"), control):
             return None
-        colouring = jpeg_planes.Colouring(luma_jpeg, small, control)
-        colouring.predict(
-            self.working_size, lambda grey, luminance: self._chroma(grey, luminance, luma_jpeg.size, control), result
-        )
-        data = colouring.finish(result, self._made_by, keep_metadata=keep_metadata)
-        if data is not None:
-            result.size = luma_jpeg.size
-            if observe:
-                observe(next(file.pictures(1)).pixels, reader.read(io.BytesIO(data)))
+
+        def predict(grey: FloatArray, luminance: FloatArray) -> FloatArray:
+            return self._chroma(grey, luminance, luma_jpeg.size, control)
+
+        made_by = self._made_by if keep_metadata else None
+        data = jpeg_planes.colorize(luma_jpeg, small, self.working_size, predict, control, made_by, result)
+        if data and observe:
+            observe(next(file.pictures(1)).pixels, reader.read(io.BytesIO(data)))
         return data
 
     def _keeps_as_is(self, picture: Picture, control: Control) -> bool:

@@ -36,13 +36,17 @@ class Mask:
             raise type(error)(f"The mask {printable(path)} {error}") from error
         self._weights = picture.in_bytes().convert("L")
 
-    def weights(self, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-        """The weights (H, W), 0..255, for a picture of size (width, height); ImageFileError for one of another shape."""
+    def check(self, size: tuple[int, int]) -> None:
+        """ImageFileError for a picture of size (width, height) whose shape is another one."""
         width, height = self._weights.size
         if not have_one_shape((width, height), size):
             raise ImageFileError(
                 f"is {size[0]} x {size[1]}, but the mask {printable(self._path)} is {width} x {height}: give it the same shape."
             )
+
+    def weights(self, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+        """The weights (H, W), 0..255, for a picture of size (width, height); ImageFileError for one of another shape."""
+        self.check(size)
         return np.asarray(colour.resize(self._weights, size))
 
 

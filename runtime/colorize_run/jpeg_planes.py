@@ -7,10 +7,12 @@ decoded, computed and encoded again.
 
 import io
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -95,15 +97,38 @@ def opened(data: bytes) -> LumaJpeg | None:
         return None
 
 
-class Colouring:
-    """The chroma of one `LumaJpeg`. ``small``: `LumaJpeg.small` of it; ``control``: how it is coloured."""
+def colorize(
+    file: LumaJpeg, small: Image.Image, working_size: WorkingSize, predict: Predict, control: Control,
+    made_by: Provenance | None, result: Result,
+) -> bytes | None:  # fmt: skip
+    """The file with the chroma that ``predict`` says at ``working_size``, as ``control`` says; None if it must be joined.
+
+    ``small``: `LumaJpeg.small` of it. ``made_by`` is told in its XMP; if None, its segments say nothing of its origin, nor how
+    to undo the colours. Errors: those of ``predict``; ImageFileError.
+    """
+    colouring = _Colouring(file, small, control)
+    with ThreadPoolExecutor(1) as pool:
+        taking = pool.submit(_without_chroma, file)  # meanwhile, the network looks at the picture
+        colouring.predict(working_size, predict, result)
+        with result.stage("encode"):
+            luma_alone = taking.result()
+    if luma_alone is None:
+        return None
+    result.size = file.size
+    return colouring.finish(luma_alone, made_by, result)
+
+
+class _Colouring:
+    """The chroma of one `LumaJpeg`."""
 
     def __init__(self, file: LumaJpeg, small: Image.Image, control: Control) -> None:
         self._file = file
         planes = np.asarray(small)
         self._stored: ByteArray = planes[..., 0] if file.coded else planes
         self._own = np.moveaxis(planes[..., 1:], 2, 0) if file.coded and control.mixes else None
-        self._share = control.weights(file.size) if control.mixes else 1.0
+        self._control = control
+        if control.mask is not None:
+            control.mask.check(file.size)
         self._lines: FloatArray
 
     def predict(self, working_size: WorkingSize, predict: Predict, result: Result) -> None:
@@ -122,23 +147,16 @@ class Colouring:
             chroma = luma.chroma_of(grey, ab, curve)
             self._lines = guided.slopes_and_offsets(y, chroma, radius, luma.EPSILON)
 
-    def finish(self, result: Result, made_by: Provenance, *, keep_metadata: bool) -> bytes | None:
-        """The file with the chroma that was predicted, and in its XMP that a model made it.
-
-        Unless ``keep_metadata``, its segments say nothing of its origin, nor how to undo the colours. None for a file whose
-        luma cannot be taken out.
-        """
+    def finish(self, file: LumaJpeg, made_by: Provenance | None, result: Result) -> bytes:
+        """The coloured file; ``file``: what is left `_without_chroma`."""
         with result.stage("join"):
             planes, moved = self._chroma_for(self._stored, self._own)
         result.out_of_gamut = moved / self._stored.size
         with result.stage("encode"):
-            file = _with_luma_alone(self._file)
-            if file is None:
-                return None
             edits = graft.chroma_edits(file.data, file.layout, self._encoded(planes, file.data, file.layout))
             if file.profile is not None:
                 edits += jpeg_metadata.with_profile(file.data, file.layout, file.profile)
-            if not keep_metadata:
+            if made_by is None:
                 return undo.edited(file.data, edits + jpeg_metadata.stripped(file.data, file.layout, file.orientation))
             edits += undo.without_records(file.data, file.layout)
             edits += jpeg_metadata.thumbnails(file.data, file.layout, self._thumbnail, result.notes)
@@ -148,12 +166,10 @@ class Colouring:
     def _chroma_for(self, stored: ByteArray, own: ByteArray | None = None) -> tuple[ByteArray, int]:
         """Cb and Cr (2, h, w) for luma (h, w), both as they are stored, and how many pixels had to be paler."""
         turn = self._file.orientation
-        share = self._share
-        if not isinstance(share, float):
-            size = decode.upright(stored, turn).shape[::-1]
-            share = np.asarray(colour.resize(Image.fromarray(share), (size[0], size[1])))
+        upright = decode.upright(stored, turn)
+        share = self._control.weights((upright.shape[1], upright.shape[0])) if self._control.mixes else 1.0
         turned_own = None if own is None else np.stack([decode.upright(plane, turn) for plane in own])
-        planes, moved = luma.applied(self._lines, decode.upright(stored, turn), share, turned_own)
+        planes, moved = luma.applied(self._lines, upright, share, turned_own)
         return np.stack([decode.as_stored(plane, turn) for plane in planes]), moved
 
     def _encoded(self, planes: ByteArray, data: bytes, layout: jpeg.Layout) -> tuple[bytes, bytes]:
@@ -180,15 +196,14 @@ class Colouring:
 
 
 def _grey_jpeg(plane: ByteArray, size: tuple[int, int], **how: Any) -> bytes:
-    image = Image.fromarray(plane)
-    if image.size != size:
-        image = image.resize(size, Image.Resampling.BILINEAR)
+    if plane.shape[::-1] != size:
+        plane = np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR))
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", **how)
+    Image.fromarray(plane).save(buffer, "JPEG", **how)
     return buffer.getvalue()
 
 
-def _with_luma_alone(file: LumaJpeg) -> LumaJpeg | None:
+def _without_chroma(file: LumaJpeg) -> LumaJpeg | None:
     """The file without its chroma, what describes the picture kept; None where luma cannot be taken out."""
     if not file.coded:
         return file
@@ -209,6 +224,8 @@ def _assembled(file: LumaJpeg, edits: list[Edit], *, reversible: bool) -> bytes:
     """The edited file, with a record that undoes the edits if it is ``reversible``."""
     place = jpeg.head_end(file.layout)
     record = undo.record_of(file.data, edits) if reversible else b""
+    if not jpeg_metadata.further_pictures(file.data, file.layout, partial(_growth, edits, place, len(record))):
+        return undo.edited(file.data, [*edits, Edit(place, place, record)])
     while True:  # a record says where further pictures lie, and moves them: it may grow once or twice, and never shrinks
         size = len(record)
         growth = partial(_growth, edits, place, size)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from colorize_run.colour.cielab import srgb_to_linear
 from colorize_run.colour.guided import EPSILON as PERCEIVED_EPSILON
 from colorize_run.colour.joiner import join
+from colorize_run.colour.strips import ChromaRows, tiles
 
 FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]
@@ -48,23 +49,26 @@ def applied(
     What RGB cannot show at its luma becomes paler; returns also how many pixels did. ``share`` of the new chroma, 0..1, one
     number or (h, w), the rest being ``own`` (2, h, w) bytes, or none.
     """
-    size = luma.shape[1], luma.shape[0]
-    y = np.multiply(luma, np.float32(1 / 255), dtype=np.float32)
-    wide = [cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR) for plane in lines]
-    chroma = [np.asarray(slope * y + offset, np.float32) for slope, offset in zip(wide[:2], wide[2:], strict=True)]
-    room, moved = _room(y, chroma)
-    result = np.empty((2, *luma.shape), np.uint8)
-    for index, plane in enumerate(chroma):
-        plane = cv2.multiply(plane, room) * np.float32(255)
+    height, width = luma.shape
+    rows = ChromaRows(lines, width, height)
+    result, moved = np.empty((2, height, width), np.uint8), 0
+    for top, bottom, left, right in tiles(width, height):  # so that no array of floats has the picture's size
+        place = slice(top, bottom), slice(left, right)
+        y = np.multiply(luma[place], np.float32(1 / 255), dtype=np.float32)
+        tile = rows.between(top, bottom, left, right, out=np.empty((4, *y.shape), np.float32))
+        chroma = tile[:2] * y + tile[2:]
+        room, lost = _room(y, chroma)
+        chroma *= room * np.float32(255)
         if not isinstance(share, float) or share != 1:
-            before = np.float32(0) if own is None else own[index].astype(np.float32) - np.float32(128)
-            plane = before + np.asarray(share, np.float32) * (plane - before)
-        result[index] = np.clip(np.rint(plane + np.float32(128)), 0, 255)
+            before = np.float32(0) if own is None else own[:, *place].astype(np.float32) - np.float32(128)
+            chroma = before + (share if isinstance(share, float) else share[place]) * (chroma - before)
+        result[:, *place] = np.clip(np.rint(chroma + np.float32(128)), 0, 255)
+        moved += lost
     return result, moved
 
 
-def _room(y: FloatArray, chroma: list[FloatArray]) -> tuple[FloatArray, int]:
-    """The share of chroma (h, w), 0..1, that R, G and B can show beside ``y``, and how many pixels lose some."""
+def _room(y: FloatArray, chroma: FloatArray) -> tuple[FloatArray, int]:
+    """The share of chroma (2, h, w), 0..1, that R, G and B can show beside ``y``, and how many pixels lose some."""
     room = np.ones_like(y)
     for of_cb, of_cr in (_RED, _GREEN, _BLUE):
         step = cv2.addWeighted(chroma[0], of_cb, chroma[1], of_cr, 0)

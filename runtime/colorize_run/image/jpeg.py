@@ -11,7 +11,7 @@ MAX_BODY = 65_533  # bytes of a segment after its length
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {DHT, 0xC8, 0xCC}  # all kinds of SOF
 _FORBIDDEN = {0xDC, 0xDE, 0xDF, 0xC8, 0xCC}  # number of lines, hierarchical files, reserved, arithmetic coding
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD8)}
-_SCAN_END = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
+_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # begins with a plain byte, for which `re` has a fast search
 
 
 class UnknownLayoutError(ValueError):
@@ -92,14 +92,23 @@ def parse(data: bytes) -> Layout:
             if frame is None:
                 raise UnknownLayoutError("a scan before its frame")
             _check_scan(data, segment, frame)
-            found = _SCAN_END.search(data, at)
-            if found is None:
-                raise UnknownLayoutError("no end of the picture")
-            scans.append((segment, at, found.start()))
-            at = found.start()
+            end = _end_of_scan(data, at)
+            scans.append((segment, at, end))
+            at = end
     if frame is None or not scans:
         raise UnknownLayoutError("no picture")
     return Layout(frame, tuple(segments), tuple(scans), segment)
+
+
+def _end_of_scan(data: bytes, start: int) -> int:
+    """Where the marker behind entropy-coded bytes begins, with its fill bytes; restart markers belong to the scan."""
+    found = _MARKER.search(data, start)
+    if found is None:
+        raise UnknownLayoutError("no end of the picture")
+    end = found.start()
+    while end > start and data[end - 1] == 0xFF:
+        end -= 1
+    return end
 
 
 def _segment(data: bytes, start: int) -> Segment:
