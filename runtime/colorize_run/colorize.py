@@ -181,7 +181,7 @@ class Colorizer(Network):
         if luma_jpeg is None or (luma_jpeg.coded and self.model.input != "grey"):
             return None
         with result.stage("decode"):
-            small = luma_jpeg.small()
+            small = luma_jpeg.small(self.working_size.short_side)
         if luma_jpeg.coded and self._keeps_as_is(Picture(small.convert("RGB"), "JPEG"), control):
             return None
 

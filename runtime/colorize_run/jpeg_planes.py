@@ -33,7 +33,7 @@ ByteArray = npt.NDArray[np.uint8]
 # (h, w) grey, sRGB-encoded, 0..1, and its `colour.perceived` -> a*, b* (2, h, w)
 Predict = Callable[[FloatArray, FloatArray], FloatArray]
 
-_HALF_UP_TO = 2_000_000  # pixels; chroma of larger pictures is made at a quarter of their size and enlarged
+_HALF_UP_TO = 2_000_000  # pixels; chroma of larger pictures is made at a quarter of their sides and enlarged
 _QUALITY = 90  # of Cb and Cr; higher ones cost bytes that nobody sees
 _FORMATS = ["JPEG", "MPO"]
 
@@ -61,11 +61,17 @@ class LumaJpeg:
         stored = self.layout.frame.width, self.layout.frame.height
         return stored[::-1] if self.orientation >= 5 else stored
 
-    def small(self) -> Image.Image:
-        """The picture as it is stored, mode L or YCbCr, reduced by 2, 4 or 8 while it is decoded. Errors: ImageFileError."""
+    def small(self, short_side: int) -> Image.Image:
+        """The picture as it is stored, mode L or YCbCr, reduced by 2, 4 or 8 while it is decoded.
+
+        Its short side stays twice ``short_side``, the network's, at least: a network that sees the decoder's own reduction
+        alone sees another picture. Errors: ImageFileError.
+        """
         width, height = self.layout.frame.width, self.layout.frame.height
-        pixels = width * height
-        reduction = 2 if pixels <= _HALF_UP_TO else 4 if pixels <= 16 * _HALF_UP_TO else 8
+        most = 2 if width * height <= _HALF_UP_TO else 4 if width * height <= 16 * _HALF_UP_TO else 8
+        reduction = next(
+            step for step in (8, 4, 2, 1) if step <= most and (min(width, height) >= 2 * step * short_side or step == 1)
+        )
         with decode_errors():
             image = Image.open(io.BytesIO(self.data), formats=_FORMATS)
             image.draft("YCbCr" if self.coded else "L", (max(1, width // reduction), max(1, height // reduction)))
