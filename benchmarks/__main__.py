@@ -24,6 +24,7 @@ import numpy.typing as npt
 from colorize_run import Colorizer
 from colorize_run.control import Control
 from colorize_run.diagnostics.timing import seconds
+from colorize_run.network import Result
 from PIL import Image
 
 SAMPLES = Path(__file__).resolve().parents[1] / "docs" / "samples"
@@ -100,6 +101,29 @@ def _against_the_floor(colorizer: Colorizer, rounds: int, name: str, data: bytes
     click.echo(f"  stages of one run, ms: {stages}; chroma moved into gamut in {account.out_of_gamut:.2%} of the pixels")
 
 
+def formats(model: str) -> None:
+    """12 Mpx of other formats: where the time goes."""
+    colorizer = Colorizer(model, "cpu")
+    grey = Image.open(io.BytesIO(twelve_megapixels("L")))
+    deep = np.asarray(grey).astype(np.uint16) * 257
+    deep += np.random.default_rng(0).integers(0, 256, deep.shape, dtype=np.uint16)
+    for name, image, kind, options in (
+        ("PNG", grey, "PNG", {}),
+        ("WebP", grey.convert("RGB"), "WEBP", {"quality": 90}),
+        ("TIFF of 16 bits", Image.fromarray(deep), "TIFF", {"compression": "tiff_adobe_deflate"}),
+    ):
+        file = io.BytesIO()
+        image.save(file, kind, **options)
+        account = min((colorizer.colorize_file(io.BytesIO(file.getvalue()))[1] for _ in range(2)), key=_total)
+        rest = _total(account) / sum(account.seconds[stage] for stage in ("decode", "network", "encode"))
+        stages = ", ".join(f"{stage} {1e3 * value:.0f}" for stage, value in account.seconds.items())
+        click.echo(f"12 Mpx {name}: {rest:.2f} times its own decode + encode + network; ms: {stages}")
+
+
+def _total(account: Result) -> float:
+    return sum(account.seconds.values())
+
+
 def network(model: str, rounds: int) -> None:
     """The network alone, on a square of 256 pixels and at its own working size."""
     colorizer = Colorizer(model, "cpu")
@@ -169,6 +193,7 @@ def main(model: str, rounds: int) -> None:
     """Measure, and print."""
     network(model, rounds)
     end_to_end(model, rounds)
+    formats(model)
     processes(model, rounds)
 
 

@@ -15,7 +15,7 @@ from colorize_run.system.hardware import Threads, cgroup_memory, cgroup_quota, p
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "tests" / "data" / "tiny.onnx"
 NAMES = [
-    "python", "temporary folder", "current folder", "numpy", "pillow", "opencv", "readers", "processor", "threads",
+    "python", "temporary folder", "current folder", "numpy", "pillow", "opencv", "readers", "turbojpeg", "processor", "threads",
     "onnxruntime", "providers", "cuda", "profile", "model tiny",
 ]  # fmt: skip
 

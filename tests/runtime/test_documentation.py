@@ -10,6 +10,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from colorize_run import Colorizer
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -147,6 +148,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).mkdir()
     small.save(tmp_path / "scans/one.jpg")
     small.save(tmp_path / "in/two.jpg")
+    data, _ = Colorizer(ROOT / "tests/data/tiny.onnx", "cpu", 1).colorize_file(tmp_path / "old.jpg")
+    (tmp_path / "old.colorized.jpg").write_bytes(data)
     shim = tmp_path / "bin/colorize-run"
     shim.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m colorize_run "$@"\n')
     shim.chmod(0o755)

@@ -171,6 +171,15 @@ def _readers(request: dict[str, Any]) -> Check:
     return Check("readers", "ok", f"{text}, {heic}", figures=figures)
 
 
+def _turbojpeg(request: dict[str, Any]) -> Check:
+    from colorize_run.image.transcode import can_transcode
+
+    if can_transcode():
+        return Check("turbojpeg", "ok", "grey pictures in JPEG files that are coded in colour keep their luma")
+    text = "grey pictures in JPEG files that are coded in colour are compressed again; grey JPEG files keep their luma"
+    return Check("turbojpeg", "absent", text, "apt-get install libturbojpeg0, or brew install jpeg-turbo")
+
+
 def _writable(name: str, folder: str, way_out: str) -> Check:
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
@@ -229,8 +238,8 @@ def _profile(request: dict[str, Any]) -> Check:
 
 CHECKS: dict[str, Callable[[dict[str, Any]], Check]] = {
     "python": _python, "temporary folder": _temporary, "current folder": _current, "numpy": _numpy, "pillow": _pillow,
-    "opencv": _opencv, "readers": _readers, "processor": _processor, "threads": _threads, "onnxruntime": _onnxruntime,
-    "providers": _providers, "cuda": _cuda, "profile": _profile,
+    "opencv": _opencv, "readers": _readers, "turbojpeg": _turbojpeg, "processor": _processor, "threads": _threads,
+    "onnxruntime": _onnxruntime, "providers": _providers, "cuda": _cuda, "profile": _profile,
 }  # fmt: skip
 _SESSIONS = ("numpy", "onnxruntime", "temporary folder")
 NEEDS = {

@@ -1,0 +1,106 @@
+"""Damaged JPEG files, coloured and restored: ``python tests/conformance/damaged_jpegs.py [--count 20000] [--seed 0]``.
+
+Grey files of many kinds (`grey_jpegs`) and what becomes of them are changed at random: bytes, runs of zeros, parts left out,
+doubled or put in from another file, cut off ends, lengths of segments. Each must be coloured, or refused with one sentence;
+each coloured one that is damaged must be refused by `restore`, or be given back whole. Prints how many ended how, the longest
+time of one file, and by how much memory grew; exit code 1 for anything else than these ends, and for more than 5 s or 200 MB.
+"""
+
+import argparse
+import io
+import resource
+import sys
+import tempfile
+import time
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from colorize_run import Colorizer
+from colorize_run.control import Control
+from colorize_run.errors import ImageFileError
+from colorize_run.image import undo
+from grey_jpegs import generate
+from PIL import Image
+
+TINY = Path(__file__).parents[1] / "data" / "tiny.onnx"
+MOST_SECONDS, MOST_MEGABYTES = 5.0, 200
+LARGEST = 200_000  # bytes of a file that is damaged, so that many are
+
+
+def damaged(data: bytes, other: bytes, random: np.random.Generator) -> bytes:
+    """One to three changes of a file."""
+    changed = bytearray(data)
+    for _ in range(random.integers(1, 4)):
+        # half of them where the headers are
+        place = int(random.integers(0, min(len(changed), 700) if random.random() < 0.5 else max(1, len(changed))))
+        length = int(random.integers(1, 40))
+        match random.integers(0, 7):
+            case 0:
+                changed[place : place + 1] = random.bytes(1)
+            case 1:
+                changed[place : place + length] = random.bytes(length)
+            case 2:
+                changed[place : place + length] = bytes(length)
+            case 3:
+                del changed[place : place + length]
+            case 4:
+                changed[place:place] = changed[place : place + length]
+            case 5:
+                start = int(random.integers(0, len(other)))
+                changed[place:place] = other[start : start + length * 20]
+            case _:
+                del changed[place + 2 :]
+        if len(changed) < 3:
+            break
+    return bytes(changed)
+
+
+def outcome_of(colorizer: Colorizer, original: bytes, data: bytes, *, coloured: bool) -> str:
+    """How a damaged file ended; a sentence that begins with WRONG for anything that must not be."""
+    try:
+        if coloured:
+            return "restored whole" if undo.restored(data) == original else "WRONG: restored to something else"
+        result = colorizer.colorize_file(io.BytesIO(data), control=Control(keep_colour=True))[0]
+        Image.open(io.BytesIO(result)).load()
+    except ImageFileError as error:
+        sentence = str(error)
+        good = sentence.endswith(".") and "\n" not in sentence and "Traceback" not in sentence
+        return "refused" if good else f"WRONG: {sentence!r} is no sentence"
+    except Exception as error:
+        return f"WRONG: {type(error).__name__}: {error}"
+    return "coloured"
+
+
+def main() -> int:
+    """Damage, convert, count."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--count", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    random = np.random.default_rng(options.seed)
+    colorizer = Colorizer(TINY, "cpu", 1)
+    with tempfile.TemporaryDirectory() as folder:
+        whole = [path.read_bytes() for path in generate(Path(folder), 120, options.seed)]
+    whole = [data for data in whole if len(data) < LARGEST]
+    coloured = [colorizer.colorize_file(io.BytesIO(data))[0] for data in whole]
+    ends, longest = Counter[str](), 0.0
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for number in range(options.count):
+        index, other = (int(value) for value in random.integers(0, len(whole), 2))
+        restore = number % 4 == 0
+        data = damaged((coloured if restore else whole)[index], whole[other], random)
+        start = time.perf_counter()
+        ends[f"{'restore' if restore else 'colour'}: {outcome_of(colorizer, whole[index], data, coloured=restore)}"] += 1
+        longest = max(longest, time.perf_counter() - start)
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    for end, number in ends.most_common():
+        sys.stdout.write(f"{number:7} {end}\n")
+    sys.stdout.write(f"longest {longest:.2f} s, memory grew by {grown:.0f} MB\n")
+    return int(any("WRONG" in end for end in ends) or longest > MOST_SECONDS or grown > MOST_MEGABYTES)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
