@@ -150,14 +150,14 @@ class _Colouring:
             ab = predict(grey, perceived)
         with result.stage("join"):
             radius = max(1, round(guided.RADIUS * min(y.shape)))
-            chroma = luma.chroma_of(grey, ab, curve)
+            chroma, result.out_of_gamut = luma.chroma_of(grey, ab, curve)
             self._lines = guided.slopes_and_offsets(y, chroma, radius, luma.EPSILON)
 
     def finish(self, file: LumaJpeg, made_by: Provenance | None, result: Result) -> bytes:
         """The coloured file; ``file``: what is left `_without_chroma`."""
         with result.stage("join"):
             planes, moved = self._chroma_for(self._stored, self._own)
-        result.out_of_gamut = moved / self._stored.size
+        result.out_of_gamut = max(result.out_of_gamut, moved / self._stored.size)
         with result.stage("encode"):
             edits = graft.chroma_edits(file.data, file.layout, self._encoded(planes, file.data, file.layout))
             if file.profile is not None:

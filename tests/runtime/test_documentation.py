@@ -149,7 +149,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     small.save(tmp_path / "scans/one.jpg")
     small.save(tmp_path / "in/two.jpg")
     data, _ = Colorizer(ROOT / "tests/data/tiny.onnx", "cpu", 1).colorize_file(tmp_path / "old.jpg")
-    (tmp_path / "old.colorized.jpg").write_bytes(data)
+    (tmp_path / "new.jpg").write_bytes(data)
     shim = tmp_path / "bin/colorize-run"
     shim.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m colorize_run "$@"\n')
     shim.chmod(0o755)

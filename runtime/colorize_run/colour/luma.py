@@ -28,17 +28,18 @@ def looked_up(curve: FloatArray, encoded: FloatArray) -> FloatArray:
     return np.asarray(np.interp(encoded, _VALUES, curve), np.float32)
 
 
-def chroma_of(grey: FloatArray, ab: FloatArray, curve: FloatArray | None = None) -> FloatArray:
+def chroma_of(grey: FloatArray, ab: FloatArray, curve: FloatArray | None = None) -> tuple[FloatArray, float]:
     """Cb and Cr (2, h, w) of the colours that have the lightness of ``grey`` (h, w), sRGB-encoded, and a*, b* ``ab`` (2, h, w).
 
-    Colours that sRGB cannot show become paler. ``curve``: linear light of the file's own encoded values as in `looked_up`,
-    None for sRGB's.
+    Colours that sRGB cannot show become paler; returns also for which share of the pixels that was so. ``curve``: linear light
+    of the file's own encoded values as in `looked_up`, None for sRGB's.
     """
-    rgb = join(grey, ab)[0].astype(np.float32) / np.float32(255)
+    joined, moved = join(grey, ab)
+    rgb = joined.astype(np.float32) / np.float32(255)
     if curve is not None:
         rgb = np.asarray(np.interp(srgb_to_linear(rgb), curve, _VALUES), np.float32)
     own = rgb @ _WEIGHTS
-    return np.stack([_CB * (rgb[..., 2] - own), _CR * (rgb[..., 0] - own)]).astype(np.float32)
+    return np.stack([_CB * (rgb[..., 2] - own), _CR * (rgb[..., 0] - own)]).astype(np.float32), moved / grey.size
 
 
 def applied(
