@@ -5,6 +5,8 @@ import io
 import itertools
 import re
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -290,6 +292,30 @@ def test_restore_a_folder_and_say_which_have_no_way_back(tmp_path: Path) -> None
     assert "2 files restored, 1 failed" in text
     for name in ("a.jpg", "deep/b.jpeg"):
         assert (back / name).read_bytes() == (source / name).read_bytes()
+
+
+@pytest.mark.parametrize(("options", "lossless"), [([], True), (["--lightness", "cielab"], False)])
+def test_what_a_watch_wrote_can_be_restored(options: list[str], lossless: bool, tmp_path: Path) -> None:
+    inbox, outbox = tmp_path / "in", tmp_path / "out"
+    inbox.mkdir()
+    (inbox / "a.jpg").write_bytes(file_of(photograph()))
+    command = [
+        sys.executable,
+        "-m",
+        "colorize_run",
+        "watch",
+        inbox,
+        outbox,
+        "--once",
+        "--device",
+        "cpu",
+        "-m",
+        DATA / "tiny.onnx",
+    ]
+    subprocess.run([*command, *options], check=True, capture_output=True)
+    run("restore", outbox, "-o", tmp_path / "back", code=0 if lossless else 1)
+    if lossless:
+        assert (tmp_path / "back" / "a.jpg").read_bytes() == (inbox / "a.jpg").read_bytes()
 
 
 @pytest.mark.parametrize(
