@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SAMPLE := docs/samples/chelsea.jpg
 
-.PHONY: demo test test-runtime constraints check lint types wheel-proof bench conformance torture models clean
+.PHONY: demo test test-runtime constraints check lint types wheel-proof bench conformance jpeg torture models clean
 .DEFAULT_GOAL := help
 
 help:  ## Show the targets
@@ -64,8 +64,15 @@ bench: $(VENV)/.installed  ## Measure this machine against decode + encode + net
 	$(BIN)/python -m benchmarks.folder
 	$(BIN)/python -m benchmarks.crowd --pictures 2000
 
-conformance: $(VENV)/.installed  ## Replay 152 kinds of files before other programs, and write docs/conformance.md
+conformance: $(VENV)/.installed  ## Replay 170 kinds of files before other programs, and write docs/conformance.md
 	$(BIN)/python tests/conformance/conformance.py
+
+jpeg: $(VENV)/.installed  ## Colour and restore 300 kinds of grey JPEG before other programs, and 20,000 damaged ones (minutes)
+	rm -rf $(JPEGS)
+	$(BIN)/python tests/conformance/jpeg_planes.py $(JPEGS) --browser
+	$(BIN)/python tests/conformance/damaged_jpegs.py
+
+JPEGS ?= /tmp/colorize-run-jpegs
 
 TORTURE ?= --trials quick
 

@@ -1,6 +1,6 @@
 """Proves with other programs that a coloured JPEG keeps the grey picture: the same Y plane, and the same file after restore.
 
-``python -m tests.conformance.jpeg_planes FOLDER [--count 300] [--seed 0] [--browser]`` makes grey JPEG files of many kinds
+``python tests/conformance/jpeg_planes.py FOLDER [--count 300] [--seed 0] [--browser]`` makes grey JPEG files of many kinds
 in FOLDER/grey, colours them into FOLDER/coloured, restores them into FOLDER/restored and judges each pair. It prints a
 table and exits with 1 if a check fails. A program that is not installed is skipped, and the last line names it:
 ``apt-get install libjpeg-turbo-progs imagemagick ffmpeg libimage-exiftool-perl chromium``.
@@ -8,6 +8,7 @@ table and exits with 1 if a check fails. A program that is not installed is skip
 
 import argparse
 import base64
+import importlib.util
 import os
 import re
 import shutil
@@ -133,14 +134,18 @@ DRAW = """async ([before, after]) => {
 }"""
 
 
-def drawn(pairs: Iterable[tuple[Path, Path]]) -> Iterator[str]:
-    """For each original and its result a sentence, or nothing: whether Chromium draws both with the same luma.
+def chromium_path() -> str | None:
+    """Where Chromium is, if playwright can drive it here."""
+    if importlib.util.find_spec("playwright") is None:
+        return None
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
-    Errors: ImportError without playwright, StopIteration without Chromium.
-    """
+
+def drawn(pairs: Iterable[tuple[Path, Path]]) -> Iterator[str]:
+    """For each original and its result a sentence, or nothing: whether Chromium draws both with the same luma."""
     from playwright.sync_api import Error, sync_playwright
 
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
+    chromium = chromium_path()
     with sync_playwright() as browsers:
         browser = browsers.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"])
         page = browser.new_page()
@@ -190,11 +195,14 @@ def main() -> int:
         for path in paths
         for check, sentence in results(path, coloured / path.name, restored / path.name)
     ]
-    if options.browser:
+    missing = missing_programs()
+    if options.browser and chromium_path() is None:
+        missing.append("chromium with playwright")
+    elif options.browser:
         pairs = [(path, coloured / path.name) for path in paths if (coloured / path.name).is_file()]
         outcomes += [("luma by Chromium", pair[0].name, sentence) for pair, sentence in zip(pairs, drawn(pairs), strict=True)]
     good = write_table(outcomes)
-    sys.stdout.write(f"programs that are not installed: {', '.join(missing_programs()) or 'none'}\n")
+    sys.stdout.write(f"programs that are not installed: {', '.join(missing) or 'none'}\n")
     return 0 if good else 1
 
 
