@@ -144,6 +144,8 @@ class Colorizer(Network):
             kind = kind or file.format
             if kind == "JPEG" and not plain and (done := self._in_planes(file, control, result, observe, keep_metadata)):
                 return done, result
+            if not raw:
+                file.check_room(kind)
             writer = file.writer(kind)
             moves = FORMATS[file.format].moving
             smoother = TemporalSmoother() if moves else None
@@ -175,10 +177,12 @@ class Colorizer(Network):
         self, file: reader.PictureFile, control: Control, result: Result, observe: Observe | None, keep_metadata: bool
     ) -> bytes | None:
         """A JPEG coloured in its own planes; None for a file that must be joined, or is not to be coloured."""
-        if control.lightness != "luma" or control.upright or file.format != "JPEG":
+        if control.lightness != "luma" or file.format != "JPEG":
             return None
         luma_jpeg = jpeg_planes.opened(file.content())
         if luma_jpeg is None or (luma_jpeg.coded and self.model.input != "grey"):
+            return None
+        if control.upright and luma_jpeg.orientation != 1:
             return None
         with result.stage("decode"):
             small = luma_jpeg.small(self.working_size.short_side)

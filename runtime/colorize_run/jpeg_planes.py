@@ -20,6 +20,7 @@ from PIL import Image
 from colorize_run import colour
 from colorize_run.colour import guided, luma
 from colorize_run.control import Control
+from colorize_run.errors import ImageFileError
 from colorize_run.image import decode, graft, icc, jpeg, jpeg_metadata, transcode, undo
 from colorize_run.image.picture import have_one_shape
 from colorize_run.image.reader import decode_errors
@@ -35,6 +36,7 @@ Predict = Callable[[FloatArray, FloatArray], FloatArray]
 
 _HALF_UP_TO = 2_000_000  # pixels; chroma of larger pictures is made at a quarter of their sides and enlarged
 _QUALITY = 90  # of Cb and Cr; higher ones cost bytes that nobody sees
+_LARGEST_THUMBNAIL = 1024  # pixels on a side
 _FORMATS = ["JPEG", "MPO"]
 
 
@@ -44,7 +46,7 @@ class LumaJpeg:
 
     ``coded``: it has Cb and Cr, which are to be replaced. ``curve``: linear light, 0..1, of the values k / 65535, None for
     sRGB's; ``profile``: the ICC profile to write in place of the file's own, None if that can stay.
-    ``tables``: its quantisation tables, as Pillow gives them.
+    ``table``: what its Cb is quantised by, as Pillow gives it. ``notes``: what could not be kept.
     """
 
     data: bytes
@@ -53,7 +55,8 @@ class LumaJpeg:
     coded: bool
     curve: FloatArray | None = None
     profile: bytes | None = None
-    tables: tuple[list[int], ...] = ()
+    table: list[int] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -93,14 +96,17 @@ def opened(data: bytes) -> LumaJpeg | None:
         return None
     with decode_errors(), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
         own = image.info.get("icc_profile")
-        tables = tuple(getattr(image, "quantization", {}).values())
-        file = LumaJpeg(data, layout, decode.orientation_of(image), coded, tables=tables)
+        tables: dict[int, list[int]] = getattr(image, "quantization", {})
+        table = tables.get(layout.frame.components[1].table) if coded else None
+        file = LumaJpeg(data, layout, decode.orientation_of(image), coded, table=table)
+    if jpeg_metadata.damaged_profile(data, layout, own):
+        return replace(file, profile=b"", notes=(icc.unusable("it is incomplete"),))
     try:
         if own and not coded and (curve := icc.grey_curve_of(own)) is not None:
             return replace(file, curve=curve, profile=icc.with_grey_curve(own))
         return None if own and not icc.is_srgb(own) else file
-    except icc.CMS_ERRORS:
-        return None
+    except icc.CMS_ERRORS as error:
+        return replace(file, profile=b"", notes=(icc.unusable(error),))
 
 
 def colorize(
@@ -112,6 +118,8 @@ def colorize(
     ``small``: `LumaJpeg.small` of it. ``made_by`` is told in its XMP; if None, its segments say nothing of its origin, nor how
     to undo the colours. Errors: those of ``predict``; ImageFileError.
     """
+    if file.coded and not control.mixes and (grey := _before_colours(file)) is not None:
+        file, small = grey, grey.small(working_size.short_side)
     colouring = _Colouring(file, small, control)
     with ThreadPoolExecutor(1) as pool:
         taking = pool.submit(_without_chroma, file)  # meanwhile, the network looks at the picture
@@ -121,6 +129,7 @@ def colorize(
     if luma_alone is None:
         return None
     result.size = file.size
+    result.notes += file.notes
     return colouring.finish(luma_alone, made_by, result)
 
 
@@ -160,14 +169,16 @@ class _Colouring:
         result.out_of_gamut = max(result.out_of_gamut, moved / self._stored.size)
         with result.stage("encode"):
             edits = graft.chroma_edits(file.data, file.layout, self._encoded(planes, file.data, file.layout))
-            if file.profile is not None:
+            if file.profile or (file.profile is not None and made_by is not None):
                 edits += jpeg_metadata.with_profile(file.data, file.layout, file.profile)
             if made_by is None:
-                return undo.edited(file.data, edits + jpeg_metadata.stripped(file.data, file.layout, file.orientation))
+                kept = file.profile != b""
+                edits += jpeg_metadata.stripped(file.data, file.layout, file.orientation, profile=kept)
+                return undo.edited(file.data, edits)
             edits += undo.without_records(file.data, file.layout)
             edits += jpeg_metadata.thumbnails(file.data, file.layout, self._thumbnail, result.notes)
             edits += jpeg_metadata.signed(file.data, file.layout, made_by, result.notes)
-            return _assembled(file, edits, reversible=not self._file.coded)
+            return _assembled(file, edits, result.notes, reversible=not self._file.coded)
 
     def _chroma_for(self, stored: ByteArray, own: ByteArray | None = None) -> tuple[ByteArray, int]:
         """Cb and Cr (2, h, w) for luma (h, w), both as they are stored, and how many pixels had to be paler."""
@@ -182,7 +193,7 @@ class _Colouring:
         """Cb and Cr as grey JPEGs of the size that the grey JPEG ``data`` takes."""
         size = graft.chroma_size(data, layout)
         # what the file's own chroma was compressed with
-        how: dict[str, Any] = {"qtables": [self._file.tables[-1]]} if self._file.coded else {"quality": _QUALITY}
+        how: dict[str, Any] = {"qtables": [self._file.table]} if self._file.table else {"quality": _QUALITY}
         first, second = (_grey_jpeg(plane, size, progressive=layout.progressive, **how) for plane in planes)
         return first, second
 
@@ -194,10 +205,14 @@ class _Colouring:
             return None
         shape = layout.frame.width, layout.frame.height
         whole = self._file.layout.frame
-        if not (graft.takes_chroma(layout) and have_one_shape(shape, (whole.width, whole.height))):
+        fits = max(shape) <= _LARGEST_THUMBNAIL and have_one_shape(shape, (whole.width, whole.height))
+        if not (graft.takes_chroma(layout) and fits):
             return None
-        with decode_errors(), Image.open(io.BytesIO(block), formats=_FORMATS) as image:
-            planes, _ = self._chroma_for(np.asarray(image))
+        try:
+            with decode_errors(), Image.open(io.BytesIO(block), formats=_FORMATS) as image:
+                planes, _ = self._chroma_for(np.asarray(image))
+        except ImageFileError:
+            return None
         return undo.edited(block, graft.chroma_edits(block, layout, self._encoded(planes, block, layout)))
 
 
@@ -209,10 +224,20 @@ def _grey_jpeg(plane: ByteArray, size: tuple[int, int], **how: Any) -> bytes:
     return buffer.getvalue()
 
 
+def _before_colours(file: LumaJpeg) -> LumaJpeg | None:
+    """The grey file that this one was, if it holds a record of it: coloured again, there is still a way back."""
+    try:
+        return opened(undo.restored(file.data))
+    except ImageFileError:
+        return None
+
+
 def _without_chroma(file: LumaJpeg) -> LumaJpeg | None:
     """The file without its chroma, what describes the picture kept; None where luma cannot be taken out."""
     if not file.coded:
         return file
+    if jpeg_metadata.late_further_pictures(file.data, file.layout):
+        return None
     grey = transcode.luma_alone(file.data, progressive=file.layout.progressive)
     if grey is None:
         return None
@@ -226,17 +251,28 @@ def _without_chroma(file: LumaJpeg) -> LumaJpeg | None:
     return replace(file, data=data, layout=jpeg.parse(data), coded=False)
 
 
-def _assembled(file: LumaJpeg, edits: list[Edit], *, reversible: bool) -> bytes:
+def _assembled(file: LumaJpeg, edits: list[Edit], notes: list[str], *, reversible: bool) -> bytes:
     """The edited file, with a record that undoes the edits if it is ``reversible``."""
-    place = jpeg.head_end(file.layout)
-    record = undo.record_of(file.data, edits) if reversible else b""
+    if reversible:
+        try:
+            return _with_record(file, edits)
+        except ValueError:
+            notes.append("so much of its metadata had to change that `restore` cannot give the grey file back")
+    growth = partial(_growth, edits, 0, 0)
+    return undo.edited(file.data, [*edits, *jpeg_metadata.further_pictures(file.data, file.layout, growth)])
+
+
+def _with_record(file: LumaJpeg, edits: list[Edit]) -> bytes:
+    """Errors: ValueError for a record that would be too large."""
+    place, box = jpeg.head_end(file.layout), undo.unused_number(file.data, file.layout)
+    record = undo.record_of(file.data, edits, number=box)
     if not jpeg_metadata.further_pictures(file.data, file.layout, partial(_growth, edits, place, len(record))):
         return undo.edited(file.data, [*edits, Edit(place, place, record)])
     while True:  # a record says where further pictures lie, and moves them: it may grow once or twice, and never shrinks
         size = len(record)
         growth = partial(_growth, edits, place, size)
         moved = jpeg_metadata.further_pictures(file.data, file.layout, growth)
-        record = undo.record_of(file.data, [*edits, *moved], size) if reversible else b""
+        record = undo.record_of(file.data, [*edits, *moved], size, box)
         if len(record) == size:
             return undo.edited(file.data, [*edits, *moved, Edit(place, place, record)])
 

@@ -13,6 +13,7 @@ from colorize_run.errors import ImageFileError
 from colorize_run.image import cicp, icc, metadata, sixteen_bit
 from colorize_run.image.picture import Picture
 
+_MOST_DPI = 1e6  # what PNG and BMP can hold, in pixels per metre, and more than any microscope has
 # EXIF orientation -> what turns the picture upright, for Pillow and for arrays. Source: EXIF 2.32, tag 274.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -133,9 +134,13 @@ def _follow_profile(picture: Picture) -> None:
             picture.space = space
         else:
             _convert(picture)
-            picture.convert_back = True
+            if icc.can_be_written(picture.profile):
+                picture.convert_back = True
+            else:
+                picture.profile = icc.srgb()
+                picture.notes.append("its colour profile can be read, but not written with, so the file is sRGB now")
     except icc.CMS_ERRORS as error:
-        picture.notes.append(f"its colour profile could not be used, so sRGB was assumed ({error})")
+        picture.notes.append(icc.unusable(error))
         picture.profile = None
         _without_profile(picture)
 
@@ -183,7 +188,7 @@ def _follow_grey_curve(picture: Picture, curve: npt.NDArray[np.float32]) -> None
 def _save_options(image: Image.Image, kind: str) -> dict[str, Any]:
     """How the file was compressed, as far as its format lets us do it the same way again."""
     options: dict[str, Any] = {}
-    if (dpi := image.info.get("dpi")) and not _is_assumed(image):
+    if (dpi := _resolution(image)) and not _is_assumed(image):
         options["dpi"] = dpi
     if kind == "JPEG":
         tables = getattr(image, "quantization", None)
@@ -197,6 +202,15 @@ def _save_options(image: Image.Image, kind: str) -> dict[str, Any]:
         # fax codes hold 1-bit pixels alone, and JPEG in TIFF would lose once more
         options["compression"] = compression if compression in ("raw", "tiff_lzw", "packbits", "zstd") else "tiff_adobe_deflate"
     return options
+
+
+def _resolution(image: Image.Image) -> tuple[float, float] | None:
+    """Pixels per inch, across and down; None where the file says nothing, or nothing that a picture can have."""
+    try:
+        across, down = (float(side) for side in image.info["dpi"])
+    except (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError):
+        return None
+    return (across, down) if 0 < across <= _MOST_DPI and 0 < down <= _MOST_DPI else None
 
 
 def _is_assumed(image: Image.Image) -> bool:

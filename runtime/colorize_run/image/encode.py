@@ -6,6 +6,7 @@ import zlib
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import ExifTags, Image, PngImagePlugin
 
 from colorize_run.errors import ImageFileError
@@ -56,6 +57,8 @@ class Writer:
 
     def add(self, picture: Picture) -> None:
         """Append a picture. Errors: ImageFileError when the format cannot hold it."""
+        if picture.alpha is not None and not FORMATS[self.kind].alpha and _is_opaque(picture.alpha):
+            picture.alpha = None
         if picture.alpha is not None and not FORMATS[self.kind].alpha:
             raise ImageFileError(f"has transparency, which {self.kind} cannot hold; write PNG, WebP or TIFF.")
         if picture.depth == 16 and not FORMATS[self.kind].deep:
@@ -74,7 +77,7 @@ class Writer:
             if len(self._pictures) > 1:
                 return self._moving()
             return _still(self._pictures[0], self.kind)
-        except (OSError, ValueError, OverflowError, struct.error) as error:
+        except (OSError, ValueError, OverflowError, RuntimeError, struct.error) as error:
             raise ImageFileError(f"cannot be written as {self.kind}: {error}.") from error
 
     def _moving(self) -> bytes:
@@ -86,6 +89,11 @@ class Writer:
             frames, self.kind, durations, options, loop_count=self._loop_count, default_image=self._default_image
         )  # fmt: skip
         return _with_gif_xmp(data, first.metadata.xmp) if self.kind == "GIF" else data
+
+
+def _is_opaque(alpha: Image.Image | npt.NDArray[np.uint16]) -> bool:
+    lowest = alpha.getextrema()[0] if isinstance(alpha, Image.Image) else int(alpha.min()) / 257
+    return lowest == 255
 
 
 def _still(picture: Picture, kind: str) -> bytes:

@@ -13,6 +13,7 @@ TIFF_DESCRIPTION = {
 }  # fmt: skip
 
 _EXIF_HEADER = b"Exif\0\0"
+_INTEGERS = {3: "H", 4: "I", 8: "h", 9: "i"}  # SHORT, LONG, SSHORT, SLONG: some cameras take the wrong one
 
 
 def read_exif(image: Image.Image, turned: bool, notes: list[str]) -> bytes | None:
@@ -109,8 +110,8 @@ def _patch_directory(block: bytearray, order: str, start: int, turned: bool) -> 
     """Reset orientation, and swap the dimensions of a turned picture."""
     entries = _entries(block, order, start)
     for tag, kind, _, at in entries:
-        if tag == ExifTags.Base.Orientation and kind == 3:
-            struct.pack_into(order + "H", block, at, 1)
+        if tag == ExifTags.Base.Orientation and kind in _INTEGERS:
+            struct.pack_into(order + _INTEGERS[kind], block, at, 1)
         elif tag == ExifTags.IFD.Exif and turned:
             inner = struct.unpack_from(order + "I", block, at)[0]
             sides = {t: at for t, _, n, at in _entries(block, order, inner) if n == 1 and t in (40962, 40963)}

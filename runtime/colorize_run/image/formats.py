@@ -7,7 +7,8 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Format:
-    """What a file format can hold. ``metadata``: XMP, and EXIF if any; ``moving``: frames that follow one another in time."""
+    """What a file format can hold. ``metadata``: XMP, and EXIF if any; ``moving``: frames that follow one another in time;
+    ``side``: the most pixels on a side."""
 
     suffixes: tuple[str, ...]
     alpha: bool = True
@@ -16,18 +17,19 @@ class Format:
     metadata: bool = True
     moving: bool = False
     pages: bool = False
+    side: int = 1 << 31
 
 
 # Of Pillow's 40 formats, those that photographs come in.
 FORMATS = {
-    "JPEG": Format((".jpg", ".jpeg", ".jpe", ".jfif"), alpha=False),
+    "JPEG": Format((".jpg", ".jpeg", ".jpe", ".jfif"), alpha=False, side=65_500),
     "PNG": Format((".png", ".apng"), deep=True, moving=True),
-    "WEBP": Format((".webp",), moving=True),
+    "WEBP": Format((".webp",), moving=True, side=16_383),
     "TIFF": Format((".tif", ".tiff"), deep=True, pages=True),
     "BMP": Format((".bmp", ".dib"), profile=False, metadata=False),
-    "GIF": Format((".gif",), profile=False, moving=True),
-    "AVIF": Format((".avif",), moving=True),
-    "HEIF": Format((".heic", ".heif")),  # by an extra
+    "GIF": Format((".gif",), profile=False, moving=True, side=65_535),
+    "AVIF": Format((".avif",), moving=True, side=65_535),
+    "HEIF": Format((".heic", ".heif"), side=65_535),  # by an extra
 }
 READABLE = tuple(FORMATS)
 SUFFIXES = {suffix: kind for kind, known in FORMATS.items() for suffix in known.suffixes}

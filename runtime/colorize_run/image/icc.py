@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms
 
+from colorize_run.colour import lightness
 from colorize_run.colour.space import Space
 from colorize_run.image import cicp
 
@@ -18,6 +19,7 @@ FloatArray = npt.NDArray[np.float32]
 
 CMS_ERRORS = (ImageCms.PyCMSError, OSError, ValueError)
 _NONSENSE = (struct.error, KeyError, ValueError, IndexError, ZeroDivisionError)
+_WAY_BACK = 2.0
 _VALUES = np.arange(65536) / 65535
 
 
@@ -117,6 +119,24 @@ def is_srgb(profile: bytes) -> bool:
     colours = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(1, -1, 3)
     converted = np.asarray(to_srgb(Image.fromarray(colours), profile))
     return int(np.abs(converted.astype(np.int16) - colours).max()) <= 1
+
+
+def unusable(reason: Exception | str) -> str:
+    """The note for a profile that is left out."""
+    return f"its colour profile could not be used, so sRGB was assumed ({reason})"
+
+
+@lru_cache(maxsize=8)
+def can_be_written(profile: bytes) -> bool:
+    """Whether greys and mild colours come back from a profile's space within `_WAY_BACK` of L*; some lead one way only."""
+    steps = np.arange(16, 240, 32, dtype=np.int16)
+    shifts = np.array([[0, 0, 0], [16, 0, 0], [0, 16, 0], [0, 0, 16], [16, 16, 0]], np.int16)
+    colours = (steps[:, None, None] + shifts).reshape(1, -1, 3).astype(np.uint8)
+    try:
+        back = to_srgb(from_srgb(Image.fromarray(colours), profile), profile)
+    except CMS_ERRORS:
+        return False
+    return float(np.abs(lightness(np.asarray(back)) - lightness(colours)).max()) <= _WAY_BACK
 
 
 def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:

@@ -11,6 +11,8 @@ MAX_BODY = 65_533  # bytes of a segment after its length
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {DHT, 0xC8, 0xCC}  # all kinds of SOF
 _FORBIDDEN = {0xDC, 0xDE, 0xDF, 0xC8, 0xCC}  # number of lines, hierarchical files, reserved, arithmetic coding
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD8)}
+_FILL = re.compile(rb"\xff*")
+_MOST_SEGMENTS = 20_000  # of which files from cameras have tens
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # begins with a plain byte, for which `re` has a fast search
 
 
@@ -84,6 +86,8 @@ def parse(data: bytes) -> Layout:
         if segment.marker == EOI:
             break
         segments.append(segment)
+        if len(segments) > _MOST_SEGMENTS:
+            raise UnknownLayoutError("very many segments")
         if segment.marker in _FRAMES:
             if frame is not None:
                 raise UnknownLayoutError("several frames")
@@ -106,15 +110,12 @@ def _end_of_scan(data: bytes, start: int) -> int:
     if found is None:
         raise UnknownLayoutError("no end of the picture")
     end = found.start()
-    while end > start and data[end - 1] == 0xFF:
-        end -= 1
-    return end
+    return end if data[end - 1] != 0xFF else start + len(data[start:end].rstrip(b"\xff"))
 
 
 def _segment(data: bytes, start: int) -> Segment:
-    at = start
-    while data[at : at + 1] == b"\xff":
-        at += 1
+    fill = _FILL.match(data, start)
+    at = fill.end() if fill else start
     if at == start or at >= len(data):
         raise UnknownLayoutError("no marker where one must be")
     marker = data[at]

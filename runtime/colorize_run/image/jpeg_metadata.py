@@ -3,13 +3,14 @@
 import struct
 from collections.abc import Callable, Iterable
 
-from colorize_run.image import exif, jpeg
+from colorize_run.image import exif, jpeg, undo
 from colorize_run.image.metadata import Metadata, without_thumbnails
 from colorize_run.image.undo import Edit
 from colorize_run.image.xmp import Provenance, xmp_without_thumbnails
 
 _EXIF, _XMP, _ICC = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
 _JFIF, _JFXX, _PHOTOSHOP, _MPF = b"JFIF\0", b"JFXX\0", b"Photoshop 3.0\0", b"MPF\0"
+_JFIF_SIZE, _ADOBE_SIZE = 14, 12  # bytes of their bodies
 _ENTRIES = 0xB002  # MP Entry, CIPA DC-007, table 4
 ChangeThumbnail = Callable[[bytes], bytes | None]
 
@@ -40,7 +41,7 @@ def _behind_first(data: bytes, layout: jpeg.Layout) -> int:
 
 
 def with_profile(data: bytes, layout: jpeg.Layout, profile: bytes) -> list[Edit]:
-    """Another ICC profile in place of the file's own."""
+    """Another ICC profile in place of the file's own; an empty one removes that."""
     size = jpeg.MAX_BODY - len(_ICC) - 2
     parts = [profile[start : start + size] for start in range(0, len(profile), size)]
     new = b"".join(
@@ -56,14 +57,20 @@ def thumbnails(data: bytes, layout: jpeg.Layout, change: ChangeThumbnail, notes:
     for each in _having(data, layout, jpeg.APP1, _EXIF):
         before = data[each.body : each.end]
         after = _exif_with_thumbnail(before, change, notes)
-        if after != before:
-            edits.append(Edit(each.start, each.end, jpeg.segment(jpeg.APP1, after)))
+        if after != before:  # so that a record need not hold all of it
+            edits.append(Edit(each.body - 2, each.body, (len(after) + 2).to_bytes(2, "big")))
+            edits.append(undo.trimmed(data, each.body, each.end, after))
     edits += [Edit(each.start, each.end, b"") for each in _having(data, layout, jpeg.APP0, _JFXX)]
-    for each in _having(data, layout, jpeg.APP0, _JFIF):
-        if each.end - each.body > 14:  # pixels follow
-            body = data[each.body : each.body + 12] + b"\0\0"
-            edits.append(Edit(each.start, each.end, jpeg.segment(jpeg.APP0, body)))
+    edits += _without_jfif_thumbnails(data, layout)
     return edits + _without_photoshop_thumbnails(data, layout)
+
+
+def _without_jfif_thumbnails(data: bytes, layout: jpeg.Layout) -> list[Edit]:
+    return [
+        Edit(each.start, each.end, jpeg.segment(jpeg.APP0, data[each.body : each.body + _JFIF_SIZE - 2] + b"\0\0"))
+        for each in _having(data, layout, jpeg.APP0, _JFIF)
+        if each.end - each.body > _JFIF_SIZE  # pixels follow
+    ]
 
 
 def _exif_with_thumbnail(block: bytes, change: ChangeThumbnail, notes: list[str]) -> bytes:
@@ -87,13 +94,20 @@ def _without_photoshop_thumbnails(data: bytes, layout: jpeg.Layout) -> list[Edit
     return [Edit(each.start, each.end, b"" if index else new) for index, each in enumerate(found)]
 
 
-def stripped(data: bytes, layout: jpeg.Layout, orientation: int) -> list[Edit]:
-    """Nothing that describes the picture but its resolution, its profile, and how it is turned; nothing behind its end."""
-    kept = [
-        *_having(data, layout, jpeg.APP0, _JFIF), *_having(data, layout, jpeg.APP2, _ICC),
-        *_having(data, layout, jpeg.APP14, b"Adobe"),
-    ]  # fmt: skip
-    edits = [Edit(each.start, each.end, b"") for each in layout.segments if jpeg.describes(each) and each not in kept]
+def stripped(data: bytes, layout: jpeg.Layout, orientation: int, *, profile: bool) -> list[Edit]:
+    """Nothing that describes the picture but its resolution, its ``profile``, if there is one, and how it is turned.
+
+    Nor is there anything behind its end.
+    """
+    heads = [*_having(data, layout, jpeg.APP0, _JFIF), *_having(data, layout, jpeg.APP14, b"Adobe")]
+    kept = heads + (_having(data, layout, jpeg.APP2, _ICC) if profile else [])
+    edits = _without_jfif_thumbnails(data, layout)
+    for each in heads:  # which have a length of their own
+        size = _ADOBE_SIZE if each.marker == jpeg.APP14 else _JFIF_SIZE
+        if each.marker == jpeg.APP14 and each.end - each.body > size:
+            edits.append(Edit(each.body - 2, each.body, (size + 2).to_bytes(2, "big")))
+            edits.append(Edit(each.body + size, each.end, b""))
+    edits += [Edit(each.start, each.end, b"") for each in layout.segments if jpeg.describes(each) and each not in kept]
     edits.append(Edit(layout.eoi.end, len(data), b""))
     if orientation != 1:
         place = max((each.end for each in kept if each.marker == jpeg.APP0), default=2)
@@ -110,10 +124,22 @@ def further_pictures(data: bytes, layout: jpeg.Layout, growth: Callable[[int], i
     for each in _having(data, layout, jpeg.APP2, _MPF):
         base = each.body + len(_MPF)
         try:
-            edits += _moved_entries(data[base : each.end], base, layout.eoi.end, growth)
-        except (struct.error, KeyError):
+            moved = list(_moved_entries(data[base : each.end], base, layout.eoi.end, growth))
+            undo.edited(data, moved)  # ValueError where two entries are in one place
+        except (struct.error, KeyError, ValueError):
             continue
+        edits += moved
     return edits
+
+
+def late_further_pictures(data: bytes, layout: jpeg.Layout) -> bool:
+    """Whether a list of further pictures stands behind what the decoder needs."""
+    return any(each.start > jpeg.head_end(layout) for each in _having(data, layout, jpeg.APP2, _MPF))
+
+
+def damaged_profile(data: bytes, layout: jpeg.Layout, profile: bytes | None) -> bool:
+    """Whether the file has segments of a profile, but no ``profile`` could be read from them."""
+    return not profile and bool(_having(data, layout, jpeg.APP2, _ICC))
 
 
 def _moved_entries(block: bytes, base: int, end: int, growth: Callable[[int], int]) -> Iterable[Edit]:

@@ -12,7 +12,7 @@ from xml.parsers.expat import ExpatError
 from PIL import Image
 
 from colorize_run.image.exif import read_exif
-from colorize_run.image.xmp import Provenance, sign_xmp, upright_xmp
+from colorize_run.image.xmp import Provenance, as_utf8, sign_xmp, upright_xmp
 
 # Resources of a Photoshop block that show the picture of before, or hold what is written elsewhere.
 _THUMBNAILS = {0x0409, 0x040C}
@@ -63,7 +63,7 @@ def read(image: Image.Image, turned: bool) -> Metadata:
     xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
     return Metadata(
         exif=read_exif(image, turned, notes),
-        xmp=upright_xmp(xmp.encode() if isinstance(xmp, str) else xmp, notes) if xmp else None,
+        xmp=upright_xmp(as_utf8(xmp.encode() if isinstance(xmp, str) else xmp), notes) if xmp else None,
         resources=_resources(image),
         comment=_comment(image),
         text=_text(image),

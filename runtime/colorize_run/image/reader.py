@@ -133,6 +133,15 @@ class PictureFile:
         self._file.seek(0)
         return self._file.read()
 
+    def check_room(self, kind: str) -> None:
+        """ImageFileError unless a picture of this size can be written in a format: known before any work."""
+        width, height = self._image.size
+        if kind in FORMATS and max(width, height) > FORMATS[kind].side:
+            raise ImageFileError(
+                f"has {width} x {height} pixels, more than the {FORMATS[kind].side} a side that {kind} can hold:"
+                " write PNG or TIFF."
+            )
+
     def several_in(self, kind: str) -> bool:
         """Whether all frames can be written in a format: moving pictures as such or as pages, pages as pages."""
         target = FORMATS.get(kind)

@@ -30,6 +30,10 @@ _RUN = struct.Struct(">QQI")  # bytes of the edited file to skip, to copy, and n
 _TAIL = struct.Struct(">B32s32s")
 
 
+class NoRecordError(ImageFileError):
+    """A file that holds no record, so that nothing can be given back."""
+
+
 @dataclass(frozen=True)
 class Edit:
     """In place of ``data[start:end]`` of the original: ``new``. With ``start`` = ``end``, an insertion."""
@@ -40,13 +44,17 @@ class Edit:
 
 
 def edited(data: bytes, edits: Iterable[Edit]) -> bytes:
-    """``data`` with ``edits``, which may come in any order, but not overlap; those at one place keep their order."""
+    """``data`` with ``edits``, which may come in any order; those at one place keep theirs.
+
+    Errors: ValueError for edits that overlap.
+    """
     return b"".join(_pieces(data, _in_order(edits)))
 
 
 def _in_order(edits: Iterable[Edit]) -> list[Edit]:
     ordered = sorted(edits, key=lambda edit: (edit.start, edit.end))
-    assert all(first.end <= second.start for first, second in itertools.pairwise(ordered))
+    if any(first.end > second.start for first, second in itertools.pairwise(ordered)):
+        raise ValueError("edits of one place")
     return ordered
 
 
@@ -59,15 +67,31 @@ def _pieces(data: bytes, ordered: Iterable[Edit]) -> Iterator[bytes | memoryview
     yield view[at:]
 
 
+def trimmed(data: bytes, start: int, end: int, new: bytes) -> Edit:
+    """The edit that makes ``new`` of ``data[start:end]``, without what both have in common at their ends."""
+    old = data[start:end]
+    most = min(len(old), len(new))
+    before = next((i for i in range(most) if old[i] != new[i]), most)
+    after = next((i for i in range(most - before) if old[-1 - i] != new[-1 - i]), most - before)
+    return Edit(start + before, end - after, new[before : len(new) - after])
+
+
 def growth(edits: Iterable[Edit], place: int) -> int:
     """By how many bytes ``edits`` move what is at ``place`` of the original."""
     return sum(len(edit.new) - (edit.end - edit.start) for edit in edits if edit.end <= place)
 
 
-def record_of(data: bytes, edits: Iterable[Edit], size: int = 0) -> bytes:
+def unused_number(data: bytes, layout: jpeg.Layout) -> int:
+    """A number for a box in APP11 that no box of the file has."""
+    taken = {data[each.body + 2 : each.body + 4] for each in layout.segments if each.marker == _MARKER}
+    return next(number for number in range(_NUMBER, 1 << 16) if number.to_bytes(2, "big") not in taken)
+
+
+def record_of(data: bytes, edits: Iterable[Edit], size: int = 0, number: int = _NUMBER) -> bytes:
     """Segments that undo ``edits`` of ``data``, to be inserted into the edited file by a further edit.
 
     They have at least ``size`` bytes: a length that is known before its content is, if that can vary by a few bytes.
+    ``number``: `unused_number` of the file. Errors: ValueError for edits that replace too much.
     """
     ordered = _in_order(edits)
     changed = edited(data, ordered)
@@ -77,16 +101,19 @@ def record_of(data: bytes, edits: Iterable[Edit], size: int = 0) -> bytes:
         skip, at = len(edit.new), edit.end
     runs.append(_RUN.pack(skip, len(data) - at, 0))
     digests = _TAIL.pack(_VERSION, hashlib.sha256(data).digest(), hashlib.sha256(changed).digest())
-    record = zlib.compress(b"".join(runs) + digests, 9)
-    segments = _in_segments(record)
-    return segments if len(segments) >= size else _in_segments(record + bytes(size - len(segments)))
+    content = b"".join(runs) + digests
+    if len(content) > _MAX_RECORD:
+        raise ValueError("a record of that size")
+    record = zlib.compress(content, 9)
+    segments = _in_segments(record, number)
+    return segments if len(segments) >= size else _in_segments(record + bytes(size - len(segments)), number)
 
 
-def _in_segments(record: bytes) -> bytes:
+def _in_segments(record: bytes, box: int) -> bytes:
     content = _DESCRIPTION + _BOX.pack(_BOX.size + 16 + len(record), b"uuid") + _TYPE + record
     parts = [content[start : start + _MAX_PART] for start in range(0, len(content), _MAX_PART)]
     length = _BOX.size + len(content)
-    heads = (_HEAD.pack(b"JP", _NUMBER, number, length, b"jumb") for number in range(1, len(parts) + 1))
+    heads = (_HEAD.pack(b"JP", box, number, length, b"jumb") for number in range(1, len(parts) + 1))
     return b"".join(jpeg.segment(_MARKER, head + part) for head, part in zip(heads, parts, strict=True))
 
 
@@ -96,24 +123,23 @@ def without_records(data: bytes, layout: jpeg.Layout) -> list[Edit]:
 
 
 def _records(data: bytes, layout: jpeg.Layout) -> list[jpeg.Segment]:
-    """The segments of records. The first part of a box says what it is; further ones have its number."""
-    head = struct.pack(">2sH", b"JP", _NUMBER)
-    found = [each for each in layout.segments if each.marker == _MARKER and data.startswith(head, each.body, each.end)]
-    own = any(data.startswith(_DESCRIPTION, each.body + _HEAD.size, each.end) for each in found)
-    return found if own else []
+    """The segments of a record. The first part of a box says what it is; further ones have its number."""
+    boxes = [each for each in layout.segments if each.marker == _MARKER and data.startswith(b"JP", each.body, each.end)]
+    for first in boxes:
+        if data.startswith(_DESCRIPTION, first.body + _HEAD.size, first.end):
+            head = data[first.body : first.body + 4]
+            return [each for each in boxes if data.startswith(head, each.body, each.end)]
+    return []
 
 
 def restored(data: bytes) -> bytes:
     """The original of a file with a `record_of` its edits.
 
-    Errors: ImageFileError for a file without a record, and for one that was changed since; without the file's name.
+    Errors: NoRecordError; ImageFileError for a file that was changed since; without the file's name.
     """
     record, rest = _split(data)
     if not record:
-        raise ImageFileError(
-            "holds no way back to its original: it was not coloured by colorize-run as a grey JPEG, or with"
-            " --lightness cielab, --upright or --strip-metadata, or another program has saved it since."
-        )
+        raise NoRecordError("holds no record of its original.")
     unpacked = _unpacked(record)
     version, original, changed = _TAIL.unpack(unpacked[-_TAIL.size :])
     if version != _VERSION:
@@ -136,8 +162,8 @@ def _split(data: bytes) -> tuple[bytes, bytes]:
         layout = jpeg.parse(data)
     except jpeg.UnknownLayoutError as error:
         if data[:2] != b"\xff\xd8":
-            raise ImageFileError("is not a JPEG file; only those have a way back.") from error
-        raise ImageFileError("is a JPEG file that is damaged or incomplete, or of a kind that has no way back.") from error
+            raise ImageFileError("is not a JPEG file; only those hold a record of their original.") from error
+        raise ImageFileError("is a JPEG file that is damaged or incomplete, or of a kind that holds no record.") from error
     content = b"".join(data[each.body + _HEAD.size : each.end] for each in _records(data, layout))
     return content[len(_DESCRIPTION) + _BOX.size + 16 :], edited(data, without_records(data, layout))
 

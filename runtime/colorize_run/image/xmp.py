@@ -1,10 +1,12 @@
 """XMP packets: set upright, and signed with where the colours come from."""
 
+import re
 import xml.dom.minidom as minidom
 from dataclasses import dataclass
 from xml.parsers.expat import ExpatError
 
 _MAX_XMP = 16 << 20
+_DECLARED = re.compile(r"(?<=<\?xml)[^>]*(?=\?>)")  # version and encoding
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _TIFF = "http://ns.adobe.com/tiff/1.0/"
 _XMP = "http://ns.adobe.com/xap/1.0/"
@@ -72,13 +74,23 @@ def _set_or_drop(element: minidom.Element, value: str | None) -> None:
 
 def _parsed(packet: bytes) -> minidom.Document:
     """Errors: ExpatError; ValueError for documents that are too large, declare entities, or hold no RDF."""
-    text = packet.strip(b"\0 \r\n\t")
+    text = as_utf8(packet).strip(b"\0 \r\n\t")
     if len(text) > _MAX_XMP or b"<!" in text.replace(b"<!--", b"").replace(b"<![CDATA[", b""):
         raise ValueError("declarations")
     document = minidom.parseString(text)  # noqa: S318 - see the import
     if not document.getElementsByTagNameNS(_RDF, "RDF"):
         raise ValueError("no RDF")
     return document
+
+
+def as_utf8(packet: bytes) -> bytes:
+    """A packet in UTF-8; the standard also knows UTF-16, with or without a byte order mark."""
+    start = packet.lstrip(b" \r\n\t")
+    for marks, encoding in (((b"\xff\xfe", b"<\0"), "utf-16-le"), ((b"\xfe\xff", b"\0<"), "utf-16-be")):
+        if start.startswith(marks):
+            text = start.decode(encoding, "replace").lstrip("\ufeff")
+            return _DECLARED.sub(' version="1.0"', text, count=1).encode("utf-8", "replace")
+    return packet
 
 
 def _serialised(document: minidom.Document) -> bytes:

@@ -89,6 +89,8 @@ def publish(partial: Path, target: Path, *, overwrite: bool) -> None:
 
 def _rename(partial: Path, target: Path, *, overwrite: bool) -> None:
     if overwrite:
+        if os.path.lexists(target) and not (target.is_file() or target.is_symlink()):
+            raise OutputError(f"{printable(target)} is not a regular file: give another name.")
         partial.replace(target)
         return
     try:

@@ -1,0 +1,112 @@
+"""Files that are sound, but odd: what they say is understood, or costs only itself."""
+
+import io
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from colorize_run import Colorizer, colour
+from colorize_run.errors import ImageFileError
+from colorize_run.image import icc
+from colorize_run.image.formats import FORMATS
+from picture_files import XMP, file_of, photograph, with_xmp
+from PIL import Image, ImageOps
+
+ROOT = Path(__file__).resolve().parents[2]
+COLORIZER = Colorizer(ROOT / "tests" / "data" / "tiny.onnx", "cpu", 1)
+
+
+def one_way_profile() -> bytes:
+    """A scanner's ICC profile: a table from RGB to CIELAB, and none back."""
+    levels = np.linspace(0, 1, 9, dtype=np.float32)
+    grid = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1)
+    lab = colour.srgb_to_lab(grid) * [2.55, 1, 1] + [0, 128, 128]
+    straight = bytes(range(256)) * 3
+    table = b"mft1\0\0\0\0\3\3\x09\0" + struct.pack(">9i", *(65536 * int(i % 4 == 0) for i in range(9)))
+    table += straight + lab.round().clip(0, 255).astype(np.uint8).tobytes() + straight
+    text = b"One way\0"
+    tags = {
+        b"desc": b"desc\0\0\0\0" + struct.pack(">I", len(text)) + text + bytes(78), b"cprt": b"text\0\0\0\0none\0",
+        b"wtpt": b"XYZ \0\0\0\0" + struct.pack(">3i", 63190, 65536, 54061), b"A2B0": table,
+    }  # fmt: skip
+    heads, body, start = b"", b"", 132 + 12 * len(tags)
+    for name, data in tags.items():
+        heads += name + struct.pack(">II", start + len(body), len(data))
+        body += data + bytes(-len(data) % 4)
+    head = struct.pack(">I4sI4s4s4s", start + len(body), b"test", 0x02400000, b"scnr", b"RGB ", b"Lab ") + bytes(12) + b"acsp"
+    white = struct.pack(">3i", 63190, 65536, 54061)
+    return (head.ljust(68, b"\0") + white).ljust(128, b"\0") + struct.pack(">I", len(tags)) + heads + body
+
+
+def coloured(source: io.BytesIO, kind: str | None = None) -> tuple[Image.Image, list[str]]:
+    data, result = COLORIZER.colorize_file(source, kind)
+    return Image.open(io.BytesIO(data)), result.notes
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF"])
+def test_a_profile_that_leads_one_way_becomes_srgb(kind: str) -> None:
+    image, notes = coloured(file_of(photograph(), kind, icc_profile=one_way_profile()))
+    assert any("sRGB now" in note for note in notes)
+    assert icc.is_srgb(image.info["icc_profile"])
+    difference = colour.lightness(np.asarray(image.convert("RGB"))) - colour.lightness(np.asarray(photograph()))
+    assert np.abs(difference).mean() < 3  # the table has nine steps
+
+
+@pytest.mark.parametrize("form", ["BBBB", "<H", "<I", "<h", "<i"])
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF", "AVIF"])
+def test_orientation_of_any_kind_of_integer_is_applied_once(form: str, kind: str) -> None:
+    value = struct.pack(form, *(6, 0, 0, 0)[: len(form)]) if form == "BBBB" else struct.pack(form, 6)
+    number = {"BBBB": 1, "<H": 3, "<I": 4, "<h": 8, "<i": 9}[form]
+    exif = b"II*\0" + struct.pack("<IHHHI", 8, 1, 274, number, 1) + value.ljust(4, b"\0") + bytes(4)
+    if kind in ("TIFF", "AVIF") and number != 3:
+        pytest.skip("Pillow writes EXIF anew for these")
+    source = file_of(photograph(), kind, exif=b"Exif\0\0" + exif)
+    shown = ImageOps.exif_transpose(Image.open(source)).size
+    image, _ = coloured(source)
+    assert ImageOps.exif_transpose(image).size == image.size == shown
+
+
+@pytest.mark.parametrize("resolution", [(0, 0), (1, 0), (4294967295, 1)])
+@pytest.mark.parametrize("target", ["TIFF", "PNG", "JPEG", "BMP"])
+def test_a_resolution_that_means_nothing_costs_itself_alone(resolution: tuple[int, int], target: str) -> None:
+    data = bytearray(file_of(photograph(), "TIFF", dpi=(300, 300)).getvalue())
+    entries = {tag: at for at in range(len(data) - 12) for tag in (282, 283) if data[at : at + 4] == struct.pack("<HH", tag, 5)}
+    for at in entries.values():
+        struct.pack_into("<II", data, struct.unpack_from("<I", data, at + 8)[0], *resolution)
+    image, _ = coloured(io.BytesIO(data), target)
+    assert image.size == photograph().size
+    assert "dpi" not in image.info or 0 <= float(image.info["dpi"][0]) < 100
+
+
+@pytest.mark.parametrize("target", ["JPEG", "BMP"])
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_alpha_that_hides_nothing_is_no_transparency(mode: str, target: str) -> None:
+    image, notes = coloured(file_of(photograph().convert(mode), "PNG"), target)
+    assert image.size == photograph().size
+    assert not any("transparen" in note for note in notes)
+
+
+def test_one_transparent_pixel_is_transparency() -> None:
+    picture = photograph().convert("RGBA")
+    picture.putpixel((3, 3), (0, 0, 0, 254))
+    with pytest.raises(ImageFileError, match="has transparency"):
+        coloured(file_of(picture, "PNG"), "JPEG")
+
+
+@pytest.mark.parametrize("target", ["JPEG", "WEBP", "GIF", "AVIF"])
+def test_a_panorama_that_a_format_cannot_hold_is_refused_with_the_limit(target: str) -> None:
+    panorama = file_of(Image.new("L", (70_000, 2), 90), "PNG")
+    with pytest.raises(ImageFileError, match=rf"has 70000 x 2 pixels, more than the {FORMATS[target].side} a side"):
+        coloured(panorama, target)
+    assert coloured(panorama, "TIFF")[0].size == (70_000, 2)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-16-le"])
+@pytest.mark.parametrize("kind", ["TIFF", "WEBP"])
+def test_xmp_in_utf_16_is_kept_in_utf_8(encoding: str, kind: str) -> None:
+    packet = XMP.decode().replace(' tiff:Orientation="6"', "").encode(encoding)
+    image, notes = coloured(with_xmp(kind, packet))
+    found = image.info["xmp"]
+    assert "José Müller" in (found if isinstance(found, str) else found.decode())
+    assert not notes
