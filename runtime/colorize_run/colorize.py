@@ -4,7 +4,7 @@ import io
 import itertools
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -123,7 +123,7 @@ class Colorizer(Network):
         return coloured
 
     def colorize_file(
-        self, source: Path | BinaryIO, kind: str | None = None, *, raw: bool = False, confidence: bool = False,
+        self, source: reader.Source, kind: str | None = None, *, raw: bool = False, confidence: bool = False,
         max_pixels: int = MAX_PIXELS, keep_metadata: bool = True, control: Control | None = None,
         observe: Observe | None = None,
     ) -> tuple[bytes, Result]:  # fmt: skip

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import cv2
 import numpy as np
@@ -74,7 +74,7 @@ class Segmenter(Network):
         return self._refined(picture, Result()).mask()
 
     def segment_file(
-        self, source: Path | BinaryIO, as_: Form = "mask", kind: str | None = None, *,
+        self, source: reader.Source, as_: Form = "mask", kind: str | None = None, *,
         max_pixels: int = MAX_PIXELS, keep_metadata: bool = True,
     ) -> tuple[bytes, Result]:  # fmt: skip
         """Segment a picture file, the first frame of several; returns the bytes of a new file of the picture's full size.

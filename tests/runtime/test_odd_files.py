@@ -110,3 +110,15 @@ def test_xmp_in_utf_16_is_kept_in_utf_8(encoding: str, kind: str) -> None:
     found = image.info["xmp"]
     assert "José Müller" in (found if isinstance(found, str) else found.decode())
     assert not notes
+
+
+def test_python_takes_paths_as_text_and_streams_that_cannot_seek(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(file_of(photograph(), "PNG").getvalue())
+    expected = COLORIZER.colorize_file(path)[0]
+    assert COLORIZER.colorize_file(str(path))[0] == expected
+    with path.open("rb") as file:
+        file.seekable = lambda: False
+        assert COLORIZER.colorize_file(file)[0] == expected
+    with pytest.raises(TypeError, match="a path or a binary stream, not int"):
+        COLORIZER.colorize_file(7)

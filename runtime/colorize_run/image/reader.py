@@ -1,12 +1,12 @@
 """Reading picture files: every frame of every known kind, within limits."""
 
 import contextlib
+import io
 import os
 import stat
 import struct
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
@@ -24,14 +24,20 @@ _LARGE_PIXELS = 32_000_000
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 
 
-@contextlib.contextmanager
-def opened_file(source: Path | BinaryIO) -> Iterator[BinaryIO]:
-    """An input, open for reading; a stream as it is.
+Source = str | os.PathLike[str] | BinaryIO
 
-    Errors: InputMissingError; ImageFileError unless it is a non-empty regular file.
+
+@contextlib.contextmanager
+def opened_file(source: Source) -> Iterator[BinaryIO]:
+    """An input, open for reading; a stream as it is, one that cannot seek as its content.
+
+    Errors: InputMissingError; ImageFileError unless it is a non-empty regular file; TypeError for what is neither a path nor
+    a binary stream.
     """
-    if not isinstance(source, Path):
-        yield source
+    if not isinstance(source, str | os.PathLike):
+        if not hasattr(source, "read"):
+            raise TypeError(f"A picture is a path or a binary stream, not {type(source).__name__}.")
+        yield source if source.seekable() else io.BytesIO(source.read())
         return
     try:
         # O_NONBLOCK: opening a pipe without a writer must not hang; regular files ignore it.
@@ -60,7 +66,7 @@ def _check_kind(status: os.stat_result) -> None:
 
 
 @contextlib.contextmanager
-def opened(source: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> Iterator["PictureFile"]:
+def opened(source: Source, max_pixels: int = MAX_PIXELS) -> Iterator["PictureFile"]:
     """Open a picture file of one of READABLE, to be decoded frame by frame.
 
     Errors: InputMissingError, ImageFileError; their messages leave the file's name to the caller.
@@ -71,7 +77,7 @@ def opened(source: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> Iterator["P
         yield picture_file
 
 
-def read(source: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> Picture:
+def read(source: Source, max_pixels: int = MAX_PIXELS) -> Picture:
     """Decode a picture file of one of READABLE, the first frame of several.
 
     Errors: InputMissingError, ImageFileError; their messages leave the file's name to the caller.
