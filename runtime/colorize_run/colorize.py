@@ -166,9 +166,11 @@ class Colorizer(Network):
                     writer.add(picture)
                 notes.append(picture.notes)
             with result.stage("encode"):
-                data = file.content() if all(unchanged) and kind == file.format and keep_metadata else writer.finish()
+                whole = all(unchanged) and kind == file.format and keep_metadata
+                data = file.content() if whole else writer.finish()
         result.unchanged = all(unchanged)
-        result.notes = list(dict.fromkeys(itertools.chain.from_iterable(notes)))  # some are added while encoding
+        every = itertools.chain.from_iterable(notes)  # some are added while encoding
+        result.notes = list(dict.fromkeys(note for note in every if not (whole and note in file.left_out)))
         return data, result
 
     def _in_planes(

@@ -10,7 +10,7 @@ from PIL import ExifTags, Image, JpegImagePlugin
 from colorize_run import colour
 from colorize_run.colour.space import SRGB
 from colorize_run.errors import ImageFileError
-from colorize_run.image import cicp, icc, metadata, sixteen_bit
+from colorize_run.image import cicp, icc, metadata, sixteen_bit, tiff
 from colorize_run.image.picture import Picture
 
 # EXIF orientation -> what turns the picture upright, for Pillow and for arrays. Source: EXIF 2.32, tag 274.
@@ -25,12 +25,19 @@ _UPRIGHT = {
 }
 
 
-def picture_of(image: Image.Image, reopen: Callable[[], Image.Image] | None = None) -> Picture:
+def picture_of(
+    image: Image.Image, reopen: Callable[[], Image.Image] | None = None, thumbnail: Image.Image | None = None
+) -> Picture:
     """Everything that is kept of a file; ``reopen`` opens it a second time, for 16-bit colours.
+
+    ``thumbnail``: of a TIFF file whose first directory is a thumbnail, and says for it what the picture itself does not.
 
     Errors: ImageFileError for pixels whose meaning is not known; what Pillow's decoders raise for damage.
     """
     kind = "JPEG" if image.format == "MPO" else image.format or "PNG"
+    tiff.check_planes(image)
+    was_turned = tiff.is_turned(image)  # Pillow turns TIFF itself while it loads it
+    given_orientation = tiff.inherited_orientation(image, thumbnail)
     loses_depth, is_deep = sixteen_bit.loses_depth(image), sixteen_bit.is_deep(image)
     coded, note = cicp.profile_of(image)
     if is_deep:
@@ -46,8 +53,11 @@ def picture_of(image: Image.Image, reopen: Callable[[], Image.Image] | None = No
     picture.profile = coded or image.info.get("icc_profile") or None
     picture.duration = image.info.get("duration")
     picture.save_options = _save_options(image, kind)
-    orientation = orientation_of(image)
-    picture.metadata = metadata.read(image, turned=orientation >= 5)
+    orientation = given_orientation or orientation_of(image)
+    picture.metadata = metadata.read(image, turned=orientation >= 5, moved=was_turned or orientation != 1)
+    if thumbnail is not None:
+        picture.metadata = picture.metadata.completed(metadata.read(thumbnail, turned=False, moved=True))
+        picture.profile = picture.profile or thumbnail.info.get("icc_profile")
     picture.notes += picture.metadata.notes
     if orientation in _UPRIGHT:
         # Kept tables round luminance to where it already is, but only while the 8x8 blocks stay in place: on a

@@ -11,8 +11,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image
 
-from colorize_run.errors import ImageFileError
-
 Deep = npt.NDArray[np.uint16]
 
 _COPY_PIXELS = 1 << 16
@@ -42,7 +40,7 @@ def read(image: Image.Image, reopen: Callable[[], Image.Image] | None) -> tuple[
 
     ``reopen`` opens the file a second time; only grey can do without.
 
-    Errors: ImageFileError where the layout is not known; what Pillow's decoders raise.
+    Errors: what Pillow's decoders raise.
     """
     raw_mode = _raw_mode(image)
     if image.mode.startswith("I;16"):
@@ -51,8 +49,6 @@ def read(image: Image.Image, reopen: Callable[[], Image.Image] | None) -> tuple[
         _read_as(image, "RGBA")
         grey, alpha = (_word(image.getchannel(first), image.getchannel(first + 1)) for first in (0, 2))
         return grey, alpha
-    if getattr(image, "tag_v2", {}).get(ExifTags.Base.PlanarConfiguration, 1) == 2:
-        raise ImageFileError("keeps 16-bit colours in separate planes; save it with interleaved (chunky) channels.")
     # Alpha that is multiplied in is divided out below, with all 16 bits: Pillow must not do it byte by byte.
     upper = raw_mode.replace("RGBa", "RGBA")
     values = np.empty((image.height, image.width, len(image.getbands())), np.uint16)

@@ -1,0 +1,209 @@
+"""TIFF files: planes, thumbnails, pyramids and maps are read rightly, or a sentence says what is not."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from colorize_run import Colorizer
+from colorize_run.control import Control
+from colorize_run.errors import ImageFileError
+from colorize_run.image.picture import Picture
+from colorize_run.image.reader import read
+from picture_files import colourfulness, deep_photograph, lightness, photograph, pixels_of
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+COLORIZER = Colorizer(ROOT / "tests" / "data" / "tiny.onnx", "cpu")
+Array = np.ndarray
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "strips": {}, "few rows": {"rowsperstrip": 7}, "tiles": {"tile": (16, 16)}, "big-endian": {"byteorder": ">"},
+    "BigTIFF": {"bigtiff": True}, "deflate": {"compression": "zlib"}, "predictor": {"compression": "zlib", "predictor": True},
+    "deflated tiles": {"compression": "zlib", "tile": (32, 32)},
+}  # fmt: skip
+
+
+def grey(width: int = 96, height: int = 64) -> Array:
+    return np.asarray(photograph(width, height).convert("L"))
+
+
+def planar(values: Array, photometric: str = "rgb", extra: tuple[str, ...] = (), **options: Any) -> io.BytesIO:
+    """A TIFF file of values (H, W, channels) in separate planes."""
+    file, more = io.BytesIO(), {"extrasamples": list(extra)} if extra else {}
+    planes = np.ascontiguousarray(values.transpose(2, 0, 1))
+    tifffile.imwrite(file, planes, photometric=photometric, planarconfig="separate", metadata=None, **more, **options)
+    file.seek(0)
+    return file
+
+
+def interleaved(values: Array, photometric: str, extra: tuple[str, ...] = ()) -> io.BytesIO:
+    file, more = io.BytesIO(), {"extrasamples": list(extra)} if extra else {}
+    tifffile.imwrite(file, values, photometric=photometric, planarconfig="contig", metadata=None, **more)
+    file.seek(0)
+    return file
+
+
+def read_or_refused(file: io.BytesIO) -> Picture | str:
+    """The picture of a file, or the sentence that refuses it."""
+    try:
+        return read(file)
+    except ImageFileError as error:
+        return str(error)
+
+
+def of_pages(*pages: tuple[Array, dict[str, Any]], **options: Any) -> io.BytesIO:
+    """A TIFF file written page by page; with ``subifds=n`` the next n pages are below that page."""
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file, **options) as writer:
+        for values, more in pages:
+            writer.write(values, photometric="rgb" if values.ndim == 3 else "minisblack", metadata=None, **more)
+    file.seek(0)
+    return file
+
+
+def sizes_of(data: bytes) -> list[tuple[int, int]]:
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        return [(page.imagewidth, page.imagelength) for page in file.pages]
+
+
+# -- planes ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("channels", [3, 4])
+def test_sixteen_bit_planes_are_read_rightly_or_refused(layout: str, channels: int) -> None:
+    values = deep_photograph()
+    values = np.dstack([values, np.arange(90 * 60, dtype=np.uint16).reshape(60, 90) * 12]) if channels == 4 else values
+    source = planar(values, extra=("unassalpha",) * (channels - 3), **LAYOUTS[layout])
+    with pytest.raises(ImageFileError, match="separate planes"):
+        COLORIZER.colorize_file(source)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(
+    ("photometric", "channels", "extra"),
+    [
+        ("rgb", 3, ()), ("rgb", 4, ("unassalpha",)), ("rgb", 4, ("assocalpha",)), ("rgb", 4, ("unspecified",)),
+        ("rgb", 5, ("unassalpha", "unspecified")), ("minisblack", 2, ("unassalpha",)), ("minisblack", 2, ("unspecified",)),
+        ("separated", 4, ()), ("cielab", 3, ()), ("ycbcr", 3, ()),
+    ],
+)  # fmt: skip
+def test_planes_of_bytes_are_what_interleaved_channels_are(
+    layout: str, photometric: str, channels: int, extra: tuple[str, ...]
+) -> None:
+    values = np.dstack([np.roll(grey(), 9 * number, axis=1) for number in range(channels)])
+    picture = read_or_refused(planar(values, photometric, extra, **LAYOUTS[layout]))
+    if isinstance(picture, str):
+        assert "separate planes" in picture or "unknown layout" in picture
+        assert (photometric, extra) not in (("rgb", ()), ("rgb", ("unassalpha",)), ("separated", ()))
+        return
+    other = read(interleaved(values, photometric, extra))
+    for one, two in ((picture.in_bytes(), other.in_bytes()), (picture.alpha_in_bytes(), other.alpha_in_bytes())):
+        assert (one is None) == (two is None)
+        if one is not None and two is not None:
+            assert np.abs(np.asarray(one, int) - np.asarray(two, int)).max() <= 1  # rounding of YCbCr
+
+
+def test_the_python_api_refuses_sixteen_bit_planes_too() -> None:
+    with Image.open(planar(deep_photograph())) as image, pytest.raises(ImageFileError, match="separate planes"):
+        COLORIZER.colorize(image)
+
+
+# -- thumbnails and pyramids -----------------------------------------------------------------------------------
+
+BIG = {"plain": {}, "BigTIFF": {"bigtiff": True}, "big-endian": {"byteorder": ">"}}
+
+
+@pytest.mark.parametrize("options", BIG.values(), ids=list(BIG))
+@pytest.mark.parametrize("more", [{}, {"compression": "zlib"}], ids=["raw", "deflate"])
+@pytest.mark.parametrize("flag", [0, 1])
+@pytest.mark.parametrize("deep", [False, True])
+def test_the_full_picture_below_a_thumbnail_is_coloured(options: dict, more: dict, flag: int, deep: bool) -> None:
+    full: Array = deep_photograph() if deep else grey()
+    source = of_pages((full[::8, ::8], {"subifds": 1, "subfiletype": flag}), (full, more), **options)
+    data, result = COLORIZER.colorize_file(source)
+    assert sizes_of(data) == [full.shape[1::-1]]
+    assert any("begins with a thumbnail" in note for note in result.notes)
+    assert len(result.notes) == 1
+    after = pixels_of(data)
+    assert after.dtype == full.dtype
+    assert colourfulness(after) > 0.01
+    assert np.abs(lightness(after) - lightness(full if deep else np.dstack([full] * 3))).max() < (0.05 if deep else 0.3)
+
+
+def test_a_thumbnail_before_the_page_is_left_out() -> None:
+    data, result = COLORIZER.colorize_file(of_pages((grey()[::8, ::8], {"subfiletype": 1}), (grey(), {})))
+    assert sizes_of(data) == [(96, 64)]
+    assert result.size == (96, 64)
+    assert "begins with a thumbnail" in result.notes[0]
+
+
+def test_what_a_thumbnail_says_is_kept_for_the_picture_below_it() -> None:
+    """Cameras write maker and orientation into the first directory."""
+    tags = [
+        (271, 2, 0, "Camera works", True),
+        (274, 3, 1, 6, True),
+        (700, 1, None, b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>", True),
+    ]
+    source = of_pages((grey()[::8, ::8], {"subifds": 1, "subfiletype": 1, "extratags": tags}), (grey(), {}))
+    data, _ = COLORIZER.colorize_file(source)
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.size == (64, 96)
+        assert image.getexif()[271] == "Camera works"
+    assert b"AI-colourised" in data
+    upright = np.rot90(grey(), -1)
+    assert np.abs(lightness(pixels_of(data)) - lightness(np.dstack([upright] * 3))).max() < 0.3
+
+
+@pytest.mark.parametrize("photometric", [None, 32803, 34892], ids=["DNG", "filter array", "linear raw"])
+def test_raw_files_are_refused(photometric: int | None) -> None:
+    version = [(50706, 1, 4, (1, 4, 0, 0), True)] if photometric is None else []
+    source = of_pages((grey()[::8, ::8], {"subifds": 1, "subfiletype": 1, "extratags": version}), (grey(), {}))
+    if photometric is not None:
+        with tifffile.TiffFile(source, mode="r+b") as file:
+            file.pages[0].pages[0].tags[262].overwrite(photometric)
+        source.seek(0)
+    with pytest.raises(ImageFileError, match="raw file; develop it"):
+        COLORIZER.colorize_file(source)
+
+
+@pytest.mark.parametrize("below", [False, True], ids=["pages", "below"])
+def test_the_levels_of_a_pyramid_are_left_out_with_a_note(below: bool) -> None:
+    levels = [(np.ascontiguousarray(grey()[::step, ::step]), {"subfiletype": 1}) for step in (2, 4)]
+    source = of_pages((grey(), {"subifds": 2} if below else {}), *levels)
+    data, result = COLORIZER.colorize_file(source)
+    assert sizes_of(data) == [(96, 64)]
+    assert result.notes == ["2 reduced copies (thumbnails or pyramid levels) were left out"]
+    as_png, result = COLORIZER.colorize_file(source, "PNG")
+    assert result.notes == ["2 reduced copies (thumbnails or pyramid levels) were left out"]
+    assert Image.open(io.BytesIO(as_png)).size == (96, 64)
+
+
+def test_pages_stay_and_their_thumbnails_go() -> None:
+    small = {"subfiletype": 1}
+    source = of_pages((grey(), {}), (grey()[::4, ::4], small), (grey(48, 80), {}), (grey(48, 80)[::4, ::4], small))
+    data, result = COLORIZER.colorize_file(source)
+    assert sizes_of(data) == [(96, 64), (48, 80)]
+    assert len(result.notes) == 1
+
+
+def test_transparency_masks_are_left_out_with_a_note() -> None:
+    data, result = COLORIZER.colorize_file(of_pages((grey(), {}), (grey() > 100, {"subfiletype": 4})))
+    assert len(sizes_of(data)) == 1
+    assert result.notes == ["a transparency mask was left out"]
+
+
+def test_a_reduced_picture_alone_is_coloured() -> None:
+    data, result = COLORIZER.colorize_file(of_pages((grey(), {"subfiletype": 1})))
+    assert sizes_of(data) == [(96, 64)]
+    assert not result.notes
+
+
+def test_a_pyramid_that_has_colours_stays_as_it_is() -> None:
+    colours = np.asarray(photograph(96, 64))
+    source = of_pages((colours, {}), (np.ascontiguousarray(colours[::2, ::2]), {"subfiletype": 1}))
+    data, result = COLORIZER.colorize_file(source, control=Control(keep_colour=True))
+    assert data == source.getvalue()
+    assert not any("left out" in note for note in result.notes)
