@@ -207,3 +207,62 @@ def test_a_pyramid_that_has_colours_stays_as_it_is() -> None:
     data, result = COLORIZER.colorize_file(source, control=Control(keep_colour=True))
     assert data == source.getvalue()
     assert not any("left out" in note for note in result.notes)
+
+
+# -- maps ------------------------------------------------------------------------------------------------------
+
+MAP: dict[int, tuple[int, Any]] = {
+    33550: (12, (1.5, 1.5, 0.0)), 33922: (12, (0.0, 0.0, 0.0, 440720.25, 3751320.0, 0.0)),
+    34735: (3, (1, 1, 0, 2, 1024, 0, 1, 1, 1026, 34737, 5, 0)), 34736: (12, (6378137.0, 298.257223563)), 34737: (2, "UTM|"),
+    42112: (2, "<GDALMetadata></GDALMetadata>"), 42113: (2, "0"),
+}  # fmt: skip
+
+
+def aerial(values: Array, **more: Any) -> io.BytesIO:
+    tags = [(tag, kind, 0 if kind == 2 else len(value), value, True) for tag, (kind, value) in MAP.items()]
+    return of_pages((values, {"extratags": tags + more.pop("extratags", []), **more}))
+
+
+def as_compressed(source: io.BytesIO, compression: str) -> io.BytesIO:
+    file = io.BytesIO()
+    with Image.open(source) as image:
+        image.save(file, "TIFF", compression=compression, exif=image.getexif())
+    file.seek(0)
+    return file
+
+
+@pytest.mark.parametrize("kind", ["raw", "deflate", "16 bits", "tiff_lzw", "packbits", "strips of pages"])
+def test_a_map_keeps_its_place(kind: str) -> None:
+    source = aerial(
+        deep_photograph() if kind == "16 bits" else grey(), **({"compression": "zlib"} if kind == "deflate" else {})
+    )
+    source = as_compressed(source, kind) if kind in ("tiff_lzw", "packbits") else source
+    data, result = COLORIZER.colorize_file(source)
+    assert not result.notes
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        tags = file.pages[0].tags
+        for tag, (dtype, value) in MAP.items():
+            assert tags[tag].value == value
+            assert tags[tag].dtype == dtype
+
+
+@pytest.mark.parametrize("orientation", [2, 3, 6])
+def test_a_map_that_is_turned_says_that_it_lost_its_place(orientation: int) -> None:
+    source = aerial(grey(), extratags=[(274, 3, 1, orientation, True)])
+    data, result = COLORIZER.colorize_file(source)
+    assert any("GeoTIFF" in note and "turned" in note for note in result.notes)
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        assert not set(MAP) & {tag.code for tag in file.pages[0].tags}
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_other_formats_say_that_they_hold_no_place(kind: str) -> None:
+    _, result = COLORIZER.colorize_file(aerial(grey()), kind)
+    assert any(f"{kind} cannot hold its place on the map" in note for note in result.notes)
+
+
+def test_a_map_without_metadata_has_no_place() -> None:
+    data, result = COLORIZER.colorize_file(aerial(grey()), keep_metadata=False)
+    assert not result.notes
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        assert 33922 not in file.pages[0].tags
