@@ -33,6 +33,7 @@ from colorize_run.view import network_view, reduced
 
 FloatArray = npt.NDArray[np.float32]
 
+_HAS_COLOURS = "it already has colours and was left unchanged; --force colours it anyway"
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 10.0
 
 
@@ -169,8 +170,8 @@ class Colorizer(Network):
                 whole = all(unchanged) and kind == file.format and keep_metadata
                 data = file.content() if whole else writer.finish()
         result.unchanged = all(unchanged)
-        every = itertools.chain.from_iterable(notes)  # some are added while encoding
-        result.notes = list(dict.fromkeys(note for note in every if not (whole and note in file.left_out)))
+        every = list(dict.fromkeys(itertools.chain.from_iterable(notes)))  # some are added while encoding
+        result.notes = [_HAS_COLOURS] if whole else every  # a file that stays as it is loses nothing
         return data, result
 
     def _in_planes(
@@ -201,7 +202,7 @@ class Colorizer(Network):
         wanted = control.hints is not None  # who says what colours there are wants them
         keep = control.keep_colour and not wanted and self.model.input == "grey" and has_colours(picture)
         if keep:
-            picture.notes.append("it already has colours and was left unchanged; --force colours it anyway")
+            picture.notes.append(_HAS_COLOURS)
         return keep
 
     def _metadata(self, picture: Picture, *, keep: bool, sign: bool) -> Metadata:

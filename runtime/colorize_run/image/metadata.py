@@ -18,6 +18,7 @@ from colorize_run.image.xmp import Provenance, sign_xmp, upright_xmp
 _THUMBNAILS = {0x0409, 0x040C}
 _ELSEWHERE = {0x040F, 0x0422, 0x0423, 0x0424}  # ICC profile, EXIF, XMP
 _IPTC_RESOURCE = 0x0404
+_LAYERS = 37724  # TIFF's ImageSourceData
 # GeoTIFF 1.1: scale, tie points, transformation, keys and their values; GDAL's notes and empty value; RPC coefficients
 _PLACE = (33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113, 50844)
 
@@ -72,6 +73,7 @@ def read(image: Image.Image, turned: bool, moved: bool = False) -> Metadata:
     ``moved``: pixels are no longer where they were stored, as the picture was turned or mirrored.
     """
     notes: list[str] = []
+    _note_layers(image, notes)
     xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
     return Metadata(
         exif=read_exif(image, turned, notes),
@@ -93,6 +95,11 @@ def _place(image: Image.Image, moved: bool, notes: list[str]) -> tuple[tuple[int
         notes.append("its place on the map (GeoTIFF) was left out, because the picture was turned")
         return ()
     return tuple((tag, tags[tag]) for tag in _PLACE if tag in tags)
+
+
+def _note_layers(image: Image.Image, notes: list[str]) -> None:
+    if _LAYERS in getattr(image, "tag_v2", {}):
+        notes.append("its Photoshop layers were left out; they show the picture of before")
 
 
 def _resources(image: Image.Image) -> tuple[tuple[int, bytes], ...]:
