@@ -72,13 +72,39 @@ def sizes_of(data: bytes) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("channels", [3, 4])
-def test_sixteen_bit_planes_are_read_rightly_or_refused(layout: str, channels: int) -> None:
+@pytest.mark.parametrize("extra", [(), ("unassalpha",), ("unspecified",), ("assocalpha",)], ids=str)
+def test_sixteen_bit_planes_are_read_rightly(layout: str, extra: tuple[str, ...]) -> None:
+    colours, alpha = deep_photograph(), np.arange(90 * 60, dtype=np.uint16).reshape(60, 90) * 8 + 20_000
+    stored = np.rint(colours * (alpha[..., None] / 65535)).astype(np.uint16) if "assocalpha" in extra else colours
+    source = planar(np.dstack([stored, alpha]) if extra else colours, extra=extra, **LAYOUTS[layout])
+    data, result = COLORIZER.colorize_file(source)
+    after = pixels_of(data)
+    assert after.dtype == np.uint16
+    assert not result.notes
+    assert np.abs(lightness(after) - lightness(colours)).max() < 0.05
+    if extra not in ((), ("unspecified",)):
+        assert (after[..., 3] == alpha).all()
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_sixteen_bit_planes_are_turned_upright(orientation: int) -> None:
     values = deep_photograph()
-    values = np.dstack([values, np.arange(90 * 60, dtype=np.uint16).reshape(60, 90) * 12]) if channels == 4 else values
-    source = planar(values, extra=("unassalpha",) * (channels - 3), **LAYOUTS[layout])
-    with pytest.raises(ImageFileError, match="separate planes"):
-        COLORIZER.colorize_file(source)
+    data, _ = COLORIZER.colorize_file(planar(values, extratags=[(274, 3, 1, orientation, True)]))
+    upright = np.rot90(values, {1: 0, 3: 2, 6: -1}[orientation])
+    assert np.abs(lightness(pixels_of(data)) - lightness(upright)).max() < 0.05
+
+
+def test_sixteen_bit_planes_of_ink_are_refused() -> None:
+    values = np.dstack([deep_photograph(), deep_photograph()[..., 0]])
+    with pytest.raises(ImageFileError, match="16-bit colours in separate planes"):
+        COLORIZER.colorize_file(planar(values, "separated"))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_cut_off_planes_of_sixteen_bits_are_refused(layout: str) -> None:
+    whole = planar(deep_photograph(), **LAYOUTS[layout]).getvalue()
+    with pytest.raises(ImageFileError, match="damaged"):
+        COLORIZER.colorize_file(io.BytesIO(whole[: len(whole) * 2 // 3]))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -106,9 +132,17 @@ def test_planes_of_bytes_are_what_interleaved_channels_are(
             assert np.abs(np.asarray(one, int) - np.asarray(two, int)).max() <= 1  # rounding of YCbCr
 
 
-def test_the_python_api_refuses_sixteen_bit_planes_too() -> None:
-    with Image.open(planar(deep_photograph())) as image, pytest.raises(ImageFileError, match="separate planes"):
-        COLORIZER.colorize(image)
+def test_the_python_api_reads_sixteen_bit_planes_too() -> None:
+    with Image.open(planar(deep_photograph())) as image:
+        after = COLORIZER.colorize(image)
+    assert np.abs(lightness(np.asarray(after)) - lightness(deep_photograph())).max() < 0.4  # of 8 bits
+
+
+def test_the_python_api_refuses_planes_that_pillow_has_read_wrongly() -> None:
+    with Image.open(planar(deep_photograph())) as image:
+        image.load()
+        with pytest.raises(ImageFileError, match="separate planes"):
+            COLORIZER.colorize(image)
 
 
 # -- thumbnails and pyramids -----------------------------------------------------------------------------------
@@ -201,12 +235,21 @@ def test_a_reduced_picture_alone_is_coloured() -> None:
     assert not result.notes
 
 
-def test_a_pyramid_that_has_colours_stays_as_it_is() -> None:
+def test_a_file_that_stays_as_it_is_loses_nothing() -> None:
     colours = np.asarray(photograph(96, 64))
-    source = of_pages((colours, {}), (np.ascontiguousarray(colours[::2, ::2]), {"subfiletype": 1}))
+    more = {"extratags": [(274, 3, 1, 6, True), (33922, 12, 6, (0.0,) * 6, True)]}
+    source = of_pages((colours, more), (np.ascontiguousarray(colours[::2, ::2]), {"subfiletype": 1}))
     data, result = COLORIZER.colorize_file(source, control=Control(keep_colour=True))
     assert data == source.getvalue()
-    assert not any("left out" in note for note in result.notes)
+    assert len(result.notes) == 1
+    assert "already has colours" in result.notes[0]
+
+
+def test_layers_are_left_out_with_a_note() -> None:
+    layers = b"Adobe Photoshop Document Data Block\0" + b"8BIMryaL" + bytes(8)
+    data, result = COLORIZER.colorize_file(of_pages((grey(), {"extratags": [(37724, 7, len(layers), layers, True)]})))
+    assert any("Photoshop layers were left out" in note for note in result.notes)
+    assert b"8BIMryaL" not in data
 
 
 # -- maps ------------------------------------------------------------------------------------------------------
@@ -266,3 +309,11 @@ def test_a_map_without_metadata_has_no_place() -> None:
     assert not result.notes
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         assert 33922 not in file.pages[0].tags
+
+
+@pytest.mark.parametrize("empty", [0, 255])
+def test_the_empty_value_of_a_map_stays_what_it_is(empty: int) -> None:
+    values = grey().copy()
+    values[:20] = empty
+    after = pixels_of(COLORIZER.colorize_file(aerial(values))[0])
+    assert (after[:20] == empty).all()

@@ -10,7 +10,7 @@ from PIL import ExifTags, Image, JpegImagePlugin
 from colorize_run import colour
 from colorize_run.colour.space import SRGB
 from colorize_run.errors import ImageFileError
-from colorize_run.image import cicp, icc, metadata, sixteen_bit, tiff
+from colorize_run.image import cicp, icc, metadata, planes, sixteen_bit, tiff
 from colorize_run.image.picture import Picture
 
 # EXIF orientation -> what turns the picture upright, for Pillow and for arrays. Source: EXIF 2.32, tag 274.
@@ -35,7 +35,7 @@ def picture_of(
     Errors: ImageFileError for pixels whose meaning is not known; what Pillow's decoders raise for damage.
     """
     kind = "JPEG" if image.format == "MPO" else image.format or "PNG"
-    tiff.check_planes(image)
+    planes.check(image)
     was_turned = tiff.is_turned(image)  # Pillow turns TIFF itself while it loads it
     given_orientation = tiff.inherited_orientation(image, thumbnail)
     loses_depth, is_deep = sixteen_bit.loses_depth(image), sixteen_bit.is_deep(image)

@@ -12,7 +12,7 @@ from typing import BinaryIO
 from PIL import Image, UnidentifiedImageError
 
 from colorize_run.errors import ImageFileError, InputMissingError
-from colorize_run.image import animation, tiff
+from colorize_run.image import animation, planes, tiff
 from colorize_run.image.decode import picture_of
 from colorize_run.image.encode import Writer
 from colorize_run.image.formats import FORMATS, READABLE
@@ -84,16 +84,14 @@ def from_image(image: Image.Image) -> Picture:
     """A Pillow image as `read` would have decoded it. Errors: ImageFileError for modes I and F, and no pixels."""
     if 0 in image.size:
         raise ImageFileError("has no pixels.")
-    tiff.check_planes(image)
-    image.load()
+    planes.check(image)
+    if not planes.are_deep(image):
+        image.load()
     return picture_of(image)
 
 
 class PictureFile:
-    """An open picture file. ``format``: one of READABLE; ``count``: number of frames; for the others see `Writer`.
-
-    ``left_out``: sentences about pictures in the file that are not among its frames.
-    """
+    """An open picture file. ``format``: one of READABLE; ``count``: number of frames; for the others see `Writer`."""
 
     def __init__(self, file: BinaryIO, image: Image.Image, max_pixels: int) -> None:
         self._file, self._image, self._max_pixels = file, image, max_pixels
@@ -105,9 +103,9 @@ class PictureFile:
             self._check_size()
             several = FORMATS[self.format].moving or FORMATS[self.format].pages
             self.count = len(self._pages.pages) if self._pages else int(getattr(image, "n_frames", 1)) if several else 1
-        self.left_out = self._pages.notes if self._pages else []
+        self._left_out = self._pages.notes if self._pages else []
         if image.format == "MPO" and getattr(image, "n_frames", 1) > 1:
-            self.left_out = ["the other images in the file (depth, gain map) were left out"]
+            self._left_out = ["the other images in the file (depth, gain map) were left out"]
         self._check_length()
         self.loop_count = animation.loop_count_of(image)
         self.default_image = bool(image.info.get("default_image"))
@@ -192,7 +190,7 @@ class PictureFile:
                     self._image = Image.new("L", (1, 1))
                 if self.format == "WEBP":  # Pillow does not tell how a WebP file was compressed
                     picture.save_options["lossless"] = _is_lossless_webp(self._file)
-            picture.notes += self.left_out
+            picture.notes += self._left_out
             if most and most < self.count:
                 picture.notes.append(f"only the first of {self.count} frames was used")
             yield picture

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image
 
+from colorize_run.image import planes
+
 Deep = npt.NDArray[np.uint16]
 
 _COPY_PIXELS = 1 << 16
@@ -20,6 +22,8 @@ _LOWER = {"B": "L", "L": "B", "N": "B" if np.little_endian else "L"}
 
 def is_deep(image: Image.Image) -> bool:
     """Whether a file, opened but not loaded, or an image holds 16 bits per channel in a layout that `read` knows."""
+    if planes.are_deep(image):
+        return True
     return image.mode.startswith("I;16") or _raw_mode(image).startswith(("RGB;16", "RGBA;16", "RGBX;16", "RGBa;16", "LA;16"))
 
 
@@ -42,6 +46,11 @@ def read(image: Image.Image, reopen: Callable[[], Image.Image] | None) -> tuple[
 
     Errors: what Pillow's decoders raise.
     """
+    if planes.are_deep(image):
+        colours, alpha, multiplied = planes.read_deep(image)
+        if alpha is not None and multiplied:
+            _unmultiply(colours, alpha)
+        return colours, alpha
     raw_mode = _raw_mode(image)
     if image.mode.startswith("I;16"):
         return _grey(image)

@@ -1,4 +1,4 @@
-"""TIFF files as a structure: which of their pictures are pages, and which layouts of planes Pillow reads rightly.
+"""TIFF files as a structure: which of their pictures are pages.
 
 Sources: TIFF 6.0; TIFF Technical Note 1 (SubIFDs); BigTIFF; DNG 1.6; TIFF/EP (ISO 12234-2).
 """
@@ -24,8 +24,6 @@ _READ = (_NEW_SUBFILE, _SUBFILE, Tag.ImageWidth, Tag.ImageLength, Tag.Photometri
 _NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}  # kinds of TIFF fields that hold unsigned numbers
 _MOST_VALUES = 1000
 _DAMAGE = (struct.error, KeyError, ValueError, OverflowError, OSError)  # what a damaged structure leads to
-_SEPARATE = 2  # PlanarConfiguration
-_RGB, _CMYK, _YCBCR = 2, 5, 6  # PhotometricInterpretation
 
 
 @dataclass(frozen=True)
@@ -80,10 +78,14 @@ class Pages:
 
 
 class StartingAt:
-    """A TIFF file whose first picture is that of another directory, for Pillow to open. It can be read, not written."""
+    """A TIFF file whose first picture is that of another directory, for Pillow to open. It can be read, not written.
 
-    def __init__(self, file: BinaryIO, offset: int) -> None:
-        self._file = file
+    ``tail``: bytes to stand behind the file's own.
+    """
+
+    def __init__(self, file: "File", offset: int, tail: bytes = b"") -> None:
+        self._file, self._tail, self._at = file, tail, 0
+        self._length = file.seek(0, io.SEEK_END)
         file.seek(0)
         head = file.read(16)
         order = "<" if head[:2] == b"II" else ">"
@@ -92,17 +94,24 @@ class StartingAt:
 
     def read(self, size: int = -1) -> bytes:
         """At most ``size`` bytes from here, all when negative."""
-        at = self._file.tell()
-        data = self._file.read(size)
-        return self._head[at : at + len(data)] + data[max(0, len(self._head) - at) :] if at < len(self._head) else data
+        start, end = self._at, self._length + len(self._tail)
+        stop = max(start, end if size < 0 else min(end, start + size))
+        self._at = stop
+        data = self._head[start:stop]
+        if start + len(data) < min(stop, self._length):
+            self._file.seek(start + len(data))
+            data += self._file.read(min(stop, self._length) - start - len(data))
+        return data + self._tail[max(0, start - self._length) : stop - self._length] if stop > self._length else data
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Go to a place; returns it."""
-        return self._file.seek(offset, whence)
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._length + len(self._tail)}[whence]
+        self._at = max(0, base + offset)
+        return self._at
 
     def tell(self) -> int:
         """The place of the next byte."""
-        return self._file.tell()
+        return self._at
 
 
 File = BinaryIO | StartingAt
@@ -232,25 +241,3 @@ def inherited_orientation(image: Image.Image, thumbnail: Image.Image | None) -> 
         return None
     orientation = getattr(thumbnail, "tag_v2", {}).get(Tag.Orientation, 1)
     return orientation if orientation in range(2, 9) else None
-
-
-def check_planes(image: Image.Image) -> None:
-    """ImageFileError for a TIFF page, opened but not loaded, with planes that Pillow reads wrongly or in part."""
-    tags = getattr(image, "tag_v2", {})
-    samples = tags.get(Tag.SamplesPerPixel, 1)
-    if tags.get(Tag.PlanarConfiguration, 1) != _SEPARATE or samples == 1:
-        return
-    way_out = "save it with interleaved (chunky) channels."
-    if max(tags.get(Tag.BitsPerSample, (1,))) > 8:
-        raise ImageFileError(f"keeps 16-bit colours in separate planes; {way_out}")
-    unpacked = image.info.get("compression") == "raw"
-    planes = {str(tile.args[0]) for tile in getattr(image, "tile", [])} if unpacked else set()
-    extra = tags.get(ExifTags.Base.ExtraSamples, ())
-    known = (
-        tags.get(Tag.PhotometricInterpretation) in ((_RGB, _CMYK) if unpacked else (_RGB, _CMYK, _YCBCR))
-        and image.mode in ("RGB", "RGBA", "CMYK")
-        and planes <= set("RGBACMYK")  # one letter each; for others Pillow has no decoder
-        and (samples == len(image.getbands()) or max(extra, default=1) == 0)  # Pillow leaves out what is unspecified
-    )
-    if not known:
-        raise ImageFileError(f"keeps its channels in separate planes of a kind that cannot be read; {way_out}")
