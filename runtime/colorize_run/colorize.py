@@ -33,6 +33,7 @@ from colorize_run.view import network_view, reduced
 
 FloatArray = npt.NDArray[np.float32]
 
+_HAS_COLOURS = "it already has colours and was left unchanged; --force colours it anyway"
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 10.0
 
 
@@ -168,9 +169,11 @@ class Colorizer(Network):
                     writer.add(picture)
                 notes.append(picture.notes)
             with result.stage("encode"):
-                data = file.content() if all(unchanged) and kind == file.format and keep_metadata else writer.finish()
+                whole = all(unchanged) and kind == file.format and keep_metadata
+                data = file.content() if whole else writer.finish()
         result.unchanged = all(unchanged)
-        result.notes = list(dict.fromkeys(itertools.chain.from_iterable(notes)))  # some are added while encoding
+        every = list(dict.fromkeys(itertools.chain.from_iterable(notes)))  # some are added while encoding
+        result.notes = [_HAS_COLOURS] if whole else every  # a file that stays as it is loses nothing
         return data, result
 
     def _in_planes(
@@ -180,9 +183,7 @@ class Colorizer(Network):
         if control.lightness != "luma" or file.format != "JPEG":
             return None
         luma_jpeg = jpeg_planes.opened(file.content())
-        if luma_jpeg is None or (luma_jpeg.coded and self.model.input != "grey"):
-            return None
-        if control.upright and luma_jpeg.orientation != 1:
+        if luma_jpeg is None or (luma_jpeg.coded and self.model.input != "grey") or (control.upright and luma_jpeg.turned):
             return None
         with result.stage("decode"):
             small = luma_jpeg.small(self.working_size.short_side)
@@ -203,7 +204,7 @@ class Colorizer(Network):
         wanted = control.hints is not None  # who says what colours there are wants them
         keep = control.keep_colour and not wanted and self.model.input == "grey" and has_colours(picture)
         if keep:
-            picture.notes.append("it already has colours and was left unchanged; --force colours it anyway")
+            picture.notes.append(_HAS_COLOURS)
         return keep
 
     def _metadata(self, picture: Picture, *, keep: bool, sign: bool) -> Metadata:

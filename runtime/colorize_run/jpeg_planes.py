@@ -59,6 +59,11 @@ class LumaJpeg:
     notes: tuple[str, ...] = ()
 
     @property
+    def turned(self) -> bool:
+        """Whether the pixels lie in the file otherwise than they are meant to be seen."""
+        return self.orientation != 1
+
+    @property
     def size(self) -> tuple[int, int]:
         """(width, height) of the picture, upright."""
         stored = self.layout.frame.width, self.layout.frame.height

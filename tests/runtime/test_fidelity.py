@@ -126,15 +126,6 @@ def test_what_cannot_hold_sixteen_bits_says_so() -> None:
     assert Image.open(io.BytesIO(data)).format == "WEBP"
 
 
-def test_separate_planes_of_sixteen_bits_are_refused_with_the_way_out() -> None:
-    planes = np.ascontiguousarray(deep_photograph().transpose(2, 0, 1))
-    file = io.BytesIO()
-    tifffile.imwrite(file, planes, photometric="rgb", planarconfig="separate", compression="zlib", metadata=None)
-    file.seek(0)
-    with pytest.raises(ImageFileError, match="separate planes"):
-        COLORIZER.colorize_file(file)
-
-
 # -- colour spaces ---------------------------------------------------------------------------------------------
 
 

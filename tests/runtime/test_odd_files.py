@@ -118,7 +118,7 @@ def test_python_takes_paths_as_text_and_streams_that_cannot_seek(tmp_path: Path)
     expected = COLORIZER.colorize_file(path)[0]
     assert COLORIZER.colorize_file(str(path))[0] == expected
     with path.open("rb") as file:
-        file.seekable = lambda: False
+        file.seekable = lambda: False  # type: ignore[method-assign]
         assert COLORIZER.colorize_file(file)[0] == expected
     with pytest.raises(TypeError, match="a path or a binary stream, not int"):
         COLORIZER.colorize_file(7)

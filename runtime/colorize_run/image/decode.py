@@ -1,7 +1,9 @@
 """From a loaded file, or one frame of it, to a `Picture`: upright, alpha apart, in a colour space that is understood."""
 
+import os
+import struct
 from collections.abc import Callable
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +12,7 @@ from PIL import ExifTags, Image, JpegImagePlugin
 from colorize_run import colour
 from colorize_run.colour.space import SRGB
 from colorize_run.errors import ImageFileError
-from colorize_run.image import cicp, icc, metadata, sixteen_bit
+from colorize_run.image import cicp, icc, metadata, planes, sixteen_bit, tiff
 from colorize_run.image.picture import Picture
 
 _MOST_DPI = 1e6  # what PNG and BMP can hold, in pixels per metre, and more than any microscope has
@@ -26,12 +28,19 @@ _UPRIGHT = {
 }
 
 
-def picture_of(image: Image.Image, reopen: Callable[[], Image.Image] | None = None) -> Picture:
+def picture_of(
+    image: Image.Image, reopen: Callable[[], Image.Image] | None = None, thumbnail: Image.Image | None = None
+) -> Picture:
     """Everything that is kept of a file; ``reopen`` opens it a second time, for 16-bit colours.
+
+    ``thumbnail``: of a TIFF file whose first directory is a thumbnail, and says for it what the picture itself does not.
 
     Errors: ImageFileError for pixels whose meaning is not known; what Pillow's decoders raise for damage.
     """
     kind = "JPEG" if image.format == "MPO" else image.format or "PNG"
+    planes.check(image)
+    was_turned = tiff.is_turned(image)  # Pillow turns TIFF itself while it loads it
+    given_orientation = tiff.inherited_orientation(image, thumbnail)
     loses_depth, is_deep = sixteen_bit.loses_depth(image), sixteen_bit.is_deep(image)
     coded, note = cicp.profile_of(image)
     if is_deep:
@@ -47,8 +56,11 @@ def picture_of(image: Image.Image, reopen: Callable[[], Image.Image] | None = No
     picture.profile = coded or image.info.get("icc_profile") or None
     picture.duration = image.info.get("duration")
     picture.save_options = _save_options(image, kind)
-    orientation = orientation_of(image)
-    picture.metadata = metadata.read(image, turned=orientation >= 5)
+    orientation = given_orientation or orientation_of(image)
+    picture.metadata = metadata.read(image, turned=orientation >= 5, moved=was_turned or orientation != 1)
+    if thumbnail is not None:
+        picture.metadata = picture.metadata.completed(metadata.read(thumbnail, turned=False, moved=True))
+        picture.profile = picture.profile or thumbnail.info.get("icc_profile")
     picture.notes += picture.metadata.notes
     if orientation in _UPRIGHT:
         # Kept tables round luminance to where it already is, but only while the 8x8 blocks stay in place: on a
@@ -217,3 +229,15 @@ def _is_assumed(image: Image.Image) -> bool:
     """Whether a JPEG file says nothing of its resolution: Pillow then says 72 for it, if it has EXIF."""
     has_resolution = image.info.get("jfif_unit") in (1, 2) or _exif_tag(image, ExifTags.Base.XResolution)
     return image.format in ("JPEG", "MPO") and not has_resolution
+
+
+def is_lossless_webp(file: BinaryIO) -> bool:
+    """Whether the first picture's chunk says so; chunks are walked, as profiles may come before it."""
+    file.seek(12)
+    while len(head := file.read(8)) == 8:
+        name, size = head[:4], struct.unpack("<I", head[4:])[0]
+        if name in (b"VP8 ", b"VP8L"):
+            return bool(name == b"VP8L")
+        # a frame of a moving picture: 16 bytes, then chunks of its own
+        file.seek(16 if name == b"ANMF" else size + size % 2, os.SEEK_CUR)
+    return False

@@ -59,6 +59,8 @@ class Writer:
         """Append a picture. Errors: ImageFileError when the format cannot hold it."""
         if picture.alpha is not None and not FORMATS[self.kind].alpha and _is_opaque(picture.alpha):
             picture.alpha = None
+        if picture.metadata.place and self.kind != "TIFF":
+            picture.notes.append(f"{self.kind} cannot hold its place on the map (GeoTIFF), which was left out")
         if picture.alpha is not None and not FORMATS[self.kind].alpha:
             raise ImageFileError(f"has transparency, which {self.kind} cannot hold; write PNG, WebP or TIFF.")
         if picture.depth == 16 and not FORMATS[self.kind].deep:
@@ -232,7 +234,7 @@ def _compression(picture: Picture) -> str:
 
 def _tiff_tags(metadata: Metadata) -> dict[int, Any]:
     tags = {Tag.XMLPacket: metadata.xmp, Tag.IPTCNAA: metadata.iptc, Tag.ImageResources: metadata.photoshop}
-    return {tag: value for tag, value in tags.items() if value}
+    return {tag: value for tag, value in tags.items() if value} | dict(metadata.place)
 
 
 def _add_page(writer: writers.TiffWriter, picture: Picture) -> None:

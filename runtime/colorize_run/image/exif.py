@@ -41,6 +41,23 @@ def _exif_of_tiff(image: Image.Image) -> bytes | None:
     return kept.tobytes() if len(kept) or kept._ifds else None
 
 
+def merged(own: bytes | None, other: bytes | None) -> bytes | None:
+    """The EXIF block of a page of a TIFF file, with header, and what only ``other`` says."""
+    if not own or not other:
+        return own or other
+    result = Image.Exif()
+    for data in (other, own):
+        block = Image.Exif()
+        block.load(data)
+        for directory in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+            if values := block.get_ifd(directory):
+                result.get_ifd(directory).update({tag: as_written(value) for tag, value in values.items()})
+        for tag, value in block.items():
+            if tag in TIFF_DESCRIPTION:
+                result[tag] = as_written(value)
+    return result.tobytes()
+
+
 def as_written(value: Any) -> Any:
     """Text as the bytes that Pillow made it of; it would write question marks for what is not ASCII."""
     return value.encode("latin-1") if isinstance(value, str) and value.isascii() is False else value

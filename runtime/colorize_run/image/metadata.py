@@ -9,15 +9,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from xml.parsers.expat import ExpatError
 
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
-from colorize_run.image.exif import read_exif
+from colorize_run.image.exif import merged, read_exif
 from colorize_run.image.xmp import Provenance, as_utf8, sign_xmp, upright_xmp
 
 # Resources of a Photoshop block that show the picture of before, or hold what is written elsewhere.
 _THUMBNAILS = {0x0409, 0x040C}
 _ELSEWHERE = {0x040F, 0x0422, 0x0423, 0x0424}  # ICC profile, EXIF, XMP
 _IPTC_RESOURCE = 0x0404
+_LAYERS = 37724  # TIFF's ImageSourceData
+# GeoTIFF 1.1: scale, tie points, transformation, keys and their values; GDAL's notes and empty value; RPC coefficients
+_PLACE = (33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113, 50844)
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,8 @@ class Metadata:
     """What a file says of an upright picture, none of it about the layout of pixels.
 
     ``exif``: with header, orientation reset, no thumbnail; ``xmp``: a packet; ``resources``: Photoshop's image resources by
-    number, IPTC records among them; ``comment``: of JPEG and GIF; ``text``: keywords and texts of PNG.
+    number, IPTC records among them; ``comment``: of JPEG and GIF; ``text``: keywords and texts of PNG;
+    ``place``: GeoTIFF's tags, which say where on the map the pixels lie, as (tag, value).
     """
 
     exif: bytes | None = None
@@ -33,6 +37,7 @@ class Metadata:
     resources: tuple[tuple[int, bytes], ...] = ()
     comment: bytes | None = None
     text: tuple[tuple[str, str], ...] = ()
+    place: tuple[tuple[int, Any], ...] = ()
     notes: list[str] = field(default_factory=list, compare=False)
 
     @property
@@ -48,6 +53,11 @@ class Metadata:
         ]
         return b"".join(packed) or None
 
+    def completed(self, other: "Metadata") -> "Metadata":
+        """A copy that takes from ``other`` what it does not say itself."""
+        exif = merged(self.exif, other.exif)
+        return replace(self, exif=exif, xmp=self.xmp or other.xmp, resources=self.resources or other.resources)
+
     def signed(self, provenance: Provenance) -> "Metadata":
         """A copy whose XMP says that the colours were made by a model, and by which."""
         try:
@@ -57,9 +67,13 @@ class Metadata:
             return replace(self, xmp=sign_xmp(None, provenance))
 
 
-def read(image: Image.Image, turned: bool) -> Metadata:
-    """The metadata of a decoded file; ``turned`` by a quarter says that width and height change places."""
+def read(image: Image.Image, turned: bool, moved: bool = False) -> Metadata:
+    """The metadata of a decoded file; ``turned`` by a quarter says that width and height change places.
+
+    ``moved``: pixels are no longer where they were stored, as the picture was turned or mirrored.
+    """
     notes: list[str] = []
+    _note_layers(image, notes)
     xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
     return Metadata(
         exif=read_exif(image, turned, notes),
@@ -67,8 +81,25 @@ def read(image: Image.Image, turned: bool) -> Metadata:
         resources=_resources(image),
         comment=_comment(image),
         text=_text(image),
+        place=_place(image, moved, notes),
         notes=notes,
     )
+
+
+def _place(image: Image.Image, moved: bool, notes: list[str]) -> tuple[tuple[int, Any], ...]:
+    """GeoTIFF's tags; none for pixels that moved, as the tags count rows and columns of the file."""
+    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else None
+    if tags is None or not any(tag in tags for tag in _PLACE):
+        return ()
+    if moved:
+        notes.append("its place on the map (GeoTIFF) was left out, because the picture was turned")
+        return ()
+    return tuple((tag, tags[tag]) for tag in _PLACE if tag in tags)
+
+
+def _note_layers(image: Image.Image, notes: list[str]) -> None:
+    if _LAYERS in getattr(image, "tag_v2", {}):
+        notes.append("its Photoshop layers were left out; they show the picture of before")
 
 
 def _resources(image: Image.Image) -> tuple[tuple[int, bytes], ...]:

@@ -4,7 +4,6 @@ import contextlib
 import io
 import os
 import stat
-import struct
 from collections.abc import Iterator
 from functools import partial
 from typing import BinaryIO
@@ -12,8 +11,8 @@ from typing import BinaryIO
 from PIL import Image, UnidentifiedImageError
 
 from colorize_run.errors import ImageFileError, InputMissingError
-from colorize_run.image import animation
-from colorize_run.image.decode import picture_of
+from colorize_run.image import animation, planes, tiff
+from colorize_run.image.decode import is_lossless_webp, picture_of
 from colorize_run.image.encode import Writer
 from colorize_run.image.formats import FORMATS, READABLE
 from colorize_run.image.picture import Picture
@@ -90,7 +89,9 @@ def from_image(image: Image.Image) -> Picture:
     """A Pillow image as `read` would have decoded it. Errors: ImageFileError for modes I and F, and no pixels."""
     if 0 in image.size:
         raise ImageFileError("has no pixels.")
-    image.load()
+    planes.check(image)
+    if not planes.are_deep(image):
+        image.load()
     return picture_of(image)
 
 
@@ -101,10 +102,15 @@ class PictureFile:
         self._file, self._image, self._max_pixels = file, image, max_pixels
         self.format = "JPEG" if image.format == "MPO" else str(image.format)
         with decode_errors():
+            self._pages = tiff.pages_of(file) if self.format == "TIFF" else None
+            if self._pages:
+                self._image = image = self._open_page(0)
             self._check_size()
             several = FORMATS[self.format].moving or FORMATS[self.format].pages
-            self.count = int(getattr(image, "n_frames", 1)) if several else 1
-        self._further = image.format == "MPO" and getattr(image, "n_frames", 1) > 1
+            self.count = len(self._pages.pages) if self._pages else int(getattr(image, "n_frames", 1)) if several else 1
+        self._left_out = self._pages.notes if self._pages else []
+        if image.format == "MPO" and getattr(image, "n_frames", 1) > 1:
+            self._left_out = ["the other images in the file (depth, gain map) were left out"]
         self._check_length()
         self.loop_count = animation.loop_count_of(image)
         self.default_image = bool(image.info.get("default_image"))
@@ -161,9 +167,26 @@ class PictureFile:
 
     def _reopen(self, number: int) -> Image.Image:
         """Open the file again at one of its frames, while the first image stays loaded."""
+        if self._pages:
+            return self._open_page(number)
         image = undecoded(self._file)
         image.seek(number)
         return image
+
+    def _open_page(self, number: int) -> Image.Image:
+        assert self._pages is not None
+        return undecoded(tiff.StartingAt(self._file, self._pages.pages[number].directory.offset))
+
+    def _thumbnail(self, number: int) -> Image.Image | None:
+        """The thumbnail in whose place a page stands, not decoded: it carries what the file says of the page."""
+        parent = self._pages.pages[number].parent if self._pages else None
+        return undecoded(tiff.StartingAt(self._file, parent.offset)) if parent else None
+
+    def _go_to(self, number: int) -> None:
+        if self._pages:
+            self._image = self._open_page(number)
+        else:
+            self._image.seek(number)
 
     def pictures(self, most: int | None = None) -> Iterator[Picture]:
         """All pictures in turn, or the first few, which then say so. Each must be done with before the next is asked for.
@@ -173,16 +196,15 @@ class PictureFile:
         for number in range(min(self.count, most or self.count)):
             with decode_errors(), with_libtiff_messages(self.format):
                 if self.count > 1:
-                    self._image.seek(number)
+                    self._go_to(number)
                     self._check_size()
                 _choose_blocks(self._image.size)
-                picture = picture_of(self._image, partial(self._reopen, number))
+                picture = picture_of(self._image, partial(self._reopen, number), self._thumbnail(number))
                 if self.count == 1:  # the pixels are the picture's alone, and go when it is done with them
                     self._image = Image.new("L", (1, 1))
                 if self.format == "WEBP":  # Pillow does not tell how a WebP file was compressed
-                    picture.save_options["lossless"] = _is_lossless_webp(self._file)
-            if self._further:
-                picture.notes.append("the other images in the file (depth, gain map) were left out")
+                    picture.save_options["lossless"] = is_lossless_webp(self._file)
+            picture.notes += self._left_out
             if most and most < self.count:
                 picture.notes.append(f"only the first of {self.count} frames was used")
             yield picture
@@ -222,12 +244,13 @@ def decode_errors() -> Iterator[None]:
 
 # How files of each kind begin, to say more of one that Pillow does not know.
 _MAGIC = {
-    b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"RIFF": "WEBP", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"BM": "BMP",
+    b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"RIFF": "WEBP", b"II*\0": "TIFF", b"MM\0*": "TIFF",
+    b"II+\0": "TIFF", b"MM\0+": "TIFF", b"BM": "BMP",
     b"GIF8": "GIF", b"ftypavif": "AVIF", b"ftypavis": "AVIF", b"ftyp": "HEIC",
 }  # fmt: skip
 
 
-def undecoded(file: BinaryIO) -> Image.Image:
+def undecoded(file: BinaryIO | tiff.StartingAt) -> Image.Image:
     """Open, but not decode. Errors: ImageFileError for anything but a picture of READABLE, and for HEIC without its extra."""
     file.seek(0)
     start = file.read(32)
@@ -237,10 +260,11 @@ def undecoded(file: BinaryIO) -> Image.Image:
         _know_heif()
         formats = ["HEIF"]
     try:
-        return Image.open(file, formats=formats)
+        return Image.open(file, formats=formats)  # type: ignore[arg-type]  # of the protocol, it needs read, seek and tell alone
     except UnidentifiedImageError as error:
         kind = next((kind for magic, kind in _MAGIC.items() if magic in (start[: len(magic)], start[4 : 4 + len(magic)])), None)
         if kind == "TIFF":
+            tiff.refuse_raw(file)
             raise ImageFileError(
                 "is a TIFF file that is damaged or has an unknown layout: save it as grey or RGB, 8 or 16 bits."
             ) from error
@@ -266,15 +290,3 @@ def _choose_blocks(size: tuple[int, int]) -> None:
     """
     block = 64 << 20 if size[0] * size[1] > _LARGE_PIXELS else 16 << 20
     Image.core.set_block_size(block)  # type: ignore[attr-defined]  # as Pillow's guide to its block allocator has it
-
-
-def _is_lossless_webp(file: BinaryIO) -> bool:
-    """Whether the first picture's chunk says so; chunks are walked, as profiles may come before it."""
-    file.seek(12)
-    while len(head := file.read(8)) == 8:
-        name, size = head[:4], struct.unpack("<I", head[4:])[0]
-        if name in (b"VP8 ", b"VP8L"):
-            return bool(name == b"VP8L")
-        # a frame of a moving picture: 16 bytes, then chunks of its own
-        file.seek(16 if name == b"ANMF" else size + size % 2, os.SEEK_CUR)
-    return False

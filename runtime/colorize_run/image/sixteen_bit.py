@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image
 
-from colorize_run.errors import ImageFileError
+from colorize_run.image import planes
 
 Deep = npt.NDArray[np.uint16]
 
@@ -22,6 +22,8 @@ _LOWER = {"B": "L", "L": "B", "N": "B" if np.little_endian else "L"}
 
 def is_deep(image: Image.Image) -> bool:
     """Whether a file, opened but not loaded, or an image holds 16 bits per channel in a layout that `read` knows."""
+    if planes.are_deep(image):
+        return True
     return image.mode.startswith("I;16") or _raw_mode(image).startswith(("RGB;16", "RGBA;16", "RGBX;16", "RGBa;16", "LA;16"))
 
 
@@ -42,8 +44,13 @@ def read(image: Image.Image, reopen: Callable[[], Image.Image] | None) -> tuple[
 
     ``reopen`` opens the file a second time; only grey can do without.
 
-    Errors: ImageFileError where the layout is not known; what Pillow's decoders raise.
+    Errors: what Pillow's decoders raise.
     """
+    if planes.are_deep(image):
+        colours, alpha, multiplied = planes.read_deep(image)
+        if alpha is not None and multiplied:
+            _unmultiply(colours, alpha)
+        return colours, alpha
     raw_mode = _raw_mode(image)
     if image.mode.startswith("I;16"):
         return _grey(image)
@@ -51,8 +58,6 @@ def read(image: Image.Image, reopen: Callable[[], Image.Image] | None) -> tuple[
         _read_as(image, "RGBA")
         grey, alpha = (_word(image.getchannel(first), image.getchannel(first + 1)) for first in (0, 2))
         return grey, alpha
-    if getattr(image, "tag_v2", {}).get(ExifTags.Base.PlanarConfiguration, 1) == 2:
-        raise ImageFileError("keeps 16-bit colours in separate planes; save it with interleaved (chunky) channels.")
     # Alpha that is multiplied in is divided out below, with all 16 bits: Pillow must not do it byte by byte.
     upper = raw_mode.replace("RGBa", "RGBA")
     values = np.empty((image.height, image.width, len(image.getbands())), np.uint16)
