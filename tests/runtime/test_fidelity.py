@@ -514,7 +514,7 @@ def test_what_lies_beside_a_phones_photograph_is_told() -> None:
     file = io.BytesIO()
     photograph().save(file, "MPO", save_all=True, append_images=[photograph(45, 30)])
     file.seek(0)
-    data, result = COLORIZER.colorize_file(file, control=UPRIGHT)
+    data, result = COLORIZER.colorize_file(file, control=Control(lightness="cielab"))
     assert any("other images in the file" in note for note in result.notes)
     assert Image.open(io.BytesIO(data)).format == "JPEG"
 
