@@ -54,13 +54,11 @@ def test_a_profile_that_leads_one_way_becomes_srgb(kind: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["BBBB", "<H", "<I", "<h", "<i"])
-@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])  # for the others Pillow writes EXIF anew
 def test_orientation_of_any_kind_of_integer_is_applied_once(form: str, kind: str) -> None:
     value = struct.pack(form, *(6, 0, 0, 0)[: len(form)]) if form == "BBBB" else struct.pack(form, 6)
     number = {"BBBB": 1, "<H": 3, "<I": 4, "<h": 8, "<i": 9}[form]
     exif = b"II*\0" + struct.pack("<IHHHI", 8, 1, 274, number, 1) + value.ljust(4, b"\0") + bytes(4)
-    if kind in ("TIFF", "AVIF") and number != 3:
-        pytest.skip("Pillow writes EXIF anew for these")
     source = file_of(photograph(), kind, exif=b"Exif\0\0" + exif)
     shown = ImageOps.exif_transpose(Image.open(source)).size
     image, _ = coloured(source)

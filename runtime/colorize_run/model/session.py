@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,11 +88,11 @@ def _options(threads: int) -> ort.SessionOptions:
     return options
 
 
-def _open_cpu(model: str | bytes, threads: int) -> ort.InferenceSession:
+def _open_cpu(model: bytes, threads: int) -> ort.InferenceSession:
     return ort.InferenceSession(model, _options(threads), providers=[_CPU])
 
 
-def _open_cuda(model: str | bytes, threads: int) -> ort.InferenceSession | NoCuda:
+def _open_cuda(model: bytes, threads: int) -> ort.InferenceSession | NoCuda:
     """A session on CUDA, or why there is none."""
     if _CUDA not in ort.get_available_providers():
         return _cpu_build()
@@ -132,8 +131,8 @@ def no_cuda() -> NoCuda | None:
     return session if isinstance(session, NoCuda) else None
 
 
-def open_session(model: str | bytes, device: str, threads: int) -> tuple[ort.InferenceSession, Device]:
-    """Open a session on ``device``: auto, cpu or cuda. ``model``: path of a file, or its bytes.
+def open_session(model: bytes, device: str, threads: int) -> tuple[ort.InferenceSession, Device]:
+    """Open a session on ``device``: auto, cpu or cuda.
 
     ``auto`` takes CUDA where it works and says in `Device.reason` why it did not. Errors: DeviceError when cuda is
     requested and does not work, naming the cause; whatever onnxruntime raises for a damaged model.
@@ -150,10 +149,6 @@ def open_session(model: str | bytes, device: str, threads: int) -> tuple[ort.Inf
     return _open_cpu(model, threads), Device("cpu", f"no CUDA: {session.cause}")
 
 
-def _state(status: os.stat_result) -> tuple[int, int, int]:
-    return status.st_ino, status.st_size, status.st_mtime_ns
-
-
 class Model:
     """The model file at ``path``, opened on ``device`` (auto, cpu or cuda) with ``threads``, all available ones when None.
 
@@ -166,13 +161,9 @@ class Model:
         self.path = path
         self.threads = threads or available_threads()
         try:
-            with self.path.open("rb") as file:
-                self.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-                state = os.fstat(file.fileno())
-            # By its path: from bytes, onnxruntime would keep them as well, a fifth of the memory of a small photograph
-            self._session, self.device = open_session(str(self.path), device, self.threads)
-            if _state(os.stat(self.path)) != _state(state):
-                raise ModelFileError(f"{self.path} changed while it was opened: try again.")
+            data = self.path.read_bytes()  # by its path, onnxruntime would also read other files that the model names
+            self.sha256 = hashlib.sha256(data).hexdigest()
+            self._session, self.device = open_session(data, device, self.threads)
         except ColorizeRunError:
             raise
         except OSError as error:
