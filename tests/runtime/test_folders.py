@@ -114,6 +114,20 @@ def test_outputs_beside_inputs_are_not_coloured_again(run: Run, tmp_path: Path) 
     assert digests(tmp_path / "in") == before
 
 
+def test_the_same_pattern_again_does_not_colour_its_own_outputs(run: Run, tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        picture(tmp_path / name)
+    assert run("a.png", "b.png").exit_code == 0
+    before = digests(tmp_path)
+    for _ in range(2):
+        again = run(*sorted(path.name for path in tmp_path.glob("*.png")))
+        assert "ignored: earlier outputs: 2" in again.stderr
+        assert "a.colorized.png exists; --overwrite replaces it." in again.stderr
+        assert digests(tmp_path) == before
+    alone = run("a.colorized.png", "-o", "again.png")
+    assert (alone.exit_code, "again.png" in alone.stderr) == (0, True)
+
+
 def test_segments_of_a_folder_keep_the_whole_name(run: Run, tmp_path: Path) -> None:
     picture(tmp_path / "in/a.png")
     picture(tmp_path / "in/a.jpg", 1)

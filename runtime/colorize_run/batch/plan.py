@@ -81,8 +81,11 @@ def plan(names: Sequence[str], output: str | None, naming: Naming, *, recursive:
     ignored: Counter[str] = Counter()
     avoid = None if output in (None, "-") else identity(Path(output or ""))
     tasks: list[Task] = []
+    earlier = _earlier_outputs(names, folders, naming)
     for name in names:
-        if name in folders:
+        if name in earlier:
+            ignored["earlier outputs"] += 1
+        elif name in folders:
             contents = search(Path(name), recursive=recursive, avoid=avoid)
             failures += contents.failures
             ignored += contents.ignored
@@ -94,6 +97,13 @@ def plan(names: Sequence[str], output: str | None, naming: Naming, *, recursive:
     _check_unique(tasks)
     inputs = (Path(name) if name in folders else Path(name).parent for name in names if name != "-")
     return Plan(tasks, failures, ignored, bool(folders), common_folder(inputs))
+
+
+def _earlier_outputs(names: Sequence[str], folders: list[str], naming: Naming) -> set[str]:
+    """The files that are named as outputs of others that are named, too, as by ``*.jpg`` given again."""
+    files = [name for name in names if name != "-" and name not in folders]
+    outputs = {os.path.abspath(Path(name).parent / naming.beside(Path(name))) for name in files}
+    return {name for name in files if is_output(os.fsencode(Path(name).name)) and os.path.abspath(name) in outputs}
 
 
 def common_folder(folders: Iterable[Path]) -> str:

@@ -31,12 +31,14 @@ class Lines:
         self._folders = False
 
     def begin(self, plan: Plan, engine: Engine) -> None:
-        """Print what will be done, if folders were given."""
+        """Print what will be done, if folders were given, and what is left out."""
         self._folders = plan.folders
         if plan.folders:
             pictures = f"{len(plan.tasks)} {'picture' if len(plan.tasks) == 1 else 'pictures'}"
             ignored = f"; ignored: {describe_ignored(plan.ignored)}" if plan.ignored else ""
             self.say(f"{pictures}, {engine.describe_jobs()}{ignored}")
+        elif plan.ignored:
+            self.say(f"ignored: {describe_ignored(plan.ignored)}")
 
     def finished(self, task: Task, outcome: Outcome) -> None:
         """Print the result of a picture; one that was already done is only counted."""
