@@ -120,8 +120,8 @@ def colorize(
 ) -> bytes | None:  # fmt: skip
     """The file with the chroma that ``predict`` says at ``working_size``, as ``control`` says; None if it must be joined.
 
-    ``small``: `LumaJpeg.small` of it. ``made_by`` is told in its XMP; if None, its segments say nothing of its origin, nor how
-    to undo the colours. Errors: those of ``predict``; ImageFileError.
+    ``small``: `LumaJpeg.small` of it. ``made_by`` is written into its XMP; if None, metadata and the record for `restore` are
+    left out. Errors: those of ``predict``; ImageFileError.
     """
     if file.coded and not control.mixes and (grey := _before_colours(file)) is not None:
         file, small = grey, grey.small(working_size.short_side)
@@ -251,7 +251,7 @@ def _without_chroma(file: LumaJpeg) -> LumaJpeg | None:
     late = (each for each in file.layout.segments if each.start > start and jpeg.describes(each))
     described = b"".join(file.data[each.start : each.end] for each in late)
     edits = [Edit(start, file.layout.eoi.end, described + picture)]
-    edits += jpeg_metadata.further_pictures(file.data, file.layout, lambda at: undo.growth(edits[:1], at))
+    edits += jpeg_metadata.further_pictures(file.data, file.layout, partial(undo.growth, edits[:1]))
     data = undo.edited(file.data, edits)
     return replace(file, data=data, layout=jpeg.parse(data), coded=False)
 
@@ -263,8 +263,8 @@ def _assembled(file: LumaJpeg, edits: list[Edit], notes: list[str], *, reversibl
             return _with_record(file, edits)
         except ValueError:
             notes.append("so much of its metadata had to change that `restore` cannot give the grey file back")
-    growth = partial(_growth, edits, 0, 0)
-    return undo.edited(file.data, [*edits, *jpeg_metadata.further_pictures(file.data, file.layout, growth)])
+    moved = jpeg_metadata.further_pictures(file.data, file.layout, partial(undo.growth, edits))
+    return undo.edited(file.data, [*edits, *moved])
 
 
 def _with_record(file: LumaJpeg, edits: list[Edit]) -> bytes:

@@ -135,7 +135,7 @@ def saved(kind: str, mode: str, *, profile: str = "none", orientation: int = 1, 
     return Case(kind, mode, make, 8, profile, orientation, says, lossy=lossy)
 
 
-def told(kind: str, source: Callable[[], io.BytesIO], says: str) -> Case:
+def metadata_case(kind: str, source: Callable[[], io.BytesIO], says: str) -> Case:
     lossy = kind in ("JPEG", "AVIF") or kind == "WEBP"
     return Case(kind, "RGB", lambda: (source().getvalue(), None), says=says, lossy=lossy)
 
@@ -215,10 +215,10 @@ def _jpegs() -> Iterator[Case]:
         yield saved("JPEG", "RGB", says=f"quality {quality} {sampling}", quality=quality, subsampling=sampling)
     yield saved("JPEG", "RGB", says="progressive", quality=92, progressive=True)
     yield saved("JPEG", "RGB", says="dpi", quality=92, dpi=(300, 300))
-    yield told("JPEG", lambda: file_of(photograph(), "JPEG", quality=92, exif=camera_exif()), "EXIF with thumbnail")
-    yield told("JPEG", lambda: with_xmp("JPEG"), "XMP")
-    yield told("JPEG", lambda: with_iptc("JPEG"), "IPTC")
-    yield told("JPEG", lambda: file_of(photograph(), "JPEG", comment=b"attic"), "comment")
+    yield metadata_case("JPEG", lambda: file_of(photograph(), "JPEG", quality=92, exif=camera_exif()), "EXIF with thumbnail")
+    yield metadata_case("JPEG", lambda: with_xmp("JPEG"), "XMP")
+    yield metadata_case("JPEG", lambda: with_iptc("JPEG"), "IPTC")
+    yield metadata_case("JPEG", lambda: file_of(photograph(), "JPEG", comment=b"attic"), "comment")
 
 
 def _grey_jpegs() -> Iterator[Case]:
@@ -232,10 +232,10 @@ def _grey_jpegs() -> Iterator[Case]:
     yield replace(saved("JPEG", "L", says="dpi", quality=92, dpi=(300, 300)), keeps="luma")
     grey = photograph().convert("L")
     for case in (
-        told("JPEG", lambda: file_of(grey, "JPEG", quality=92, exif=camera_exif()), "EXIF with thumbnail"),
-        told("JPEG", lambda: with_xmp("JPEG", XMP.replace(b' tiff:Orientation="6"', b""), grey), "XMP"),
-        told("JPEG", lambda: with_iptc("JPEG", grey), "IPTC"),
-        told("JPEG", lambda: file_of(grey, "JPEG", quality=92, comment=b"attic"), "comment"),
+        metadata_case("JPEG", lambda: file_of(grey, "JPEG", quality=92, exif=camera_exif()), "EXIF with thumbnail"),
+        metadata_case("JPEG", lambda: with_xmp("JPEG", XMP.replace(b' tiff:Orientation="6"', b""), grey), "XMP"),
+        metadata_case("JPEG", lambda: with_iptc("JPEG", grey), "IPTC"),
+        metadata_case("JPEG", lambda: file_of(grey, "JPEG", quality=92, comment=b"attic"), "comment"),
     ):
         yield replace(case, mode="L", keeps="luma")
 
@@ -262,9 +262,9 @@ def _pngs() -> Iterator[Case]:
     for profile in ("Display P3", "Adobe RGB"):
         yield coded("PNG", "RGB", profile, depth=16)
     yield saved("PNG", "RGB", says="dpi", dpi=(300, 300))
-    yield told("PNG", lambda: file_of(photograph(), "PNG", exif=camera_exif()), "EXIF with thumbnail")
-    yield told("PNG", lambda: with_xmp("PNG"), "XMP")
-    yield told("PNG", with_text, "texts")
+    yield metadata_case("PNG", lambda: file_of(photograph(), "PNG", exif=camera_exif()), "EXIF with thumbnail")
+    yield metadata_case("PNG", lambda: with_xmp("PNG"), "XMP")
+    yield metadata_case("PNG", with_text, "texts")
     for mode, loop in itertools.product(("RGB", "RGBA"), (0, 2)):
         yield moving("PNG", mode, loop=loop)
 
@@ -294,9 +294,9 @@ def _tiffs() -> Iterator[Case]:
     for orientation in (2, 6):
         yield deep("TIFF", 3, orientation=orientation)
     yield saved("TIFF", "RGB", says="dpi", dpi=(300, 300))
-    yield told("TIFF", lambda: file_of(photograph(), "TIFF", exif=oriented(1)), "EXIF")
-    yield told("TIFF", lambda: with_xmp("TIFF", XMP.replace(b' tiff:Orientation="6"', b"")), "XMP")
-    yield told("TIFF", lambda: with_iptc("TIFF"), "IPTC")
+    yield metadata_case("TIFF", lambda: file_of(photograph(), "TIFF", exif=oriented(1)), "EXIF")
+    yield metadata_case("TIFF", lambda: with_xmp("TIFF", XMP.replace(b' tiff:Orientation="6"', b"")), "XMP")
+    yield metadata_case("TIFF", lambda: with_iptc("TIFF"), "IPTC")
     pages = lambda: file_of(photograph(), "TIFF", save_all=True, append_images=[photograph()] * 3)  # noqa: E731
     yield Case("TIFF", "RGB", lambda: (pages().getvalue(), None), says="pages", frames=4)
 
@@ -307,8 +307,8 @@ def _others() -> Iterator[Case]:
     for profile in PROFILES[2:4]:
         yield saved("WEBP", "RGB", profile=profile, lossless=True)
     yield saved("WEBP", "RGB", orientation=6, lossless=True)
-    yield told("WEBP", lambda: file_of(photograph(), "WEBP", quality=90, exif=camera_exif()), "EXIF with thumbnail")
-    yield told("WEBP", lambda: with_xmp("WEBP"), "XMP")
+    yield metadata_case("WEBP", lambda: file_of(photograph(), "WEBP", quality=90, exif=camera_exif()), "EXIF with thumbnail")
+    yield metadata_case("WEBP", lambda: with_xmp("WEBP"), "XMP")
     yield moving("WEBP", "RGB", lossless=True, loop=0)
     yield moving("WEBP", "RGBA", lossless=True, loop=2)
     for mode in ("1", "L", "P", "RGB", "RGBA"):
@@ -519,13 +519,13 @@ def judge_by_exiftool(outcomes: list[Outcome], folder: Path) -> None:
         outcome.check("no thumbnail", not any("Thumbnail" in name for name in after))
         if case.kind != "BMP":
             outcome.check("provenance", "trainedalgorithmic" in str(after.get("XMP-iptcExt:DigitalSourceType")).lower())
-        for name in TOLD:
+        for name in COMPARED_TAGS:
             if name in before and not _changes(name, case, before):
                 outcome.check(name, after.get(name) == before[name])
 
 
 # What is compared between before and after, where before has it.
-TOLD = [
+COMPARED_TAGS = [
     "IFD0:Make", "IFD0:Artist", "IFD0:XResolution", "XMP-dc:Creator", "IPTC:Caption-Abstract", "File:Comment", "PNG:Title",
     "PNG:Author", "GIF:AnimationIterations", "PNG:AnimationFrames", "PNG:AnimationPlays", "RIFF:AnimationLoopCount",
     "GIF:FrameCount", "JFIF:XResolution", "ICC_Profile:ProfileDescription", "IFD0:BitsPerSample",

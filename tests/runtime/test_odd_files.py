@@ -54,7 +54,7 @@ def test_a_profile_that_leads_one_way_becomes_srgb(kind: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["BBBB", "<H", "<I", "<h", "<i"])
-@pytest.mark.parametrize("kind", ["PNG", "WEBP"])  # for the others Pillow writes EXIF anew
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])  # Pillow rewrites the EXIF of the other formats
 def test_orientation_of_any_kind_of_integer_is_applied_once(form: str, kind: str) -> None:
     value = struct.pack(form, *(6, 0, 0, 0)[: len(form)]) if form == "BBBB" else struct.pack(form, 6)
     number = {"BBBB": 1, "<H": 3, "<I": 4, "<h": 8, "<i": 9}[form]

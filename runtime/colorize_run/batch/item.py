@@ -4,7 +4,6 @@ import base64
 import hashlib
 import io
 import os
-import sys
 import time
 import warnings
 from dataclasses import asdict
@@ -21,9 +20,7 @@ from colorize_run.errors import ColorizeRunError, ImageFileError, OutputError, i
 from colorize_run.image.reader import opened_file
 from colorize_run.network import Result
 from colorize_run.options import ConversionOptions
-from colorize_run.system.files import as_output_errors, make_folder, printable, stage
-
-_MAX_STANDARD_INPUT = 1 << 30  # bytes
+from colorize_run.system.files import as_output_errors, make_folder, printable, stage, standard_input
 
 
 class ItemConverter:
@@ -58,7 +55,7 @@ class ItemConverter:
         name = printable(source) if request.source else "stdin"
         try:
             if not request.source:
-                return self._do(request, _standard_input())
+                return self._do(request, io.BytesIO(standard_input()))
             with opened_file(source) as file:
                 return self._do(request, file)
         except (ImageFileError, OutputError) as error:
@@ -153,14 +150,3 @@ def _staged(data: bytes, staged: Path, target: Path) -> float:
     with as_output_errors(target):
         stage(data, staged)
     return round(1e3 * (time.perf_counter() - start), 2)
-
-
-def _standard_input() -> BinaryIO:
-    if sys.stdin is None:
-        raise ImageFileError("is closed.")
-    data = sys.stdin.buffer.read(_MAX_STANDARD_INPUT + 1)
-    if not data:
-        raise ImageFileError("is empty (0 bytes).")
-    if len(data) > _MAX_STANDARD_INPUT:
-        raise ImageFileError("is larger than 1 GiB; save it to a file first.")
-    return io.BytesIO(data)

@@ -13,10 +13,9 @@ from colorize_run.commands.common import EXIT_CODES, say
 from colorize_run.errors import ColorizeRunError, ImageFileError, InputMissingError, OptionError, OutputError
 from colorize_run.image import undo
 from colorize_run.image.formats import FORMATS
-from colorize_run.system.files import as_existing, counted, identity, make_folder, printable, write_atomically
+from colorize_run.system.files import as_existing, counted, identity, make_folder, printable, standard_input, write_atomically
 
 _MARK = ".colorized"
-_MAX_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,14 @@ def _pictures(folder: Path, *, recursive: bool) -> Iterator[Path]:
 
 
 def _restore(task: _Task, *, overwrite: bool) -> None:
-    data = undo.restored(_standard_input() if task.source is None else _content(task.source))
+    from colorize_run.image.reader import opened_file
+
+    if task.source is None:
+        content = standard_input()
+    else:
+        with opened_file(task.source) as file:
+            content = file.read()
+    data = undo.restored(content)
     if task.target is None:
         if sys.stdout is None:
             raise OptionError("stdout is closed: give -o a file.")
@@ -147,25 +153,3 @@ def _restore(task: _Task, *, overwrite: bool) -> None:
     make_folder(task.target.parent)
     write_atomically(data, task.target, overwrite=overwrite)
     say(f"{_name(task)} -> {printable(task.target)}")
-
-
-def _standard_input() -> bytes:
-    if sys.stdin is None:
-        raise ImageFileError("is closed.")
-    data = sys.stdin.buffer.read(_MAX_BYTES + 1)
-    if len(data) > _MAX_BYTES:
-        raise ImageFileError("is larger than 1 GiB; save it to a file first.")
-    return data
-
-
-def _content(source: Path) -> bytes:
-    """Errors: ImageFileError, InputMissingError, without the file's name."""
-    try:
-        if not source.is_file():
-            missing = not os.path.lexists(source)
-            raise InputMissingError("does not exist.") if missing else ImageFileError("is not a regular file.")
-        if source.stat().st_size > _MAX_BYTES:
-            raise ImageFileError("is larger than 1 GiB, more than any file that was coloured in its own planes.")
-        return source.read_bytes()
-    except OSError as error:
-        raise ImageFileError(f"cannot be read: {error.strerror}.") from error

@@ -49,12 +49,9 @@ def has_chroma(data: bytes, layout: jpeg.Layout) -> bool:
         return False
     numbers = tuple(part.number for part in frame.components)
     bodies = [(each.marker, data[each.body : each.end]) for each in layout.segments]
-    if any(marker == jpeg.APP14 and body.startswith(_ADOBE) for marker, body in bodies):
-        return all(
-            body[_ADOBE_TRANSFORM : _ADOBE_TRANSFORM + 1] == b"\1"
-            for marker, body in bodies
-            if marker == jpeg.APP14 and body.startswith(_ADOBE)
-        )
+    adobe = [body for marker, body in bodies if marker == jpeg.APP14 and body.startswith(_ADOBE)]
+    if adobe:
+        return all(body[_ADOBE_TRANSFORM : _ADOBE_TRANSFORM + 1] == b"\1" for body in adobe)
     return numbers == (_Y, _CB, _CR) or any(marker == jpeg.APP0 and body.startswith(b"JFIF\0") for marker, body in bodies)
 
 

@@ -23,9 +23,7 @@ def _having(data: bytes, layout: jpeg.Layout, marker: int, header: bytes) -> lis
 def signed(data: bytes, layout: jpeg.Layout, provenance: Provenance, notes: list[str]) -> list[Edit]:
     """XMP says where the colours come from, and has no thumbnails of the picture before."""
     found = _having(data, layout, jpeg.APP1, _XMP)[:1]
-    packet = None
-    for each in found:
-        packet = xmp_without_thumbnails(data[each.body + len(_XMP) : each.end], notes)
+    packet = xmp_without_thumbnails(data[found[0].body + len(_XMP) : found[0].end], notes) if found else None
     new = Metadata(xmp=packet, notes=notes).signed(provenance).xmp or b""
     if len(_XMP) + len(new) > jpeg.MAX_BODY:
         notes.append("its XMP has no room to say that the colours were made by a model")
@@ -99,18 +97,17 @@ def stripped(data: bytes, layout: jpeg.Layout, orientation: int, *, profile: boo
 
     Nor is there anything behind its end.
     """
-    heads = [*_having(data, layout, jpeg.APP0, _JFIF), *_having(data, layout, jpeg.APP14, b"Adobe")]
-    kept = heads + (_having(data, layout, jpeg.APP2, _ICC) if profile else [])
+    jfif, adobe = _having(data, layout, jpeg.APP0, _JFIF), _having(data, layout, jpeg.APP14, b"Adobe")
+    kept = [*jfif, *adobe, *(_having(data, layout, jpeg.APP2, _ICC) if profile else [])]
     edits = _without_jfif_thumbnails(data, layout)
-    for each in heads:  # which have a length of their own
-        size = _ADOBE_SIZE if each.marker == jpeg.APP14 else _JFIF_SIZE
-        if each.marker == jpeg.APP14 and each.end - each.body > size:
-            edits.append(Edit(each.body - 2, each.body, (size + 2).to_bytes(2, "big")))
-            edits.append(Edit(each.body + size, each.end, b""))
+    for each in adobe:
+        if each.end - each.body > _ADOBE_SIZE:  # more than the standard has: it may be anything
+            edits.append(Edit(each.body - 2, each.body, (_ADOBE_SIZE + 2).to_bytes(2, "big")))
+            edits.append(Edit(each.body + _ADOBE_SIZE, each.end, b""))
     edits += [Edit(each.start, each.end, b"") for each in layout.segments if jpeg.describes(each) and each not in kept]
     edits.append(Edit(layout.eoi.end, len(data), b""))
     if orientation != 1:
-        place = max((each.end for each in kept if each.marker == jpeg.APP0), default=2)
+        place = max((each.end for each in jfif), default=2)
         edits.insert(0, Edit(place, place, jpeg.segment(jpeg.APP1, exif.orientation_alone(orientation))))
     return edits
 

@@ -7,15 +7,29 @@ import hashlib
 import os
 import secrets
 import stat
+import sys
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
-from colorize_run.errors import LockedError, OutputError
+from colorize_run.errors import ImageFileError, LockedError, OutputError
 
 MAX_PIXELS = 125_000_000  # default of the command line and of Python
 WATCH_MAX_PIXELS = 50_000_000  # default of the watch, whose workers have 4 GiB of address space by default (--memory)
+_MAX_STANDARD_INPUT = 1 << 30  # bytes
 FULL = (errno.ENOSPC, errno.EDQUOT)  # no further file will fit either
+
+
+def standard_input() -> bytes:
+    """All of stdin. Errors: ImageFileError if it is closed, empty, or larger than 1 GiB."""
+    if sys.stdin is None:
+        raise ImageFileError("is closed.")
+    data = sys.stdin.buffer.read(_MAX_STANDARD_INPUT + 1)
+    if not data:
+        raise ImageFileError("is empty (0 bytes).")
+    if len(data) > _MAX_STANDARD_INPUT:
+        raise ImageFileError("is larger than 1 GiB; save it to a file first.")
+    return data
 
 
 def printable(path: Path | str) -> str:
