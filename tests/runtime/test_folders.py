@@ -124,6 +124,9 @@ def test_the_same_pattern_again_does_not_colour_its_own_outputs(run: Run, tmp_pa
         assert "ignored: earlier outputs: 2" in again.stderr
         assert "a.colorized.png exists; --overwrite replaces it." in again.stderr
         assert digests(tmp_path) == before
+    replaced = run(*sorted(path.name for path in tmp_path.glob("*.png")), "--overwrite")
+    assert (replaced.exit_code, "ignored: earlier outputs: 2" in replaced.stderr) == (0, True)
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == ["a.colorized.png", "a.png", "b.colorized.png", "b.png"]
     alone = run("a.colorized.png", "-o", "again.png")
     assert (alone.exit_code, "again.png" in alone.stderr) == (0, True)
 

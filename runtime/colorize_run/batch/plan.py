@@ -1,5 +1,6 @@
 """From arguments and folders to tasks: which picture is written where. No two inputs ever share an output."""
 
+import contextlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 from colorize_run.batch.naming import Naming, is_output
 from colorize_run.errors import InputMissingError, OptionError
 from colorize_run.image.formats import SUFFIXES, accepted, accepted_folder
+from colorize_run.image.xmp import SIGNATURE
 from colorize_run.system.files import identity, is_within, printable
 
 STANDARD = Path("-")
@@ -69,8 +71,8 @@ class Plan:
     folder: str
 
 
-def plan(names: Sequence[str], output: str | None, naming: Naming, *, recursive: bool = False) -> Plan:
-    """Which input is written where. No picture is opened and nothing is written.
+def plan(names: Sequence[str], output: str | None, naming: Naming, *, recursive: bool = False, overwrite: bool = False) -> Plan:
+    """Which input is written where. No picture is decoded and nothing is written.
 
     Errors: OptionError if two outputs would have one name, or outputs would become inputs; InputMissingError for an input
     that does not exist where only a folder makes sense, as its name may be misspelt.
@@ -81,7 +83,7 @@ def plan(names: Sequence[str], output: str | None, naming: Naming, *, recursive:
     ignored: Counter[str] = Counter()
     avoid = None if output in (None, "-") else identity(Path(output or ""))
     tasks: list[Task] = []
-    earlier = _earlier_outputs(names, folders, naming)
+    earlier = _earlier_outputs(names, folders, naming, overwrite=overwrite)
     for name in names:
         if name in earlier:
             ignored["earlier outputs"] += 1
@@ -99,11 +101,21 @@ def plan(names: Sequence[str], output: str | None, naming: Naming, *, recursive:
     return Plan(tasks, failures, ignored, bool(folders), common_folder(inputs))
 
 
-def _earlier_outputs(names: Sequence[str], folders: list[str], naming: Naming) -> set[str]:
-    """The files that are named as outputs of others that are named, too, as by ``*.jpg`` given again."""
+def _earlier_outputs(names: Sequence[str], folders: list[str], naming: Naming, *, overwrite: bool) -> set[str]:
+    """The files that are named as outputs of others that are named, too, as by ``*.jpg`` given again.
+
+    With ``overwrite``, what is left out will be replaced: then only files that say that they were made by this program.
+    """
     files = [name for name in names if name != "-" and name not in folders]
     outputs = {os.path.abspath(Path(name).parent / naming.beside(Path(name))) for name in files}
-    return {name for name in files if is_output(os.fsencode(Path(name).name)) and os.path.abspath(name) in outputs}
+    named = {name for name in files if is_output(os.fsencode(Path(name).name)) and os.path.abspath(name) in outputs}
+    return {name for name in named if not overwrite or _is_signed(Path(name))}
+
+
+def _is_signed(path: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return SIGNATURE in path.read_bytes()
+    return False
 
 
 def common_folder(folders: Iterable[Path]) -> str:

@@ -154,7 +154,7 @@ def colorize(
         with _as_usage_errors():
             for text in hint:
                 parse_hint(text)
-    planned = _plan(images, output, COLORIZE_NAMES, recursive=batch["recursive"])
+    planned = _plan(images, output, COLORIZE_NAMES, batch)
     if (hint or hints) and (planned.folders or len(planned.tasks) != 1):
         raise click.UsageError("--hint and --hints are places of one picture: give one IMAGE.")
     name, device, threads = chosen(model, DEFAULT_COLORIZE_MODEL, device)
@@ -197,7 +197,7 @@ def segment(
     """Find what each IMAGE shows, at full size, with outlines along its own edges. For a FOLDER, every picture in it."""
     from colorize_run.batch.messages import Options
 
-    planned = _plan(images, output, segment_names(as_), recursive=batch["recursive"])
+    planned = _plan(images, output, segment_names(as_), batch)
     if as_ in ("mask", "soft") and any(task.kind not in (None, "PNG") for task in planned.tasks):
         raise click.UsageError(f"A {as_} is written as PNG: give -o a name that ends in .png.")
     name, device, threads = chosen(model, DEFAULT_SEGMENT_MODEL, device)
@@ -224,9 +224,9 @@ def _as_usage_errors() -> Iterator[None]:
         raise click.UsageError(str(error)) from error
 
 
-def _plan(names: tuple[str, ...], output: str | None, naming: Naming, *, recursive: bool) -> Plan:
+def _plan(names: tuple[str, ...], output: str | None, naming: Naming, batch: dict[str, Any]) -> Plan:
     with _as_usage_errors():
-        return plan(names, output, naming, recursive=recursive)
+        return plan(names, output, naming, recursive=batch["recursive"], overwrite=batch["overwrite"])
 
 
 def _run(planned: Plan, options: "Options", jobs: int | None, reports: tuple[str, ...]) -> None:

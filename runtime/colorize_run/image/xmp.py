@@ -12,6 +12,7 @@ _TIFF = "http://ns.adobe.com/tiff/1.0/"
 _XMP = "http://ns.adobe.com/xap/1.0/"
 _IPTC_EXTENSION = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 _OWN = "http://colorize-run.invalid/ns/1.0/"  # a name, not an address: .invalid can never lead anywhere (RFC 2606)
+SIGNATURE = _OWN.encode()  # bytes that every file holds whose provenance was written
 # "Composite with trained algorithmic media": a photograph to which a model has added. https://cv.iptc.org/newscodes/digitalsourcetype/
 _SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 _NO_THUMBNAILS = (_XMP, "Thumbnails", None)
