@@ -21,6 +21,7 @@ from colorize_run.commands.restore import restore
 from colorize_run.commands.tune import tune
 from colorize_run.commands.watch import watch
 from colorize_run.errors import ColorizeRunError, broken_library, internal, interrupt
+from colorize_run.system.native import own_process
 from colorize_run.version import __version__
 
 
@@ -108,6 +109,7 @@ def main() -> None:
 
     `colorize-run IMAGE…` is short for `colorize-run colorize IMAGE…`; its options: `colorize-run colorize --help`.
     """
+    own_process()
 
 
 for command in (colorize, segment, restore, watch, models, verify, doctor, bench, tune, completion):

@@ -18,6 +18,7 @@ from typing import Any
 from colorize_run.diagnostics.check import Check, model_title, reason_of
 from colorize_run.diagnostics.model_check import check_model
 from colorize_run.system.files import printable
+from colorize_run.system.native import captured_output, own_process
 
 REINSTALL_ONNXRUNTIME = "pip uninstall onnxruntime onnxruntime-gpu, then pip install 'colorize-run[cpu]' or 'colorize-run[gpu]'"
 REMEDIES = {
@@ -110,7 +111,6 @@ def _providers(request: dict[str, Any]) -> Check:
     import onnxruntime
 
     from colorize_run.model.session import PROBE
-    from colorize_run.system.native import captured_output
 
     listed, loaded = onnxruntime.get_available_providers(), []
     for name in listed:
@@ -274,6 +274,7 @@ def outcome(name: str, request: dict[str, Any]) -> Check:
 
 def main(text: str) -> None:
     """Do what the JSON object ``text`` asks: ``checks``, names, and ``device``. What libraries print goes to stderr."""
+    own_process()
     request = json.loads(text)
     with os.fdopen(os.dup(1), "w") as answers:
         os.dup2(2, 1)

@@ -1,9 +1,14 @@
 """Running a model file with onnxruntime: device choice that never falls back in silence, threads, contract."""
 
 import base64
+import contextlib
 import hashlib
+import json
 import re
+import subprocess
+import sys
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +29,16 @@ from colorize_run.model.contract import (
     GoldenCase,
     unpack_golden,
 )
+from colorize_run.system import processes
 from colorize_run.system.hardware import available_threads
-from colorize_run.system.native import captured_output
+from colorize_run.system.native import captured_output, is_own_process, own_process
 
 DEVICES = ("auto", "cpu", "cuda")
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 # Relu of one number, opset 13: a provider must load it, whatever the state of the model files
 PROBE = base64.b64decode("CAg6MwoMCgF4EgF5IgRSZWx1EgFnWg8KAXgSCgoICAESBAoCCAFiDwoBeRIKCggIARIECgIIAUIECgAQDQ==")
+_PROBE_SECONDS = 120  # CUDA's libraries are 2 GB, and a disk may be cold
 _WARM_UP_SIDE = 64  # a multiple of every network's
 _CUDA_OPTIONS = {
     "cudnn_conv_algo_search": "HEURISTIC",  # the default tries every algorithm again for each picture size
@@ -96,6 +103,9 @@ def _open_cuda(model: bytes, threads: int) -> ort.InferenceSession | NoCuda:
     """A session on CUDA, or why there is none."""
     if _CUDA not in ort.get_available_providers():
         return _cpu_build()
+    # onnxruntime says why CUDA fails on stdout and stderr alone, and in a library those are somebody else's.
+    if not is_own_process() and (fault := _no_cuda_elsewhere()) is not None:
+        return fault
     session, failure = None, ""
     with captured_output() as lines:
         ort.preload_dlls()
@@ -111,6 +121,26 @@ def _open_cuda(model: bytes, threads: int) -> ort.InferenceSession | NoCuda:
     if session is None or failure or session.get_providers()[0] != _CUDA:
         return _no_cuda([*lines, failure])
     return session
+
+
+@lru_cache(maxsize=1)
+def _no_cuda_elsewhere() -> NoCuda | None:
+    """Why CUDA does not work, as a process of our own found; None when it does, or nothing could be learnt."""
+    code = "from colorize_run.model.session import print_no_cuda; print_no_cuda()"
+    with contextlib.suppress(OSError, subprocess.SubprocessError, ValueError):
+        answer = subprocess.run(  # noqa: S603 (ours)
+            processes.command(code), stdin=subprocess.DEVNULL, capture_output=True, timeout=_PROBE_SECONDS, check=True
+        )
+        cause = json.loads(answer.stdout)
+        return cause and NoCuda(*cause)
+    return None
+
+
+def print_no_cuda() -> None:
+    """Print why CUDA does not work in a process of our own, as JSON: cause and way out; null when it does."""
+    own_process()
+    fault = no_cuda()
+    sys.stdout.write(json.dumps(fault and [fault.cause, fault.way_out]))
 
 
 def warm_up(session: ort.InferenceSession) -> None:

@@ -9,6 +9,17 @@ import threading
 from collections.abc import Iterator
 
 _LOCK = threading.Lock()
+_own_process = threading.Event()
+
+
+def own_process() -> None:
+    """Say that this process is a command or a worker of ours: nobody else's output passes through its descriptors."""
+    _own_process.set()
+
+
+def is_own_process() -> bool:
+    """Whether `own_process` was called; else this is a library in somebody's program."""
+    return _own_process.is_set()
 
 
 @contextlib.contextmanager
@@ -16,9 +27,13 @@ def captured_output() -> Iterator[list[str]]:
     """Collect what native code writes to file descriptors 1 and 2, and Python to stdout, meanwhile.
 
     onnxruntime reports a provider that does not load only there, libtiff what is wrong with a file; stdout may be carrying a
-    picture. File descriptors belong to the whole process, so one thread at a time.
+    picture. File descriptors belong to the whole process, so one thread at a time, and nothing is collected in a program of
+    others, whose threads and children write there too.
     """
     lines: list[str] = []
+    if not is_own_process():
+        yield lines
+        return
     for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.flush()
     with _LOCK, tempfile.TemporaryFile() as file:

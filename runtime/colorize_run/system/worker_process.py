@@ -25,6 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from colorize_run.errors import ColorizeRunError, DeviceError, broken_library
+from colorize_run.system.native import own_process
 from colorize_run.system.processes import command_module
 
 _FRAME = struct.Struct(">IQ")  # bytes of header, bytes of body
@@ -187,6 +188,7 @@ def main() -> None:
     ``ready`` with that description, or ``refused`` with an exit code and a sentence.
     """
     module, options = sys.argv[1], json.loads(sys.argv[2])
+    own_process()
     _die_with(options["parent"])
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     warnings.simplefilter("ignore")  # Pillow's, about oddities in metadata
