@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 from colorize_run import colour
 from colorize_run.colour.space import SRGB, Space
 from colorize_run.image import icc, reader
+from colorize_run.image.identify import undecoded
 from colorize_run.image.picture import Picture, to_bytes
 
 _STRIP_PIXELS = 160_000
@@ -67,7 +68,7 @@ def thumbnail(source: Path | BinaryIO, side: int) -> tuple[bytes, tuple[int, int
 
     Transparency stays. Errors: those of `reader` and Pillow.
     """
-    with reader.opened_file(source) as file, reader.undecoded(file) as image:
+    with reader.opened_file(source) as file, undecoded(file) as image:
         profile = image.info.get("icc_profile")
         image.draft("RGB", (side, side))  # JPEG alone: decodes an eighth or a quarter
         small = ImageOps.exif_transpose(_shrunk(image, side))

@@ -16,7 +16,7 @@ from PIL import Image
 from colorize_run.convert import Converter
 from colorize_run.errors import DeviceError, ImageFileError
 from colorize_run.hints import Hints, hints_from_json
-from colorize_run.image.reader import undecoded
+from colorize_run.image.identify import undecoded
 from colorize_run.options import ConversionOptions
 from colorize_run.system.worker_process import Frame, Handler
 
