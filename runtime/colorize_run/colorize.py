@@ -126,7 +126,7 @@ class Colorizer(Network):
     def colorize_file(
         self, source: reader.Source, kind: str | None = None, *, raw: bool = False, confidence: bool = False,
         max_pixels: int = MAX_PIXELS, keep_metadata: bool = True, control: Control | None = None,
-        observe: Observe | None = None,
+        observe: Observe | None = None, accept_damaged: bool = False,
     ) -> tuple[bytes, Result]:  # fmt: skip
         """Colourize a picture file, each of its frames; returns the new file's bytes, in format ``kind`` or the source's own.
 
@@ -135,13 +135,14 @@ class Colorizer(Network):
         nothing of the picture's origin, nor that its colours came from a model; colour profile and resolution stay.
         ``control``: what the user decides; what it leaves as it is comes back byte for byte where the format stays.
         ``observe`` is given the pixels of each frame before, and the coloured frame before it is encoded.
+        ``accept_damaged``: a picture some of whose pixels are missing is done with what is there, and a note.
         Errors: ImageFileError, ModelFileError, DeviceError, OptionError.
         """
         control = control or Control()
         self.check(control, confidence=confidence)
         plain = raw or confidence  # nothing is joined with the picture
         result, notes, unchanged = Result(), list[list[str]](), list[bool]()
-        with reader.opened(source, max_pixels) as file:
+        with reader.opened(source, max_pixels, accept_damaged=accept_damaged) as file:
             kind = kind or file.format
             if kind == "JPEG" and not plain and (done := self._in_planes(file, control, result, observe, keep_metadata)):
                 return done, result
@@ -168,6 +169,7 @@ class Colorizer(Network):
                 with result.stage("encode"):
                     writer.add(picture)
                 notes.append(picture.notes)
+            notes.append(file.left_out)
             with result.stage("encode"):
                 whole = all(unchanged) and kind == file.format and keep_metadata
                 data = file.content() if whole else writer.finish()
@@ -187,7 +189,8 @@ class Colorizer(Network):
             return None
         with result.stage("decode"):
             small = luma_jpeg.small(self.working_size.short_side)
-        if luma_jpeg.coded and self._keeps_as_is(Picture(small.convert("RGB"), "JPEG"), control):
+        coded = luma_jpeg.coded
+        if small is None or (coded and self._keeps_as_is(Picture(small.convert("RGB"), "JPEG"), control)):
             return None
 
         def predict(grey: FloatArray, luminance: FloatArray) -> FloatArray:
@@ -264,18 +267,16 @@ class Colorizer(Network):
             logits = self._run(self._planes(small), (LOGITS, "ab"), self._hint_planes(control, picture.size, small)).logits
         assert logits is not None
         grey = distribution.confidence_picture(logits, (small.shape[1], small.shape[0]))
-        picture.pixels = grey.resize(picture.size, Image.Resampling.BILINEAR).convert("RGB")
-        picture.convert_back, picture.profile, picture.space, picture.depth = False, None, None, 8
+        picture.become(grey.resize(picture.size, Image.Resampling.BILINEAR).convert("RGB"))
 
     def _raw(self, picture: Picture, result: Result) -> None:
         with result.stage("network"):
             rgb = self._run(self._planes(network_view(picture, self.working_size)[0]), ("ab", "rgb")).rgb
         if rgb is None:
             raise ContractError(f"{self.model.path} has no picture output: omit --raw.")
-        picture.pixels = Image.fromarray(np.rint(rgb.transpose(1, 2, 0) * 255).clip(0, 255).astype(np.uint8))
-        picture.convert_back, picture.profile, picture.space, picture.depth = False, None, None, 8
+        picture.become(Image.fromarray(np.rint(rgb.transpose(1, 2, 0) * 255).clip(0, 255).astype(np.uint8)))
         if (alpha := picture.alpha_in_bytes()) is not None:
-            picture.alpha = colour.resize(alpha, picture.pixels.size)
+            picture.alpha = colour.resize(alpha, picture.size)
 
     def _colorize(
         self, picture: Picture, result: Result, depth: int, control: Control, smoother: TemporalSmoother | None = None

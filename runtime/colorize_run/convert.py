@@ -80,6 +80,7 @@ def _colorizing(colorizer: Colorizer, options: ConversionOptions) -> _Convert:
             raw=options.raw,
             confidence=options.confidence,
             max_pixels=options.max_pixels,
+            accept_damaged=options.accept_damaged,
             keep_metadata=not options.strip_metadata,
             control=control if hints is None else replace(control, hints=hints),
             observe=observe,
@@ -97,6 +98,7 @@ def _segmenting(segmenter: Segmenter, options: ConversionOptions) -> _Convert:
             options.view,  # type: ignore[arg-type]  # a str in JSON; segment_file refuses what it does not know
             kind,
             max_pixels=options.max_pixels,
+            accept_damaged=options.accept_damaged,
             keep_metadata=not options.strip_metadata,
         )
 

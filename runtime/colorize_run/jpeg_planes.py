@@ -21,7 +21,7 @@ from colorize_run import colour
 from colorize_run.colour import guided, luma
 from colorize_run.control import Control
 from colorize_run.errors import ImageFileError
-from colorize_run.image import decode, graft, icc, jpeg, jpeg_metadata, transcode, undo
+from colorize_run.image import damage, decode, graft, icc, jpeg, jpeg_metadata, transcode, undo
 from colorize_run.image.picture import have_one_shape
 from colorize_run.image.reader import decode_errors
 from colorize_run.image.undo import Edit
@@ -69,20 +69,25 @@ class LumaJpeg:
         stored = self.layout.frame.width, self.layout.frame.height
         return stored[::-1] if self.orientation >= 5 else stored
 
-    def small(self, short_side: int) -> Image.Image:
-        """The picture as it is stored, mode L or YCbCr, reduced by 2, 4 or 8 while it is decoded.
+    def small(self, short_side: int) -> Image.Image | None:
+        """The picture as it is stored, mode L or YCbCr, reduced by 2, 4 or 8 while it is decoded; None if it is damaged.
 
-        Its short side stays twice ``short_side``, the network's, at least: a network that sees the decoder's own reduction
-        alone sees another picture. Errors: ImageFileError.
+        Damage of one with chroma is found when that is taken out. Its short side stays twice ``short_side``, the network's, at
+        least: a network that sees the decoder's own reduction alone sees another picture. Errors: ImageFileError.
         """
         width, height = self.layout.frame.width, self.layout.frame.height
         most = 2 if width * height <= _HALF_UP_TO else 4 if width * height <= 16 * _HALF_UP_TO else 8
         reduction = next(
             step for step in (8, 4, 2, 1) if step <= most and (min(width, height) >= 2 * step * short_side or step == 1)
         )
+        size = max(1, width // reduction), max(1, height // reduction)
+        if not self.coded:
+            pixels, warning = damage.decode_jpeg(self.data, size)
+            if pixels is not None:
+                return None if warning else Image.fromarray(pixels)
         with decode_errors():
             image = Image.open(io.BytesIO(self.data), formats=_FORMATS)
-            image.draft("YCbCr" if self.coded else "L", (max(1, width // reduction), max(1, height // reduction)))
+            image.draft("YCbCr" if self.coded else "L", size)
             image.load()
         return image
 
@@ -123,8 +128,9 @@ def colorize(
     ``small``: `LumaJpeg.small` of it. ``made_by`` is written into its XMP; if None, metadata and the record for `restore` are
     left out. Errors: those of ``predict``; ImageFileError.
     """
-    if file.coded and not control.mixes and (grey := _before_colours(file)) is not None:
-        file, small = grey, grey.small(working_size.short_side)
+    before = _before_colours(file) if file.coded and not control.mixes else None
+    if before is not None and (grey := before.small(working_size.short_side)) is not None:
+        file, small = before, grey
     colouring = _Colouring(file, small, control)
     with ThreadPoolExecutor(1) as pool:
         taking = pool.submit(_without_chroma, file)  # meanwhile, the network looks at the picture

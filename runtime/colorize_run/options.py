@@ -21,7 +21,7 @@ Task = Literal["colorize", "segment"]
 _WITHOUT_EFFECT = ("device", "max_pixels")
 _FILES = ("mask", "hints", "like")
 # Later than the first indices
-_ADDED = ("hint", "hints", "like", "confidence", "lightness", "upright")
+_ADDED = ("hint", "hints", "like", "confidence", "lightness", "upright", "accept_damaged")
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class ConversionOptions:
     confidence: bool = False
     lightness: Lightness = "luma"
     upright: bool = False
+    accept_damaged: bool = False
 
     @property
     def files(self) -> dict[str, Path]:

@@ -75,14 +75,14 @@ class Segmenter(Network):
 
     def segment_file(
         self, source: reader.Source, as_: Form = "mask", kind: str | None = None, *,
-        max_pixels: int = MAX_PIXELS, keep_metadata: bool = True,
+        max_pixels: int = MAX_PIXELS, keep_metadata: bool = True, accept_damaged: bool = False,
     ) -> tuple[bytes, Result]:  # fmt: skip
         """Segment a picture file, the first frame of several; returns the bytes of a new file of the picture's full size.
 
         ``as_``: "mask", an indexed PNG of class numbers in the contract's colours; "soft", a grey PNG, white where the
         picture is no background; "overlay", the picture with the classes' colours laid over it, in its own format or
         ``kind``; "cutout", the picture with all background transparent, PNG or ``kind``. Of the picture's metadata the last
-        two keep what the format holds, unless ``keep_metadata`` is false.
+        two keep what the format holds, unless ``keep_metadata`` is false. ``accept_damaged``: as of `Colorizer.colorize_file`.
         Errors: ImageFileError, ModelFileError, DeviceError, OptionError for a mask or soft mask that is no PNG.
         """
         if as_ not in FORMS:
@@ -91,7 +91,7 @@ class Segmenter(Network):
             raise OptionError(f"A {as_} is written as PNG, not as {kind}.")
         result = Result()
         with result.stage("decode"):
-            picture = reader.read(source, max_pixels)
+            picture = reader.read(source, max_pixels, accept_damaged=accept_damaged)
         result.size = picture.size
         if not keep_metadata:
             picture.metadata = Metadata()

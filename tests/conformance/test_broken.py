@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from broken_files import cut_files, flipped_files, odd_files, wrong_files
 from colorize_run import Colorizer
@@ -19,6 +20,11 @@ COLORIZER = Colorizer(TINY, "cpu")
 CUT, WRONG, ODD = dict(cut_files()), dict(wrong_files()), dict(odd_files())
 # What says something impossible of itself, and has a picture all the same.
 PICTURES_ALL_THE_SAME = {"zero-frames.png", "pages-in-a-circle.tif", "zero-size.gif"}
+# What has frames or pages that are whole before those that are not.
+WITH_WHOLE_FRAMES = {
+    "cut-30.moving.png", "cut-60.moving.png", "cut-90.moving.png", "cut-60.moving.gif", "cut-90.moving.gif",
+    "cut-90.pages.tif", "frames-that-are-not-there.png",
+}  # fmt: skip
 PEAK_MEMORY = (
     "import sys; from colorize_run.cli import main\n"
     "try: main(sys.argv[1:])\n"
@@ -43,12 +49,24 @@ def one_sentence(data: bytes) -> None:
     assert 10 < len(text) < 260
 
 
-@pytest.mark.parametrize("name", CUT)
+@pytest.mark.parametrize("name", [name for name in CUT if name not in WITH_WHOLE_FRAMES])
 def test_what_is_cut_off_is_one_sentence(name: str) -> None:
     one_sentence(CUT[name])
 
 
-@pytest.mark.parametrize("name", [name for name in WRONG if name not in PICTURES_ALL_THE_SAME])
+@pytest.mark.parametrize("name", sorted(WITH_WHOLE_FRAMES))
+def test_damaged_frames_do_not_cost_the_whole_ones(name: str) -> None:
+    data, result = COLORIZER.colorize_file(io.BytesIO({**CUT, **WRONG}[name]))
+    assert any("left out" in note for note in result.notes)
+    with Image.open(io.BytesIO(data)) as image:
+        count = getattr(image, "n_frames", 1)
+        assert 1 <= count < 4
+        for number in range(count):
+            image.seek(number)
+            assert name.startswith("frames") or np.ptp(np.asarray(image.convert("L"))) > 100
+
+
+@pytest.mark.parametrize("name", [name for name in WRONG if name not in PICTURES_ALL_THE_SAME | WITH_WHOLE_FRAMES])
 def test_what_says_something_impossible_is_one_sentence(name: str) -> None:
     one_sentence(WRONG[name])
 
@@ -85,7 +103,8 @@ def test_heic_that_is_cut_off_is_one_sentence() -> None:
 
 
 def test_all_of_them_in_one_run_of_the_command_line(tmp_path: Path) -> None:
-    broken = {**CUT, **{name: data for name, data in WRONG.items() if name not in PICTURES_ALL_THE_SAME}}
+    whole = PICTURES_ALL_THE_SAME | WITH_WHOLE_FRAMES
+    broken = {name: data for name, data in {**CUT, **WRONG}.items() if name not in whole}
     for name, data in broken.items():
         (tmp_path / name).write_bytes(data)
     done = subprocess.run(

@@ -61,6 +61,7 @@ def batch_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 "--max-pixels", type=click.IntRange(1), default=MAX_PIXELS, show_default=True,
                 help="Refuse larger pictures before they are decoded.",
             ),
+            click.option("--accept-damaged", is_flag=True, help="Do damaged pictures with the pixels that are there."),
         )
     ):  # fmt: skip
         command = option(command)
@@ -162,6 +163,7 @@ def colorize(
         "colorize", name, device, working_size, temperature, raw, saturation, blend, mask, keep_colour,
         strip_metadata=strip_metadata,
         max_pixels=batch["max_pixels"],
+        accept_damaged=batch["accept_damaged"],
         hint=" ".join("".join(text.split()) for text in hint),
         hints=hints,
         like=like,
@@ -209,6 +211,7 @@ def segment(
         view=as_,
         strip_metadata=strip_metadata,
         max_pixels=batch["max_pixels"],
+        accept_damaged=batch["accept_damaged"],
         overwrite=batch["overwrite"],
         threads=threads,
     )

@@ -12,7 +12,7 @@ from PIL import ExifTags, Image, JpegImagePlugin
 from colorize_run import colour
 from colorize_run.colour.space import SRGB
 from colorize_run.errors import ImageFileError
-from colorize_run.image import cicp, icc, metadata, planes, sixteen_bit, tiff
+from colorize_run.image import cicp, damage, icc, metadata, planes, sixteen_bit, tiff
 from colorize_run.image.picture import Picture
 
 _MOST_DPI = 1e6  # what PNG and BMP can hold, in pixels per metre, and more than any microscope has
@@ -29,13 +29,15 @@ _UPRIGHT = {
 
 
 def picture_of(
-    image: Image.Image, reopen: Callable[[], Image.Image] | None = None, thumbnail: Image.Image | None = None
-) -> Picture:
+    image: Image.Image, reopen: Callable[[], Image.Image] | None = None, thumbnail: Image.Image | None = None, *,
+    jpeg_file: bytes | None = None, accept_damaged: bool = False,
+) -> Picture:  # fmt: skip
     """Everything that is kept of a file; ``reopen`` opens it a second time, for 16-bit colours.
 
     ``thumbnail``: of a TIFF file whose first directory is a thumbnail, and says for it what the picture itself does not.
+    ``jpeg_file``: the whole file, if it is a JPEG; ``accept_damaged``: take a picture some of whose pixels are missing.
 
-    Errors: ImageFileError for pixels whose meaning is not known; what Pillow's decoders raise for damage.
+    Errors: ImageFileError for pixels whose meaning is not known, and for damage; what else Pillow's decoders raise for it.
     """
     kind = "JPEG" if image.format == "MPO" else image.format or "PNG"
     planes.check(image)
@@ -43,14 +45,15 @@ def picture_of(
     given_orientation = tiff.inherited_orientation(image, thumbnail)
     loses_depth, is_deep = sixteen_bit.loses_depth(image), sixteen_bit.is_deep(image)
     coded, note = cicp.profile_of(image)
-    if is_deep:
-        colours, alpha = sixteen_bit.read(image, reopen)
-        picture = Picture(colours, kind, SRGB, 16, alpha)
+    deep = _deep(image, reopen, accept_damaged=accept_damaged) if is_deep else None
+    if deep:
+        picture = Picture(deep[0], kind, SRGB, 16, deep[1])
     else:
-        image.load()
-        picture = Picture(image, kind)
-        picture.alpha, picture.pixels = _split_alpha(image)
-    if loses_depth:
+        image = reopen() if is_deep and reopen else image
+        decoded, damage_notes = damage.load(image, jpeg_file, accept=accept_damaged)
+        picture = Picture(decoded, kind, notes=damage_notes)
+        picture.alpha, picture.pixels = _split_alpha(decoded)
+    if loses_depth or (is_deep and not deep):
         picture.notes.append("its 16 bits per channel were rounded to 8")
     picture.notes += [note] if note else []
     picture.profile = coded or image.info.get("icc_profile") or None
@@ -70,6 +73,20 @@ def picture_of(
         picture.alpha = None if picture.alpha is None else _turned(picture.alpha, _UPRIGHT[orientation])
     _follow_profile(picture)
     return picture
+
+
+def _deep(
+    image: Image.Image, reopen: Callable[[], Image.Image] | None, *, accept_damaged: bool
+) -> tuple[sixteen_bit.Deep, sixteen_bit.Deep | None] | None:
+    """`sixteen_bit.read`; None for a damaged file that is accepted, and can only be had in 8 bits."""
+    try:
+        return sixteen_bit.read(image, reopen)
+    except (ImageFileError, MemoryError):
+        raise
+    except Exception:  # decoders raise nearly anything
+        if not accept_damaged or reopen is None or planes.are_deep(image):
+            raise
+        return None
 
 
 def orientation_of(image: Image.Image) -> int:

@@ -167,7 +167,10 @@ def _comment(image: Image.Image) -> bytes | None:
 
 
 def _text(image: Image.Image) -> tuple[tuple[str, str], ...]:
-    texts = getattr(image, "text", {}) if image.format == "PNG" else {}
+    try:
+        texts = getattr(image, "text", {}) if image.format == "PNG" else {}
+    except AssertionError:  # of a damaged file whose pixels were taken all the same
+        texts = {}
     return tuple(
         (key, str(value))
         for key, value in texts.items()

@@ -41,6 +41,10 @@ class Picture:
             return self.pixels.size
         return self.pixels.shape[1], self.pixels.shape[0]
 
+    def become(self, image: Image.Image) -> None:
+        """Take other pixels of mode L or RGB, 8 bits, sRGB, and keep the rest."""
+        self.pixels, self.space, self.depth, self.profile, self.convert_back = image, None, 8, None, False
+
     def in_bytes(self) -> Image.Image:
         """The pixels with 8 bits per channel, still encoded in ``space``: a mode L, RGB or RGBX image."""
         return self.pixels if isinstance(self.pixels, Image.Image) else Image.fromarray(to_bytes(self.pixels))

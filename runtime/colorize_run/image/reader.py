@@ -64,23 +64,24 @@ def _check_kind(status: os.stat_result) -> None:
 
 
 @contextlib.contextmanager
-def opened(source: Source, max_pixels: int = MAX_PIXELS) -> Iterator["PictureFile"]:
+def opened(source: Source, max_pixels: int = MAX_PIXELS, *, accept_damaged: bool = False) -> Iterator["PictureFile"]:
     """Open a picture file of one of READABLE, to be decoded frame by frame.
 
+    ``accept_damaged``: pictures some of whose pixels are missing are taken as they are, with a note.
     Errors: InputMissingError, ImageFileError; their messages leave the file's name to the caller.
     """
     with opened_file(source) as file:
         with decode_errors():
-            picture_file = PictureFile(file, undecoded(file), max_pixels)
+            picture_file = PictureFile(file, undecoded(file), max_pixels, accept_damaged=accept_damaged)
         yield picture_file
 
 
-def read(source: Source, max_pixels: int = MAX_PIXELS) -> Picture:
-    """Decode a picture file of one of READABLE, the first frame of several.
+def read(source: Source, max_pixels: int = MAX_PIXELS, *, accept_damaged: bool = False) -> Picture:
+    """Decode a picture file of one of READABLE, the first frame of several; ``accept_damaged`` as in `opened`.
 
     Errors: InputMissingError, ImageFileError; their messages leave the file's name to the caller.
     """
-    with opened(source, max_pixels) as file:
+    with opened(source, max_pixels, accept_damaged=accept_damaged) as file:
         return next(file.pictures(1))
 
 
@@ -95,10 +96,13 @@ def from_image(image: Image.Image) -> Picture:
 
 
 class PictureFile:
-    """An open picture file. ``format``: one of READABLE; ``count``: number of frames; for the others see `Writer`."""
+    """An open picture file. ``format``: one of READABLE; ``count``: number of frames; for the others see `Writer`.
 
-    def __init__(self, file: BinaryIO, image: Image.Image, max_pixels: int) -> None:
-        self._file, self._image, self._max_pixels = file, image, max_pixels
+    ``left_out``: notes of what could not be used, complete when the last of `pictures` was given.
+    """
+
+    def __init__(self, file: BinaryIO, image: Image.Image, max_pixels: int, *, accept_damaged: bool) -> None:
+        self._file, self._image, self._max_pixels, self._accept_damaged = file, image, max_pixels, accept_damaged
         self.format = "JPEG" if image.format == "MPO" else str(image.format)
         with decode_errors():
             self._pages = tiff.pages_of(file) if self.format == "TIFF" else None
@@ -107,9 +111,11 @@ class PictureFile:
             self._check_size()
             several = FORMATS[self.format].moving or FORMATS[self.format].pages
             self.count = len(self._pages.pages) if self._pages else int(getattr(image, "n_frames", 1)) if several else 1
-        self._left_out = self._pages.notes if self._pages else []
+        self.left_out = self._pages.notes if self._pages else []
         if image.format == "MPO" and getattr(image, "n_frames", 1) > 1:
-            self._left_out = ["the other images in the file (depth, gain map) were left out"]
+            self.left_out = ["the other images in the file (depth, gain map) were left out"]
+        elif self.format == "HEIF" and (others := int(getattr(image, "n_frames", 1)) - 1):
+            self.left_out = [f"{others} further {'picture' if others == 1 else 'pictures'} in the file were left out"]
         self._check_length()
         self.loop_count = animation.loop_count_of(image)
         self.default_image = bool(image.info.get("default_image"))
@@ -127,7 +133,7 @@ class PictureFile:
         """libjpeg paints grey what is missing. No Huffman code is shorter than a bit, no block of 8 x 8 has less than one."""
         width, height = self._image.size
         length = self._file.seek(0, os.SEEK_END)
-        if self.format == "JPEG" and 512 * length < width * height:
+        if self.format == "JPEG" and not self._accept_damaged and 512 * length < width * height:
             raise ImageFileError(f"is damaged or incomplete: {length} bytes cannot hold {width} x {height} pixels.")
 
     def _check_frames(self) -> None:
@@ -190,23 +196,52 @@ class PictureFile:
     def pictures(self, most: int | None = None) -> Iterator[Picture]:
         """All pictures in turn, or the first few, which then say so. Each must be done with before the next is asked for.
 
-        Errors: ImageFileError.
+        Of several, those that are damaged are left out. Errors: ImageFileError if none is left.
         """
-        for number in range(min(self.count, most or self.count)):
-            with decode_errors(), with_libtiff_messages(self.format):
-                if self.count > 1:
-                    self._go_to(number)
-                    self._check_size()
-                _choose_blocks(self._image.size)
-                picture = picture_of(self._image, partial(self._reopen, number), self._thumbnail(number))
-                if self.count == 1:  # the pixels are the picture's alone, and go when it is done with them
-                    self._image = Image.new("L", (1, 1))
-                if self.format == "WEBP":  # Pillow does not tell how a WebP file was compressed
-                    picture.save_options["lossless"] = is_lossless_webp(self._file)
-            picture.notes += self._left_out
+        given, known, lost = 0, self.left_out, dict[int, str]()
+        for number in range(self.count):
+            try:
+                picture = self._decoded(number)
+            except ImageFileError as error:
+                if number == self.count - 1 and not given:
+                    raise
+                lost[number + 1] = str(error)
+                self.left_out = [*known, _lost_frames(lost, self.count)]
+                continue
+            given += 1
+            picture.notes += self.left_out
             if most and most < self.count:
                 picture.notes.append(f"only the first of {self.count} frames was used")
             yield picture
+            if given == most:
+                return
+
+    def _decoded(self, number: int) -> Picture:
+        with decode_errors(), with_libtiff_messages(self.format):
+            if self.count > 1:
+                self._go_to(number)
+                self._check_size()
+            _choose_blocks(self._image.size)
+            picture = picture_of(
+                self._image,
+                partial(self._reopen, number),
+                self._thumbnail(number),
+                jpeg_file=self.content() if self.format == "JPEG" else None,
+                accept_damaged=self._accept_damaged,
+            )
+            if self.count == 1:  # the pixels are the picture's alone, and go when it is done with them
+                self._image = Image.new("L", (1, 1))
+            if self.format == "WEBP":  # Pillow does not tell how a WebP file was compressed
+                picture.save_options["lossless"] = is_lossless_webp(self._file)
+        return picture
+
+
+def _lost_frames(reasons: dict[int, str], count: int) -> str:
+    """What is said of frames that were left out; ``reasons``: why, by their numbers from 1."""
+    first = next(iter(reasons))
+    if len(reasons) == 1:
+        return f"frame {first} of {count} was left out: it {reasons[first].rstrip('.')}"
+    return f"{len(reasons)} of {count} frames were left out: number {first} {reasons[first].rstrip('.')}"
 
 
 @contextlib.contextmanager
