@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import carried
 import cv2
 import numpy as np
 import tifffile
@@ -574,6 +575,17 @@ def table(outcomes: list[Outcome]) -> str:
             letters[case.keeps], f"{outcome.mean:.3f}", f"{outcome.most:.2f}", ", ".join(outcome.readers), verdict,
         ]  # fmt: skip
         lines.append("| " + " | ".join(str(cell).replace("|", "/") for cell in cells) + " |")
+    lines += [
+        "",
+        "# What else a file carries",
+        "",
+        "Kept, or left out with a note that names it: `tests/conformance/carried.py` makes a file for each row. A JPEG is",
+        "coloured in its own planes, where everything stays, or joined (docs/decisions.md says which). Thumbnails show the",
+        "picture of before: they are coloured, made again or left out, without a note. So are what holds for the palette and",
+        "the values of before alone (PNG's hIST, sPLT, sBIT) and the time of the last change (tIME).",
+        "",
+        *carried.table(),
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -11,7 +11,8 @@ EVERY = cases()
 
 def test_there_are_enough_cases_and_the_record_knows_them_all() -> None:
     assert len(EVERY) >= 120
-    rows = [line for line in TABLE.read_text().splitlines() if line.startswith("| ")][1:]
+    record = TABLE.read_text().split("# What else")[0]
+    rows = [line for line in record.splitlines() if line.startswith("| ")][1:]
     assert len(rows) == len(EVERY)
     assert all(row.endswith("| yes |") for row in rows)
 

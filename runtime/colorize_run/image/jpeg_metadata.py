@@ -22,6 +22,8 @@ def _having(data: bytes, layout: jpeg.Layout, marker: int, header: bytes) -> lis
 
 def signed(data: bytes, layout: jpeg.Layout, provenance: Provenance, notes: list[str]) -> list[Edit]:
     """XMP says where the colours come from, and has no thumbnails of the picture before."""
+    if any(b"c2pa" in data[each.body : each.body + 100] for each in layout.segments if each.marker == jpeg.APP11):
+        notes.append("its content credentials (C2PA) stay in the file, but hold for the picture of before")
     found = _having(data, layout, jpeg.APP1, _XMP)[:1]
     packet = xmp_without_thumbnails(data[found[0].body + len(_XMP) : found[0].end], notes) if found else None
     new = Metadata(xmp=packet, notes=notes).signed(provenance).xmp or b""

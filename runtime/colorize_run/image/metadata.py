@@ -20,7 +20,7 @@ _ELSEWHERE = {0x040F, 0x0422, 0x0423, 0x0424}  # ICC profile, EXIF, XMP
 _IPTC_RESOURCE = 0x0404
 _LAYERS = 37724  # TIFF's ImageSourceData
 # GeoTIFF 1.1: scale, tie points, transformation, keys and their values; GDAL's notes and empty value; RPC coefficients
-_PLACE = (33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113, 50844)
+PLACE = (33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113, 50844)
 
 
 @dataclass(frozen=True)
@@ -89,12 +89,12 @@ def read(image: Image.Image, turned: bool, moved: bool = False) -> Metadata:
 def _place(image: Image.Image, moved: bool, notes: list[str]) -> tuple[tuple[int, Any], ...]:
     """GeoTIFF's tags; none for pixels that moved, as the tags count rows and columns of the file."""
     tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else None
-    if tags is None or not any(tag in tags for tag in _PLACE):
+    if tags is None or not any(tag in tags for tag in PLACE):
         return ()
     if moved:
         notes.append("its place on the map (GeoTIFF) was left out, because the picture was turned")
         return ()
-    return tuple((tag, tags[tag]) for tag in _PLACE if tag in tags)
+    return tuple((tag, tags[tag]) for tag in PLACE if tag in tags)
 
 
 def _note_layers(image: Image.Image, notes: list[str]) -> None:

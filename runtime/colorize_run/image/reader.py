@@ -16,6 +16,7 @@ from colorize_run.image.decode import is_lossless_webp, picture_of
 from colorize_run.image.encode import Writer
 from colorize_run.image.formats import FORMATS
 from colorize_run.image.identify import undecoded
+from colorize_run.image.leftovers import leftovers
 from colorize_run.image.picture import Picture
 from colorize_run.system.files import MAX_PIXELS
 from colorize_run.system.native import captured_output
@@ -111,11 +112,11 @@ class PictureFile:
             self._check_size()
             several = FORMATS[self.format].moving or FORMATS[self.format].pages
             self.count = len(self._pages.pages) if self._pages else int(getattr(image, "n_frames", 1)) if several else 1
-        self.left_out = self._pages.notes if self._pages else []
+        self.left_out = list(self._pages.notes) if self._pages else []
         if image.format == "MPO" and getattr(image, "n_frames", 1) > 1:
             self.left_out = ["the other images in the file (depth, gain map) were left out"]
         elif self.format == "HEIF" and (others := int(getattr(image, "n_frames", 1)) - 1):
-            self.left_out = [f"{others} further {'picture' if others == 1 else 'pictures'} in the file were left out"]
+            self.left_out = [f"{others} further {'picture was' if others == 1 else 'pictures were'} left out"]
         self._check_length()
         self.loop_count = animation.loop_count_of(image)
         self.default_image = bool(image.info.get("default_image"))
@@ -198,6 +199,7 @@ class PictureFile:
 
         Of several, those that are damaged are left out. Errors: ImageFileError if none is left.
         """
+        self.left_out += leftovers(self._file, self._image, self.format)
         given, known, lost = 0, self.left_out, dict[int, str]()
         for number in range(self.count):
             try:

@@ -16,6 +16,12 @@ SIGNATURE = _OWN.encode()  # bytes that every file holds whose provenance was wr
 # "Composite with trained algorithmic media": a photograph to which a model has added. https://cv.iptc.org/newscodes/digitalsourcetype/
 _SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 _NO_THUMBNAILS = (_XMP, "Thumbnails", None)
+# What lies beside a picture in its file, and goes with it: gain map, motion photo, depth map, and the rest of a long packet
+_BESIDES = (
+    "http://ns.adobe.com/hdr-gain-map/1.0/", "http://ns.google.com/photos/1.0/camera/", "http://ns.google.com/photos/1.0/container/",
+    "http://ns.google.com/photos/dd/1.0/device/", "http://ns.google.com/photos/1.0/depthmap/",
+    "http://ns.google.com/photos/1.0/image/", "http://ns.adobe.com/xmp/note/",
+)  # fmt: skip
 _EMPTY_XMP = (
     '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
     f'<rdf:RDF xmlns:rdf="{_RDF}"/></x:xmpmeta><?xpacket end="w"?>'
@@ -32,8 +38,9 @@ class Provenance:
 
 
 def upright_xmp(packet: bytes, notes: list[str]) -> bytes | None:
-    """The packet with orientation 1 and without thumbnails; unchanged to the byte where it has neither."""
-    return _with_values(packet, notes, ((_TIFF, "Orientation", "1"), _NO_THUMBNAILS))
+    """The packet with orientation 1, and without thumbnails and what lay beside the picture; else unchanged to the byte."""
+    besides = tuple((namespace, "*", None) for namespace in _BESIDES)
+    return _with_values(packet, notes, ((_TIFF, "Orientation", "1"), _NO_THUMBNAILS, *besides))
 
 
 def xmp_without_thumbnails(packet: bytes, notes: list[str]) -> bytes | None:
@@ -42,7 +49,7 @@ def xmp_without_thumbnails(packet: bytes, notes: list[str]) -> bytes | None:
 
 
 def _with_values(packet: bytes, notes: list[str], values: tuple[tuple[str, str, str | None], ...]) -> bytes | None:
-    """The packet with other values of properties that it has, by (namespace, name); None removes one."""
+    """The packet with other values of properties that it has, by (namespace, name), * for all; None removes one."""
     try:
         document = _parsed(packet)
     except (ExpatError, ValueError):
@@ -54,8 +61,7 @@ def _with_values(packet: bytes, notes: list[str], values: tuple[tuple[str, str, 
             _set_or_drop(element, value)
             changed = True
         for description in document.getElementsByTagNameNS(_RDF, "Description"):
-            attribute = description.getAttributeNodeNS(namespace, name)
-            if attribute is not None:
+            for attribute in _attributes(description, namespace, name):
                 changed = True
                 if value is None:
                     description.removeAttributeNode(attribute)
@@ -64,9 +70,16 @@ def _with_values(packet: bytes, notes: list[str], values: tuple[tuple[str, str, 
     return _serialised(document) if changed else packet
 
 
+def _attributes(description: minidom.Element, namespace: str, name: str) -> list[minidom.Attr]:
+    every = [description.attributes.item(number) for number in range(description.attributes.length)]
+    attributes = [each for each in every if isinstance(each, minidom.Attr)]
+    return [each for each in attributes if each.namespaceURI == namespace and name in ("*", each.localName)]
+
+
 def _set_or_drop(element: minidom.Element, value: str | None) -> None:
     if value is None:
-        element.parentNode.removeChild(element)  # type: ignore[union-attr]
+        if element.parentNode is not None:  # within another that was dropped
+            element.parentNode.removeChild(element)
         return
     for child in list(element.childNodes):
         element.removeChild(child)
