@@ -92,7 +92,8 @@ def test_what_is_odd_but_harmless_is_no_damage(mode: str, progressive: bool) -> 
     newer[11] = 2  # JFIF 2.x
     other = data.replace(b"Adobe", b"Adobf")
     padded = [data[:-2] + filler * count + END for filler in (b"\0", b"\xff") for count in (1, 2, 50, 3000)]
-    for odd in (bytes(newer), other, data + b"trailer" * 99, *padded, damage_free_noise()):
+    between = data[:20] + b"lost bytes" + data[20:]
+    for odd in (bytes(newer), other, between, data + b"trailer" * 99, *padded, damage_free_noise()):
         _, result = COLORIZER.colorize_file(io.BytesIO(odd))
         assert not any("damaged" in note for note in result.notes)
     assert "damaged" in refusal(data[:-2] + b"no padding" * 20 + END)

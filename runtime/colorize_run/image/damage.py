@@ -20,7 +20,6 @@ _SAMPLE_PIXELS = 1 << 20
 _SMALLEST_SHARE = 0.02  # of missing pixels that is told as a figure
 _NOTHING_LEFT = 0.985  # of missing pixels: there is no picture
 _NEAREST = Image.Resampling.NEAREST
-_HARMLESS = ("JFIF revision", "Adobe color transform")  # warnings that are about the header alone
 _PADDING = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 _END = b"\xff\xd9"
 
@@ -68,11 +67,19 @@ def decode_jpeg(data: bytes, size: tuple[int, int] | None = None) -> tuple[ByteA
             pixels = simplejpeg.decode_jpeg(data, strict=False, **how)
     except ValueError:
         return None, ""
-    if any(words in warning for words in _HARMLESS):
+    if warning == _warning_of_header(data):  # JFIF's version, bytes between segments: no pixels
         warning = ""
     elif (padded := _PADDING.search(warning)) and (sound := _without_padding(data, int(padded[1]))):
         _, warning = decode_jpeg(sound, size)
     return (pixels[..., 0] if pixels.shape[2] == 1 else pixels), warning
+
+
+def _warning_of_header(data: bytes) -> str:
+    try:
+        simplejpeg.decode_jpeg_header(data)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _without_padding(data: bytes, count: int) -> bytes | None:
