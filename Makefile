@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SAMPLE := docs/samples/chelsea.jpg
 
-.PHONY: demo test test-runtime constraints check lint types wheel-proof bench conformance jpeg torture models clean
+.PHONY: demo test test-runtime constraints check lint types wheel-proof bench conformance jpeg fuzz torture models clean
 .DEFAULT_GOAL := help
 
 help:  ## Show the targets
@@ -71,6 +71,9 @@ jpeg: $(VENV)/.installed  ## Colour and restore 300 kinds of grey JPEG before ot
 	rm -rf $(JPEGS)
 	$(BIN)/python tests/conformance/jpeg_planes.py $(JPEGS) --browser
 	$(BIN)/python tests/conformance/damaged_jpegs.py
+
+fuzz: $(VENV)/.installed  ## Colour 20,000 damaged files of every format (minutes)
+	$(BIN)/python tests/conformance/damaged_files.py
 
 JPEGS ?= /tmp/colorize-run-jpegs
 

@@ -21,8 +21,8 @@ from colorize_run import Colorizer
 from colorize_run.control import Control
 from colorize_run.errors import ImageFileError
 from colorize_run.image import undo
+from colorize_run.image.identify import undecoded
 from grey_jpegs import generate
-from PIL import Image
 
 TINY = Path(__file__).parents[1] / "data" / "tiny.onnx"
 MOST_SECONDS, MOST_MEGABYTES = 5.0, 200
@@ -62,15 +62,24 @@ def outcome_of(colorizer: Colorizer, original: bytes, data: bytes, *, coloured: 
     try:
         if coloured:
             return "restored whole" if undo.restored(data) == original else "WRONG: restored to something else"
-        result = colorizer.colorize_file(io.BytesIO(data), control=Control(keep_colour=True))[0]
-        Image.open(io.BytesIO(result)).load()
-    except ImageFileError as error:
-        sentence = str(error)
-        good = sentence.endswith(".") and "\n" not in sentence and "Traceback" not in sentence
-        return "refused" if good else f"WRONG: {sentence!r} is no sentence"
+        return "coloured" if opens(colorizer.colorize_file(io.BytesIO(data), control=Control(keep_colour=True))[0]) else ""
     except Exception as error:
-        return f"WRONG: {type(error).__name__}: {error}"
-    return "coloured"
+        return judged(error)
+
+
+def opens(data: bytes) -> bool:
+    """Whether Pillow reads a picture whole. Errors: Pillow's."""
+    undecoded(io.BytesIO(data)).load()
+    return True
+
+
+def judged(error: Exception) -> str:
+    """A file that is refused with one sentence is fine; anything else is WRONG."""
+    sentence = str(error)
+    if not isinstance(error, ImageFileError):
+        return f"WRONG: {type(error).__name__}: {sentence}"
+    good = sentence.endswith(".") and "\n" not in sentence and "Traceback" not in sentence
+    return "refused" if good else f"WRONG: {sentence!r} is no sentence"
 
 
 def main() -> int:
