@@ -118,7 +118,12 @@ def _limits(command: Callable[..., None]) -> Callable[..., None]:
 @click.option(
     "--state", type=click.Path(path_type=Path), help="Folder of the ledger, on a local disk.  [default: OUTBOX/.colorize-run]"
 )
-@click.option("--adopt", is_flag=True, help="Start although OUTBOX contains files; those with the same names are replaced.")
+@click.option(
+    "--adopt",
+    is_flag=True,
+    help="Start although OUTBOX contains files, or belongs to the watch of another INBOX; files with the same names are"
+    " replaced.",
+)
 @click.option(
     "--incomplete-timeout",
     type=click.FloatRange(0),

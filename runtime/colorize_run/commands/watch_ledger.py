@@ -29,12 +29,32 @@ def _ledger_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def _state_folder(outbox: Path, state: Path | None) -> Path:
     """The folder of the ledger. Errors: InboxMissingError."""
+    from colorize_run.watch.ledger import FILE_NAME
     from colorize_run.watch.settings import STATE_FOLDER
 
     folder = state or outbox / STATE_FOLDER
-    if not (folder / "ledger.db").is_file():
+    if not (folder / FILE_NAME).is_file():
         raise InboxMissingError(f"There is no ledger in {folder}: give the OUTBOX of a watch, and --state if it has one.")
     return folder
+
+
+def _inbox(folder: Path) -> str | None:
+    """Path of the INBOX that a state folder belongs to; None if it does not remember one."""
+    from colorize_run.system import durable
+    from colorize_run.watch.ownership import remembered
+
+    fd = durable.open_folder(str(folder.resolve()))
+    try:
+        inbox = remembered(fd).get("inbox")
+    finally:
+        os.close(fd)
+    return inbox.path if inbox else None
+
+
+def _of_inbox(folder: Path) -> str:
+    """The INBOX as the end of a message; empty if it is not known."""
+    inbox = _inbox(folder)
+    return f"; INBOX is {printable(inbox)}" if inbox else ""
 
 
 @contextlib.contextmanager
@@ -87,10 +107,11 @@ def status(outbox: Path, state: Path | None, as_json: bool) -> None:
         quarantined = [(os.fsdecode(row.name), row.err_class, row.err) for row in ledger.rows("quarantined")]
     if as_json:
         listed = [{"name": name, "class": kind, "reason": reason} for name, kind, reason in quarantined]
-        click.echo(json.dumps({"running": running, "health": health, "ledger": counts, "quarantined": listed}))
+        answer = {"running": running, "inbox": _inbox(folder), "health": health, "ledger": counts, "quarantined": listed}
+        click.echo(json.dumps(answer))
         return
     files = ", ".join(f"{count} {name}" for name, count in counts.items())
-    say(f"{'running' if running else 'not running'}; {files or 'no files yet'}")
+    say(f"{'running' if running else 'not running'}; {files or 'no files yet'}{_of_inbox(folder)}")
     if running and health:
         say(f"{health['state']}; {health['pending']} pending, the oldest for {health['oldest_pending_s']:.0f} s")
         for kind, reason in health["blocked"].items():
@@ -112,9 +133,10 @@ def retry(outbox: Path, state: Path | None, names: tuple[str, ...], all_names: b
         quarantined = {row.name for row in ledger.rows("quarantined")}
         chosen = quarantined if all_names else {os.fsencode(name) for name in names}
         if unknown := chosen - quarantined:
-            raise OptionError(f"Not quarantined: {', '.join(sorted(os.fsdecode(name) for name in unknown))!r}.")
+            listed = ", ".join(sorted(map(os.fsdecode, unknown)))
+            raise OptionError(f"Not quarantined: {listed!r}{_of_inbox(folder)}.")
         _forget(folder, ledger, chosen)
-    say(f"{len(chosen)} will be tried again")
+    say(f"{len(chosen)} will be tried again{_of_inbox(folder)}")
 
 
 @click.command()
@@ -129,10 +151,10 @@ def forget(outbox: Path, state: Path | None, names: tuple[str, ...]) -> None:
         chosen = {os.fsencode(name) for name in names}
         rows = {name: ledger.get(name) for name in sorted(chosen)}
         if unknown := [name for name, row in rows.items() if row is None]:
-            raise OptionError(f"The ledger has no record of {', '.join(map(os.fsdecode, unknown))!r}.")
+            raise OptionError(f"The ledger has no record of {', '.join(map(os.fsdecode, unknown))!r}{_of_inbox(folder)}.")
         outputs.forget_origins(outbox.resolve(), [row.out for row in rows.values() if row and row.out])
         _forget(folder, ledger, chosen)
-    say(f"{len(chosen)} forgotten")
+    say(f"{len(chosen)} forgotten{_of_inbox(folder)}")
 
 
 def _forget(folder: Path, ledger: "Ledger", names: set[bytes]) -> None:
@@ -171,6 +193,6 @@ def verify(outbox: Path, state: Path | None) -> None:
                 continue
             bad += 1
             say(f"{printable(os.fsdecode(output))}: {'is missing' if digest is None else 'has changed'}")
-    say(f"{good} outputs are unchanged, {bad} are not")
+    say(f"{good} outputs are unchanged, {bad} are not{_of_inbox(folder)}")
     if bad:
         sys.exit(1)

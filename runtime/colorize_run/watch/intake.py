@@ -224,7 +224,9 @@ class Intake:
         try:
             with self.storage.state() as ledger:
                 for item, job in ready:
-                    job.existing = self._existing_output(item.name, ledger.get(item.name), model_sha)
+                    row = ledger.get(item.name)
+                    job.existing = self._existing_output(item.name, row, model_sha)
+                    job.earlier = (row.sha or "") if row and row.state == "done" else ""
                 ledger.claim([(item.name, item.gen, item.strikes, item.interrupted, item.first_seen) for item, _ in ready])
         except BaseException as error:
             for item, job in ready:

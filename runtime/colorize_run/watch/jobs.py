@@ -22,13 +22,15 @@ _RECYCLE_GROWTH = 512 << 20  # bytes above 1.5 times the memory that the worker 
 class Job:
     """A file for a worker: its relative name, its open descriptor, and the record of an output that may already exist.
 
-    ``hints``: the file of colour hints beside it, None without one.
+    ``hints``: the file of colour hints beside it, None without one; ``earlier``: SHA-256 of the file of this name that the
+    output in place was made from, empty if there is none.
     """
 
     name: bytes
     fd: int
     hints: HintsFile | None = None
     existing: Work | None = None
+    earlier: str = ""
     begun: float = 0.0
 
     def close(self) -> None:

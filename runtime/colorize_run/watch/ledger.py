@@ -12,6 +12,7 @@ from typing import Any
 from colorize_run.errors import OutputError
 
 VERSION = 1
+FILE_NAME = "ledger.db"
 _PURGE_EVERY = 3600.0  # seconds; it looks at every row
 _TABLE = """CREATE TABLE file(
     name BLOB PRIMARY KEY CHECK(length(name) > 0 AND instr(name, x'00') = 0), gen TEXT NOT NULL,
@@ -64,9 +65,8 @@ class Ledger:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / "ledger.db"
+        self.path = folder / FILE_NAME
         self.rebuilt: Path | None = None
-        self.is_new = not self.path.exists()
         try:
             self._database = self._open()
         except sqlite3.DatabaseError as error:

@@ -19,7 +19,7 @@ _CHUNK = select.PIPE_BUF  # what a pipe takes at once if it takes anything
 BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # seconds
 _ON_TERMINAL = {
     "quarantined", "blocked", "healed", "source_lost", "source_back", "worker_died", "degraded", "model_refused", "bug",
-    "ledger_rebuilt",
+    "ledger_rebuilt", "adopted", "moved",
 }  # fmt: skip
 
 

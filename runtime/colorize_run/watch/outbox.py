@@ -66,6 +66,11 @@ class Outbox:
             raise
         return fd
 
+    @property
+    def fd(self) -> int:
+        """Descriptor of the folder."""
+        return self._fd
+
     def close(self) -> None:
         """Close the folder."""
         os.close(self._fd)

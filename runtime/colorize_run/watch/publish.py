@@ -187,6 +187,9 @@ class Publisher:
         self.last_done = time.time()
         self.telemetry.count("files", event)
         ms = round(seconds * 1000, 1)
-        self.telemetry.event(event, item.name, gen=item.gen, sha=work.sha, out_sha=work.out_sha, state="done", ms=ms)
+        digests = {"sha": work.sha, "out_sha": work.out_sha}
+        if job and job.earlier not in ("", work.sha):
+            digests["replaces_sha"] = job.earlier
+        self.telemetry.event(event, item.name, gen=item.gen, **digests, state="done", ms=ms)
         remove_reason(self.storage.state_fd, item.name)
         self.lifecycle.disposer.done(item.name, item.gen, job.hints.gen if job and job.hints else "")

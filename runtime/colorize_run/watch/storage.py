@@ -7,14 +7,14 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from colorize_run.errors import ColorizeRunError, OutputError
 from colorize_run.system import durable
 from colorize_run.system.files import lock
-from colorize_run.watch.ledger import Ledger
+from colorize_run.watch.ledger import FILE_NAME, Ledger
 from colorize_run.watch.log import Telemetry
 from colorize_run.watch.outbox import Outbox
+from colorize_run.watch.ownership import Folder, Ownership
 from colorize_run.watch.settings import Settings, another_watch
 
 _PROBE_EVERY = 2.0  # most seconds between two checks whether a fault has healed
@@ -36,16 +36,22 @@ class Block:
 
 
 class Storage:
-    """The output folder, the state folder with its ledger, and their faults. Errors: OutputError, LockedError, sqlite3.Error.
+    """The output folder, the state folder with its ledger, and their faults.
 
-    ``recover`` is called after the ledger was opened again.
+    ``recover`` is called after the ledger was opened again. Errors: OptionError, OutputError, LockedError, sqlite3.Error,
+    OSError.
     """
 
     def __init__(self, settings: Settings, telemetry: Telemetry, recover: Callable[[], None]) -> None:
         self.settings, self.telemetry, self._recover = settings, telemetry, recover
-        self.outbox = Outbox(settings.outbox, settings.max_depth)
-        self.state_fd = self._lock_state()
-        self.ledger = self._open_ledger()
+        self._folders = {"inbox": Folder.at(settings.inbox), "outbox": Folder.at(settings.outbox)}
+        with contextlib.ExitStack() as locks:
+            self.outbox = Outbox(settings.outbox, settings.max_depth)
+            locks.callback(self.outbox.close)
+            self.state_fd = self._lock_state()
+            locks.callback(os.close, self.state_fd)
+            self.ledger = self._open_ledger()
+            locks.pop_all()
         self.blocks: dict[str, Block] = {}
 
     def close(self) -> None:
@@ -64,16 +70,21 @@ class Storage:
         return fd
 
     def _open_ledger(self) -> Ledger:
-        ledger = Ledger(self.settings.state)
+        """The ledger, once it is certain that it and the output folder belong to this watch. Errors: those of the class."""
+        ownership = Ownership(self.settings, self._folders, self.state_fd, self.outbox.fd)
         inside = self.settings.state if self.settings.state.is_relative_to(self.settings.outbox) else self.settings.outbox
-        if ledger.is_new and not self.settings.adopt and not self.outbox.is_empty(besides=inside):
-            ledger.close()
-            for tail in ("", "-wal", "-shm"):
-                Path(f"{ledger.path}{tail}").unlink(missing_ok=True)
-            raise OutputError(
-                f"{self.settings.outbox} contains files that no ledger in {self.settings.state} records: choose an empty"
-                " folder, or use --adopt, which replaces files that have the same names."
-            )
+        is_new = not (self.settings.state / FILE_NAME).exists()
+        if not is_new or not self.outbox.is_empty(besides=inside):  # else there is nothing that could be lost
+            ownership.check()
+            if is_new and not self.settings.adopt:
+                raise OutputError(
+                    f"{self.settings.outbox} contains files that no ledger in {self.settings.state} records: choose an empty"
+                    " folder, or use --adopt, which replaces files that have the same names."
+                )
+            for event, why in ownership.changes():
+                self.telemetry.event(event, why=why)
+        ledger = Ledger(self.settings.state)
+        ownership.remember()
         if ledger.rebuilt:
             self.telemetry.event("ledger_rebuilt", why=f"damaged, renamed to {ledger.rebuilt}; every input is checked again")
         return ledger
