@@ -88,7 +88,8 @@ def test_a_folder_is_mirrored_and_what_is_left_out_is_counted(run: Run, tmp_path
     assert result.exit_code == 0, result.stderr
     assert set(digests(tmp_path / "out")) == {"b.jpg", "a.png", "sub/a.png", "sub/deeper/c.tif"}
     first_line = result.stderr.splitlines()[0]
-    for words in ("4 pictures", "not pictures: 2", "hidden or temporary: 2", "hidden folders: 1", "linked folders: 1"):
+    counts = (".txt: 1", "without a suffix: 1", "hidden or temporary: 2", "hidden folders: 1", "linked folders: 1")
+    for words in ("4 pictures", *counts):
         assert words in first_line
     assert "4 done" in result.stderr
 
@@ -217,7 +218,7 @@ def test_nothing_in_it(run: Run, tmp_path: Path) -> None:
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("error")]
     assert "in contains no pictures" in line
     assert "--recursive" in line
-    assert "not pictures: 1" in line
+    assert ".txt: 1" in line
     picture(tmp_path / "full/a.png")
     assert run("in", "full", "-o", "both").exit_code == 1
     assert set(digests(tmp_path / "both")) == {"full/a.png"}

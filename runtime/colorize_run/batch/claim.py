@@ -80,17 +80,21 @@ def check_replaceable(target: Path, there: Claim, *, overwrite: bool, data: byte
 class RunFiles:
     """Files that no output of this run may replace, whatever --overwrite says: its inputs, and outputs of other pictures.
 
-    Two names may stand for one file: by links, or on a file system that ignores the case of letters.
+    ``unsigned``: files that were named as inputs, see `Plan`. Two names may stand for one file: by links, or on a file system
+    that ignores the case of letters.
     """
 
-    def __init__(self, inputs: Iterable[Path]) -> None:
+    def __init__(self, inputs: Iterable[Path], unsigned: Iterable[Path]) -> None:
         self._inputs = {identity(path) for path in inputs} - {None}
+        self._unsigned = {identity(path) for path in unsigned} - {None}
         self._outputs: set[tuple[int, int] | None] = set()
 
     def refusal(self, target: Path) -> str:
         """Why the file at ``target`` must stay, as a sentence; empty if it may be replaced."""
         if identity(target) in self._inputs:
             return f"{printable(target)} is an input of this run; inputs are never replaced."
+        if identity(target) in self._unsigned:
+            return f"{printable(target)} was named as an input, too, and may be yours: do not name it, to have it replaced."
         if _entry(target) in self._outputs:
             return f"{printable(target)} is the output of another picture: both names are the same file on this file system."
         return ""

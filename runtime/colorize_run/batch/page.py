@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from colorize_run.batch.json_lines import utc_now
 from colorize_run.batch.messages import Engine, Options, Outcome
-from colorize_run.batch.plan import STANDARD, Plan, Task, common_folder, describe_ignored
+from colorize_run.batch.plan import STANDARD, Plan, Task, common_folder
 from colorize_run.batch.run import Summary
 from colorize_run.system.files import as_output_errors, make_folder, open_regular, printable, publish
 from colorize_run.version import __version__
@@ -116,7 +116,7 @@ class Page:
         facts = {
             "Input folder": self._plan.folder,
             "Output folder": self._output,
-            "Ignored": describe_ignored(self._plan.ignored) or "nothing",
+            "Ignored": self._plan.ignored.describe() or "nothing",
             "Options": describe_options(self._options) or "defaults",
             "Model": f"{engine.model} ({engine.path})",
             "Model's SHA-256": engine.sha256,

@@ -2,12 +2,12 @@
 
 import contextlib
 import os
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from colorize_run.batch.naming import Naming, is_output
+from colorize_run.batch.ignored import EARLIER_OUTPUTS, SUB_FOLDERS, Ignored
+from colorize_run.batch.naming import EVERY_NAMING, Naming, is_output
 from colorize_run.errors import InputMissingError, OptionError
 from colorize_run.image.formats import SUFFIXES, accepted, accepted_folder
 from colorize_run.image.xmp import SIGNATURE
@@ -16,7 +16,6 @@ from colorize_run.system.files import identity, is_within, printable
 STANDARD = Path("-")
 INDEX_NAME = ".colorize-run.jsonl"
 _TEMPORARY = (b"~", b".part", b".tmp", b".crdownload", b".filepart")
-_SUB_FOLDERS = "sub-folders"
 
 
 @dataclass(frozen=True)
@@ -44,34 +43,30 @@ class Failure:
 
 @dataclass
 class FolderContents:
-    """What the search of a folder gave: pictures by relative name, failures, and what was ignored, counted by its kind."""
+    """What the search of a folder gave: pictures by relative name, failures, and what was ignored."""
 
     pictures: list[str] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
-    ignored: Counter[str] = field(default_factory=Counter)
-
-
-def describe_ignored(ignored: Counter[str]) -> str:
-    """What was ignored, such as "not pictures: 3, linked folders: 1"; empty for nothing."""
-    hint = {_SUB_FOLDERS: " (use --recursive to include them)"}
-    return ", ".join(f"{kind}: {count}{hint.get(kind, '')}" for kind, count in ignored.items())
+    ignored: Ignored = field(default_factory=Ignored)
 
 
 @dataclass
 class Plan:
     """Tasks, what failed already, and what the search ignored; ``folders``: whether any was given.
 
-    ``folder``: absolute path of the deepest folder that holds all inputs; empty if there is none, as for stdin.
+    ``folder``: absolute path of the deepest folder that holds all inputs; empty if there is none, as for stdin. ``unsigned``:
+    files that were left out as earlier outputs, though nothing in them says that this program made them.
     """
 
     tasks: list[Task]
     failures: list[Failure]
-    ignored: Counter[str]
+    ignored: Ignored
     folders: bool
     folder: str
+    unsigned: list[Path]
 
 
-def plan(names: Sequence[str], output: str | None, naming: Naming, *, recursive: bool = False, overwrite: bool = False) -> Plan:
+def plan(names: Sequence[str], output: str | None, naming: Naming, *, recursive: bool = False) -> Plan:
     """Which input is written where. No picture is decoded and nothing is written.
 
     Errors: OptionError if two outputs would have one name, or outputs would become inputs; InputMissingError for an input
@@ -80,36 +75,38 @@ def plan(names: Sequence[str], output: str | None, naming: Naming, *, recursive:
     folders = [name for name in names if name != "-" and os.path.isdir(name)]
     _check_arguments(names, folders, output, recursive=recursive)
     failures: list[Failure] = []
-    ignored: Counter[str] = Counter()
+    ignored = Ignored()
     avoid = None if output in (None, "-") else identity(Path(output or ""))
     tasks: list[Task] = []
-    earlier = _earlier_outputs(names, folders, naming, overwrite=overwrite)
+    earlier = _earlier_outputs(names, folders, output)
     for name in names:
-        if name in earlier:
-            ignored["earlier outputs"] += 1
+        if name != "-" and str(Path(name)) in earlier:
+            ignored.add(EARLIER_OUTPUTS)
         elif name in folders:
             contents = search(Path(name), recursive=recursive, avoid=avoid)
             failures += contents.failures
-            ignored += contents.ignored
+            ignored.update(contents.ignored)
             if not contents.pictures and not contents.failures:
                 failures.append(_empty(name, contents.ignored))
             tasks += _of_folder(Path(name), contents.pictures, output, naming, alone=len(folders) == 1)
         else:
             tasks.append(_of_file(name, output, naming, alone=len(names) == 1, indexed=bool(folders)))
     _check_unique(tasks)
+    unsigned = [Path(name) for name in earlier if not _is_signed(Path(name))]
     inputs = (Path(name) if name in folders else Path(name).parent for name in names if name != "-")
-    return Plan(tasks, failures, ignored, bool(folders), common_folder(inputs))
+    return Plan(tasks, failures, ignored, bool(folders), common_folder(inputs), unsigned)
 
 
-def _earlier_outputs(names: Sequence[str], folders: list[str], naming: Naming, *, overwrite: bool) -> set[str]:
-    """The files that are named as outputs of others that are named, too, as by ``*.jpg`` given again.
-
-    With ``overwrite``, what is left out will be replaced: then only files that say that they were made by this program.
-    """
-    files = [name for name in names if name != "-" and name not in folders]
-    outputs = {os.path.abspath(Path(name).parent / naming.beside(Path(name))) for name in files}
-    named = {name for name in files if is_output(os.fsencode(Path(name).name)) and os.path.abspath(name) in outputs}
-    return {name for name in named if not overwrite or _is_signed(Path(name))}
+def _earlier_outputs(names: Sequence[str], folders: list[str], output: str | None) -> set[str]:
+    """The files that are named as outputs of others that are named, too, as by ``*.jpg`` given again, of any command."""
+    files = [Path(name) for name in names if name != "-" and name not in folders]
+    outputs = {
+        os.path.abspath(place / naming.beside(file))
+        for file in files
+        for place in (file.parent, Path(output or file.parent))
+        for naming in EVERY_NAMING
+    }
+    return {str(file) for file in files if is_output(os.fsencode(file.name)) and os.path.abspath(file) in outputs}
 
 
 def _is_signed(path: Path) -> bool:
@@ -193,8 +190,8 @@ def _of_file(name: str, output: str | None, naming: Naming, *, alone: bool, inde
     return Task(source, target, kind)
 
 
-def _empty(name: str, ignored: Counter[str]) -> Failure:
-    what = f"; ignored: {describe_ignored(ignored)}" if ignored else ""
+def _empty(name: str, ignored: Ignored) -> Failure:
+    what = f"; ignored: {ignored.describe()}" if ignored else ""
     return Failure(printable(name), f"{printable(name)} contains no pictures{what}.", 66)
 
 
@@ -226,7 +223,7 @@ def search(folder: Path, *, recursive: bool, avoid: tuple[int, int] | None = Non
         for entry in listed:
             path = os.path.join(relative, entry.name)
             if not _is_folder(entry):
-                _add_file(os.fsencode(entry.name), path, contents)
+                _add_file(entry.name, path, contents)
             elif _is_entered(entry, contents, avoid, recursive=recursive):
                 deeper.append(path)
         stack += reversed(deeper)
@@ -240,29 +237,30 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _add_file(base: bytes, path: str, contents: FolderContents) -> None:
+def _add_file(name: str, path: str, contents: FolderContents) -> None:
+    base = os.fsencode(name)
     if is_output(base):
-        contents.ignored["earlier outputs"] += 1
+        contents.ignored.add(EARLIER_OUTPUTS)
     elif accepted(base):
         contents.pictures.append(path)
     elif base == os.fsencode(INDEX_NAME):
         pass
     elif base.startswith((b".", b"~")) or base.endswith(_TEMPORARY):
-        contents.ignored["hidden or temporary"] += 1
+        contents.ignored.add("hidden or temporary")
     else:
-        contents.ignored["not pictures"] += 1
+        contents.ignored.add_file(name)
 
 
 def _is_entered(entry: os.DirEntry[str], contents: FolderContents, avoid: tuple[int, int] | None, *, recursive: bool) -> bool:
     """Whether a sub-folder is searched; if not, it is counted."""
     if avoid is not None and identity(Path(entry.path)) == avoid:
-        contents.ignored["the output folder"] += 1
+        contents.ignored.add("the output folder")
     elif entry.is_symlink():
-        contents.ignored["linked folders"] += 1
+        contents.ignored.add("linked folders")
     elif not accepted_folder(os.fsencode(entry.name)):
-        contents.ignored["hidden folders"] += 1
+        contents.ignored.add("hidden folders")
     elif not recursive:
-        contents.ignored[_SUB_FOLDERS] += 1
+        contents.ignored.add(SUB_FOLDERS)
     else:
         return True
     return False

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 from colorize_run.batch.messages import Engine, Outcome
-from colorize_run.batch.plan import STANDARD, Plan, Task, describe_ignored
+from colorize_run.batch.plan import STANDARD, Plan, Task
 from colorize_run.batch.run import Summary
 from colorize_run.system.files import printable
 
@@ -35,10 +35,10 @@ class Lines:
         self._folders = plan.folders
         if plan.folders:
             pictures = f"{len(plan.tasks)} {'picture' if len(plan.tasks) == 1 else 'pictures'}"
-            ignored = f"; ignored: {describe_ignored(plan.ignored)}" if plan.ignored else ""
+            ignored = f"; ignored: {plan.ignored.describe()}" if plan.ignored else ""
             self.say(f"{pictures}, {engine.describe_jobs()}{ignored}")
         elif plan.ignored:
-            self.say(f"ignored: {describe_ignored(plan.ignored)}")
+            self.say(f"ignored: {plan.ignored.describe()}")
 
     def finished(self, task: Task, outcome: Outcome) -> None:
         """Print the result of a picture; one that was already done is only counted."""

@@ -229,7 +229,7 @@ def _as_usage_errors() -> Iterator[None]:
 
 def _plan(names: tuple[str, ...], output: str | None, naming: Naming, batch: dict[str, Any]) -> Plan:
     with _as_usage_errors():
-        return plan(names, output, naming, recursive=batch["recursive"], overwrite=batch["overwrite"])
+        return plan(names, output, naming, recursive=batch["recursive"])
 
 
 def _run(planned: Plan, options: "Options", jobs: int | None, reports: tuple[str, ...]) -> None:
