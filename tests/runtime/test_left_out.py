@@ -135,3 +135,13 @@ def test_a_named_file_that_nothing_signs_is_not_replaced(run: Run, tmp_path: Pat
     assert (tmp_path / "a.mask.png").read_bytes() != before
     alone = run("segment", "a.mask.png", "-o", os.fspath(tmp_path / "new.png"))
     assert alone.exit_code == 0, alone.stderr
+
+
+def test_a_pipe_with_the_name_of_an_output_is_not_waited_for(run: Run, tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    for name in ("a.mask.png", "a.colorized.png"):
+        os.mkfifo(tmp_path / name)
+    for options in ((), ("--overwrite",)):
+        for words in ((), ("segment",)):
+            assert run(*words, *names(tmp_path), *options).exit_code != 0
+    assert names(tmp_path) == ["a.colorized.png", "a.mask.png", "a.png"]

@@ -10,6 +10,7 @@ from colorize_run.batch.item import ItemConverter
 from colorize_run.batch.messages import Options, Outcome, Request
 from colorize_run.errors import OutputError
 from colorize_run.system.files import make_folder, write_atomically
+from colorize_run.system.times import NOT_HELD
 
 
 class InProcess:
@@ -28,19 +29,20 @@ class InProcess:
             if outcome.status != "failed":
                 start = time.perf_counter()
                 try:
-                    self._write(request, data)
+                    self._write(request, outcome, data)
                 except OutputError as error:
                     outcome = Outcome.of_error(error, request.source)
                 outcome.milliseconds["write"] = round(1e3 * (time.perf_counter() - start), 2)
             yield [(request, outcome)]
 
-    def _write(self, request: Request, data: bytes) -> None:
+    def _write(self, request: Request, outcome: Outcome, data: bytes) -> None:
         if not request.target:
             _write_standard_output(data)
             return
         target = Path(request.target)
         make_folder(target.parent)
-        write_atomically(data, target, overwrite=self._options.overwrite)
+        if not write_atomically(data, target, overwrite=self._options.overwrite, times=outcome.times):
+            outcome.notes.append(NOT_HELD)
 
     def close(self) -> None:
         """Do nothing: there is no process to end."""

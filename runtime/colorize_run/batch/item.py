@@ -21,6 +21,7 @@ from colorize_run.image.reader import opened_file
 from colorize_run.network import Result
 from colorize_run.options import ConversionOptions
 from colorize_run.system.files import as_output_errors, make_folder, printable, stage, standard_input
+from colorize_run.system.times import NOT_HELD, Times, give_times, times_of
 
 
 class ItemConverter:
@@ -69,11 +70,13 @@ class ItemConverter:
 
     def _do(self, request: Request, file: BinaryIO) -> tuple[Outcome, bytes]:
         state = _state(file)
+        times = times_of(file.fileno()) if self.options.keep_times else None  # reading the file changes them
         sha256, size = _digest_and_size(file)
         there = self._claim(request, sha256)
         if isinstance(there, Whole):
             outcome = Outcome("skipped", input_bytes=size, input_sha256=sha256, output_sha256=there.sha256)
             self._add_thumbnails(outcome, file, Path(request.target))
+            _note_times(outcome, held=give_times(Path(request.target), times))
             return outcome, b""
         file.seek(0)
         lightness = Lightness() if self.options.measure else None
@@ -86,8 +89,9 @@ class ItemConverter:
         outcome.replaces = not isinstance(there, Free)
         self._add_thumbnails(outcome, file, io.BytesIO(data))
         if request.staged is not None:
-            outcome.milliseconds["write"] = _staged(data, Path(request.staged), Path(request.target))
-            data = b""
+            _stage(outcome, data, request.staged, Path(request.target), times)
+            return outcome, b""
+        outcome.times = times
         return outcome, data
 
     def _claim(self, request: Request, sha256: str) -> Claim:
@@ -143,10 +147,15 @@ def _state(file: BinaryIO) -> tuple[int, int] | None:
     return status.st_size, status.st_mtime_ns
 
 
-def _staged(data: bytes, staged: Path, target: Path) -> float:
-    """Write an output under its temporary name; milliseconds that took. Errors: OutputError."""
+def _stage(outcome: Outcome, data: bytes, staged: str, target: Path, times: Times | None) -> None:
+    """Write an output under its temporary name, and record how long that took. Errors: OutputError."""
     start = time.perf_counter()
     make_folder(target.parent)
     with as_output_errors(target):
-        stage(data, staged)
-    return round(1e3 * (time.perf_counter() - start), 2)
+        _note_times(outcome, held=stage(data, Path(staged), times))
+    outcome.milliseconds["write"] = round(1e3 * (time.perf_counter() - start), 2)
+
+
+def _note_times(outcome: Outcome, *, held: bool) -> None:
+    if not held:
+        outcome.notes.append(NOT_HELD)

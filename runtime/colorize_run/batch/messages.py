@@ -6,6 +6,7 @@ from typing import Literal
 from colorize_run.errors import ColorizeRunError, ImageFileError
 from colorize_run.options import ConversionOptions
 from colorize_run.system.files import FULL
+from colorize_run.system.times import Times
 
 Status = Literal["done", "copied", "skipped", "failed"]
 
@@ -16,13 +17,14 @@ class Options(ConversionOptions):
 
     ``overwrite``: whether files may be replaced that are not this program's own outputs; ``measure``: whether the change of
     lightness is measured; ``thumbnails``: their longer side in pixels, 0 for none; ``threads``: of a process that works alone,
-    all when None.
+    all when None. ``keep_times``: whether an output gets the times of its input.
     """
 
     overwrite: bool = False
     measure: bool = False
     thumbnails: int = 0
     threads: int | None = None
+    keep_times: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ class Outcome:
     mean and largest difference of L* between input and output before encoding; ``clipped``: share of the pixels whose chroma
     had to give way to ``gamut``. ``thumbnails``: WebP in base64, before and after;
     ``thumbnail_size``: width and height of the second. ``replaces``: whether the output may replace a file.
+    ``times``: those that the output must get, if it was not staged.
     """
 
     status: Status = "failed"
@@ -105,6 +108,7 @@ class Outcome:
     thumbnails: list[str] = field(default_factory=list)
     thumbnail_size: tuple[int, int] = (0, 0)
     replaces: bool = False
+    times: Times | None = None
 
     @classmethod
     def of_error(cls, error: ColorizeRunError, name: str) -> "Outcome":

@@ -4,8 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from colorize_run.options import FORMS
-
 _MARKS = (b".colorized", b".overlay")  # before the suffix of an output that lies beside its input
 _PNG_MARKS = (b".mask.png", b".soft.png", b".cutout.png")
 
@@ -52,9 +50,6 @@ def segment_names(form: str) -> Naming:
         return f"{source.name}.{form}{suffix(source)}"
 
     return Naming(short, short, mirrored)
-
-
-EVERY_NAMING = (COLORIZE_NAMES, *map(segment_names, FORMS))
 
 
 def is_output(name: bytes) -> bool:

@@ -1,16 +1,15 @@
 """From arguments and folders to tasks: which picture is written where. No two inputs ever share an output."""
 
-import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from colorize_run.batch.earlier import earlier_outputs, is_signed
 from colorize_run.batch.ignored import EARLIER_OUTPUTS, SUB_FOLDERS, Ignored
-from colorize_run.batch.naming import EVERY_NAMING, Naming, is_output
+from colorize_run.batch.naming import Naming, is_output
 from colorize_run.errors import InputMissingError, OptionError
 from colorize_run.image.formats import SUFFIXES, accepted, accepted_folder
-from colorize_run.image.xmp import SIGNATURE
 from colorize_run.system.files import identity, is_within, printable
 
 STANDARD = Path("-")
@@ -55,7 +54,7 @@ class Plan:
     """Tasks, what failed already, and what the search ignored; ``folders``: whether any was given.
 
     ``folder``: absolute path of the deepest folder that holds all inputs; empty if there is none, as for stdin. ``unsigned``:
-    files that were left out as earlier outputs, though nothing in them says that this program made them.
+    with --overwrite, files that were left out as earlier outputs, though nothing in them says that this program made them.
     """
 
     tasks: list[Task]
@@ -65,8 +64,13 @@ class Plan:
     folder: str
     unsigned: list[Path]
 
+    @property
+    def uses_streams(self) -> bool:
+        """Whether a picture comes from stdin or goes to stdout."""
+        return any(STANDARD in (task.source, task.target) for task in self.tasks)
 
-def plan(names: Sequence[str], output: str | None, naming: Naming, *, recursive: bool = False) -> Plan:
+
+def plan(names: Sequence[str], output: str | None, naming: Naming, *, recursive: bool = False, overwrite: bool = False) -> Plan:
     """Which input is written where. No picture is decoded and nothing is written.
 
     Errors: OptionError if two outputs would have one name, or outputs would become inputs; InputMissingError for an input
@@ -78,9 +82,10 @@ def plan(names: Sequence[str], output: str | None, naming: Naming, *, recursive:
     ignored = Ignored()
     avoid = None if output in (None, "-") else identity(Path(output or ""))
     tasks: list[Task] = []
-    earlier = _earlier_outputs(names, folders, output)
+    files = [Path(name) for name in names if name != "-" and name not in folders]
+    earlier = earlier_outputs(files, output, overwrite=overwrite)
     for name in names:
-        if name != "-" and str(Path(name)) in earlier:
+        if name != "-" and Path(name) in earlier:
             ignored.add(EARLIER_OUTPUTS)
         elif name in folders:
             contents = search(Path(name), recursive=recursive, avoid=avoid)
@@ -92,27 +97,9 @@ def plan(names: Sequence[str], output: str | None, naming: Naming, *, recursive:
         else:
             tasks.append(_of_file(name, output, naming, alone=len(names) == 1, indexed=bool(folders)))
     _check_unique(tasks)
-    unsigned = [Path(name) for name in earlier if not _is_signed(Path(name))]
+    unsigned = [file for file in earlier if overwrite and not is_signed(file)]
     inputs = (Path(name) if name in folders else Path(name).parent for name in names if name != "-")
     return Plan(tasks, failures, ignored, bool(folders), common_folder(inputs), unsigned)
-
-
-def _earlier_outputs(names: Sequence[str], folders: list[str], output: str | None) -> set[str]:
-    """The files that are named as outputs of others that are named, too, as by ``*.jpg`` given again, of any command."""
-    files = [Path(name) for name in names if name != "-" and name not in folders]
-    outputs = {
-        os.path.abspath(place / naming.beside(file))
-        for file in files
-        for place in (file.parent, Path(output or file.parent))
-        for naming in EVERY_NAMING
-    }
-    return {str(file) for file in files if is_output(os.fsencode(file.name)) and os.path.abspath(file) in outputs}
-
-
-def _is_signed(path: Path) -> bool:
-    with contextlib.suppress(OSError):
-        return SIGNATURE in path.read_bytes()
-    return False
 
 
 def common_folder(folders: Iterable[Path]) -> str:

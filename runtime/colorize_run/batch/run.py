@@ -92,7 +92,7 @@ class Run:
         self._plan, self._options, self._listeners, self._say = plan, options, listeners, say
         self._token = secrets.token_hex(8)
         inputs = [task.source for task in plan.tasks if task.source is not STANDARD]
-        self._files = RunFiles([*inputs, *options.files.values()], plan.unsigned if options.overwrite else ())
+        self._files = RunFiles([*inputs, *options.files.values()], plan.unsigned)
         self._indices: dict[Path, Index] = {}
         self._begun = 0.0
         self._signals = Signals()

@@ -104,6 +104,11 @@ lightness_option = click.option(
 )
 
 
+keep_times_option = click.option(
+    "--keep-times", is_flag=True, help="Give each output the times of access and modification that its input has."
+)
+
+
 def announce(device: str, model: "Model") -> None:
     """Print the device that ``auto`` chose, and why."""
     if device == "auto":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from colorize_run.batch.naming import COLORIZE_NAMES, Naming, segment_names
-from colorize_run.batch.plan import STANDARD, Plan, plan
+from colorize_run.batch.plan import Plan, plan
 from colorize_run.commands.common import (
     EXIT_CODES,
     chosen,
@@ -22,59 +22,14 @@ from colorize_run.commands.common import (
     temperature_option,
     working_size_option,
 )
+from colorize_run.commands.picture_options import FOLDERS, batch_options, images_argument
 from colorize_run.errors import OptionError
 from colorize_run.model.library import DEFAULT_COLORIZE_MODEL, DEFAULT_SEGMENT_MODEL
 from colorize_run.options import FORMS, Lightness
-from colorize_run.system.files import MAX_PIXELS
 
 if TYPE_CHECKING:
     from colorize_run.batch.messages import Options
     from colorize_run.batch.run import Executor, Listener
-
-images_argument = click.argument("images", nargs=-1, required=True, type=click.Path(readable=False), metavar="IMAGE|FOLDER…")
-
-
-def _number_of_jobs(_context: click.Context, _parameter: click.Parameter, value: str | None) -> int | None:
-    """Callback of --jobs: 0 stands for auto. Errors: BadParameter."""
-    if value is None or value == "auto":
-        return None if value is None else 0
-    if not (value.isascii() and value.isdigit() and 1 <= int(value) <= 256):
-        raise click.BadParameter(f"{value!r} is not auto or a number from 1 to 256.")
-    return int(value)
-
-
-def batch_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that both commands have for many pictures."""
-    for option in reversed(
-        (
-            click.option("-r", "--recursive", is_flag=True, help="Include sub-folders, and mirror them in the output."),
-            click.option(
-                "-j", "--jobs", callback=_number_of_jobs, metavar="auto|N",
-                help="Pictures at a time: processes, or threads with CUDA.  [default: auto for folders, else 1]",
-            ),
-            click.option(
-                "--report", "reports", type=click.Path(), multiple=True, metavar="FILE",
-                help="Write the outcome of each picture: FILE.jsonl for programs, FILE.html for people; may be repeated.",
-            ),
-            click.option("--overwrite", is_flag=True, help="Also replace existing files that this program did not write."),
-            click.option(
-                "--max-pixels", type=click.IntRange(1), default=MAX_PIXELS, show_default=True,
-                help="Refuse larger pictures before they are decoded.",
-            ),
-            click.option("--accept-damaged", is_flag=True, help="Do damaged pictures with the pixels that are there."),
-        )
-    ):  # fmt: skip
-        command = option(command)
-    return command
-
-
-FOLDERS = """\b
-Folders:
-  colorize-run scans/ -o coloured/              every picture in scans/, several at a time
-  colorize-run scans/ -o coloured/ --recursive  with sub-folders; run it again to continue
-  colorize-run scans/ -o coloured/ --report run.html    before and after, failures with reasons
-
-"""
 
 
 @click.command(epilog=FOLDERS + EXIT_CODES, short_help="Colourize pictures and folders.")
@@ -172,6 +127,7 @@ def colorize(
         upright=upright,
         overwrite=batch["overwrite"],
         threads=threads,
+        keep_times=batch["keep_times"],
     )  # fmt: skip
     _run(planned, options, batch["jobs"], batch["reports"])
 
@@ -214,6 +170,7 @@ def segment(
         accept_damaged=batch["accept_damaged"],
         overwrite=batch["overwrite"],
         threads=threads,
+        keep_times=batch["keep_times"],
     )
     _run(planned, options, batch["jobs"], batch["reports"])
 
@@ -229,7 +186,10 @@ def _as_usage_errors() -> Iterator[None]:
 
 def _plan(names: tuple[str, ...], output: str | None, naming: Naming, batch: dict[str, Any]) -> Plan:
     with _as_usage_errors():
-        return plan(names, output, naming, recursive=batch["recursive"])
+        planned = plan(names, output, naming, recursive=batch["recursive"], overwrite=batch["overwrite"])
+    if batch["keep_times"] and planned.uses_streams:
+        raise click.UsageError("--keep-times cannot be combined with stdin or stdout, which have no times.")
+    return planned
 
 
 def _run(planned: Plan, options: "Options", jobs: int | None, reports: tuple[str, ...]) -> None:
@@ -275,7 +235,7 @@ def _say_nothing_to_do(planned: Plan) -> NoReturn:
 def _executor(planned: Plan, options: "Options", jobs: int | None) -> "Callable[[], Executor]":
     """A function that starts the conversion: workers for folders or with --jobs, else this process."""
     with_workers = planned.folders or jobs is not None
-    if with_workers and any(task.source is STANDARD or task.target is STANDARD for task in planned.tasks):
+    if with_workers and planned.uses_streams:
         raise click.UsageError("--jobs cannot be combined with stdin or stdout.")
 
     def start() -> "Executor":

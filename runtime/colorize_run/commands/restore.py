@@ -9,11 +9,12 @@ from typing import NoReturn
 
 import click
 
-from colorize_run.commands.common import EXIT_CODES, say
+from colorize_run.commands.common import EXIT_CODES, keep_times_option, say
 from colorize_run.errors import ColorizeRunError, ImageFileError, InputMissingError, OptionError, OutputError
 from colorize_run.image import undo
 from colorize_run.image.formats import FORMATS
 from colorize_run.system.files import as_existing, counted, identity, make_folder, printable, standard_input, write_atomically
+from colorize_run.system.times import NOT_HELD, times_of
 
 _MARK = ".colorized"
 
@@ -35,19 +36,22 @@ class _Task:
     " NAME.colorized.jpg, else NAME.restored.jpg]",
 )  # fmt: skip
 @click.option("-r", "--recursive", is_flag=True, help="Include sub-folders, and mirror them in the output.")
+@keep_times_option
 @click.option("--overwrite", is_flag=True, help="Replace existing files that are not the same.")
-def restore(images: tuple[str, ...], output: str | None, recursive: bool, overwrite: bool) -> None:
+def restore(images: tuple[str, ...], output: str | None, recursive: bool, keep_times: bool, overwrite: bool) -> None:
     """Give back the grey JPEG that each IMAGE was before colorize-run coloured it, byte for byte; - reads one from stdin.
 
     That is possible for grey JPEG files that were coloured in their own planes, the default, and saved by no other program
     since. For a FOLDER, every JPEG in it that holds a record of its original.
     """
     tasks = _tasks(images, output, recursive=recursive)
+    if keep_times and any(None in (task.source, task.target) for task in tasks):
+        raise click.UsageError("--keep-times cannot be combined with stdin or stdout, which have no times.")
     _check_targets(tasks, overwrite=overwrite)
     done, failures, without = 0, list[int](), 0
     for task in tasks:
         try:
-            _restore(task, overwrite=overwrite)
+            _restore(task, keep_times=keep_times, overwrite=overwrite)
             done += 1
         except undo.NoRecordError as error:
             if task.found:
@@ -130,13 +134,15 @@ def _pictures(folder: Path, *, recursive: bool) -> Iterator[Path]:
                 yield Path(place) / name
 
 
-def _restore(task: _Task, *, overwrite: bool) -> None:
+def _restore(task: _Task, *, keep_times: bool, overwrite: bool) -> None:
     from colorize_run.image.reader import opened_file
 
+    times = None
     if task.source is None:
         content = standard_input()
     else:
         with opened_file(task.source) as file:
+            times = times_of(file.fileno()) if keep_times else None
             content = file.read()
     data = undo.restored(content)
     if task.target is None:
@@ -151,5 +157,7 @@ def _restore(task: _Task, *, overwrite: bool) -> None:
             return
         raise as_existing(task.target)
     make_folder(task.target.parent)
-    write_atomically(data, task.target, overwrite=overwrite)
+    has_times = write_atomically(data, task.target, overwrite=overwrite, times=times)
     say(f"{_name(task)} -> {printable(task.target)}")
+    if not has_times:
+        say(f"note: {_name(task)}: {NOT_HELD}")

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from colorize_run.errors import ImageFileError, LockedError, OutputError
+from colorize_run.system.times import Times, give_times
 
 MAX_PIXELS = 125_000_000  # default of the command line and of Python
 WATCH_MAX_PIXELS = 50_000_000  # default of the watch, whose workers have 4 GiB of address space by default (--memory)
@@ -43,15 +44,16 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def write_atomically(data: bytes, target: Path, *, overwrite: bool) -> None:
-    """Write a file that appears whole or not at all, and survives a power cut once this returns.
+def write_atomically(data: bytes, target: Path, *, overwrite: bool, times: Times | None = None) -> bool:
+    """Write a file that appears whole or not at all, and survives a power cut once this returns; whether it has ``times``.
 
     Errors: OutputError; without ``overwrite`` also when ``target`` exists, even if it came to exist just now.
     """
     partial = target.with_name(f".{secrets.token_hex(8)}.colorize-run.partial")
     with as_output_errors(target):
-        stage(data, partial)
+        has_times = stage(data, partial, times)
         publish(partial, target, overwrite=overwrite)
+    return has_times
 
 
 def as_existing(target: Path) -> OutputError:
@@ -79,17 +81,19 @@ def open_regular(path: Path, flags: int) -> int:
     return fd
 
 
-def stage(data: bytes, partial: Path) -> None:
-    """Write a new file, durably, under a temporary name. Errors: OSError, and nothing is left then."""
+def stage(data: bytes, partial: Path, times: Times | None = None) -> bool:
+    """Write a new file, durably, under a temporary name; whether it has ``times``. Errors: OSError, and nothing is left."""
     fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
         with open(fd, "wb") as file:
             file.write(data)
             file.flush()
+            has_times = give_times(fd, times)
             os.fsync(fd)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+    return has_times
 
 
 def publish(partial: Path, target: Path, *, overwrite: bool) -> None:

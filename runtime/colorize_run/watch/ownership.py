@@ -113,7 +113,7 @@ class Ownership:
         """Events for the log, with their reason: folders that are adopted, and folders that were moved."""
         if self._settings.adopt:
             for fact in dict.fromkeys(fact for fact, _ in self._conflicts()):
-                yield "adopted", f"{fact}, until now"
+                yield "adopted", f"although {fact[0].lower() + fact[1:]}"
         for name, folder in self._now.items():
             before = self._known.get(name)
             if before and before.path != folder.path and before.is_same(folder):
