@@ -12,7 +12,7 @@ import pytest
 from broken_files import cut_files, flipped_files, odd_files, wrong_files
 from colorize_run import Colorizer
 from colorize_run.errors import ImageFileError
-from picture_files import ROOT
+from picture_files import ROOT, file_of, photograph
 from PIL import Image
 
 TINY = ROOT / "tests" / "data" / "tiny.onnx"
@@ -118,3 +118,12 @@ def test_all_of_them_in_one_run_of_the_command_line(tmp_path: Path) -> None:
     assert all(line.startswith("error: ") and "internal" not in line for line in lines)
     assert int(done.stdout) < 250  # MB; what they claim to hold would take terabytes
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def test_a_gif_frame_beyond_the_limit_is_refused_before_it_is_decoded() -> None:
+    frames = [photograph().convert("L").rotate(20 * number) for number in range(2)]
+    data = bytearray(file_of(frames[0], "GIF", save_all=True, append_images=frames[1:]).getvalue())
+    second = data.rindex(b",\0\0\0\0")
+    data[second + 5 : second + 9] = b"\xff\x7f\xff\x7f"
+    with pytest.raises(ImageFileError, match="32767 x 32767 = 1074 megapixels"):
+        COLORIZER.colorize_file(io.BytesIO(bytes(data)))

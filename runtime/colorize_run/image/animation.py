@@ -1,8 +1,11 @@
 """Moving pictures: frames, durations, loops; and colours that stay the same from frame to frame."""
 
+import contextlib
 import io
-from collections.abc import Sequence
-from typing import Any
+import os
+import struct
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +23,41 @@ def loop_count_of(image: Image.Image) -> int:
     if image.format == "GIF":
         return 1 if loop is None else int(loop) + 1 if loop else 0
     return int(loop or 0)
+
+
+def gif_blocks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
+    """The blocks of a GIF file up to its end, as (label, beginning): an extension's label and first sub-block, or "," and the
+    place and size of a frame, in pixels, as four 16-bit numbers. Source: GIF89a, section 18 and following.
+
+    Bytes that begin no block are passed over, as Pillow does it. Errors: IndexError for a file that is cut short.
+    """
+    file.seek(10)
+    flags = file.read(3)[0]
+    file.seek(3 * 2 ** (flags % 8 + 1) if flags & 0x80 else 0, os.SEEK_CUR)
+    while (introducer := file.read(1)) not in (b"", b";"):
+        if introducer == b",":
+            frame = file.read(9)
+            flags = frame[8]
+            file.seek((3 * 2 ** (flags % 8 + 1) if flags & 0x80 else 0) + 1, os.SEEK_CUR)
+            yield b",", frame[:8]
+        elif introducer == b"!":
+            label = file.read(1)
+            yield label, file.read(file.read(1)[0])
+        else:
+            continue
+        while size := file.read(1)[0]:
+            file.seek(size, os.SEEK_CUR)
+
+
+def largest_gif(file: BinaryIO) -> tuple[int, int]:
+    """The width and height that hold all frames of a GIF file: Pillow enlarges the picture when it comes to a larger one."""
+    width = height = 0
+    with contextlib.suppress(IndexError, struct.error):  # what is not there has no frames
+        for label, start in gif_blocks(file):
+            if label == b",":
+                left, top, across, down = struct.unpack("<4H", start)
+                width, height = max(width, left + across), max(height, top + down)
+    return width, height
 
 
 def encode(

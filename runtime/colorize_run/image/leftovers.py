@@ -14,6 +14,7 @@ from PIL import Image, TiffImagePlugin
 from PIL.TiffTags import TAGS_V2
 
 from colorize_run.image import jpeg
+from colorize_run.image.animation import gif_blocks
 from colorize_run.image.exif import TIFF_DESCRIPTION
 from colorize_run.image.metadata import PLACE
 
@@ -133,23 +134,12 @@ def _of_webp(file: BinaryIO, _image: Image.Image) -> Iterator[str]:
 
 
 def _of_gif(file: BinaryIO, _image: Image.Image) -> Iterator[str]:
-    file.seek(10)
-    flags = file.read(3)[0]
-    file.seek(3 * 2 ** (flags % 8 + 1) if flags & 0x80 else 0, os.SEEK_CUR)
     others = []
-    while (block := file.read(1)) in (b"!", b","):
-        if block == b",":
-            flags = file.read(9)[8]
-            file.seek((3 * 2 ** (flags % 8 + 1) if flags & 0x80 else 0) + 1, os.SEEK_CUR)
-        else:
-            label = file.read(1)
-            first = file.read(file.read(1)[0])
-            if label == b"\x01":
-                others.append("text")
-            elif label == b"\xff" and first[:8] not in (b"NETSCAPE", b"ANIMEXTS"):
-                others.append("colour profile" if first.startswith(b"ICCRGBG1") else first.decode("ascii", "replace"))
-        while size := file.read(1)[0]:
-            file.seek(size, os.SEEK_CUR)
+    for label, first in gif_blocks(file):
+        if label == b"\x01":
+            others.append("text")
+        elif label == b"\xff" and first[:8] not in (b"NETSCAPE", b"ANIMEXTS"):
+            others.append("colour profile" if first.startswith(b"ICCRGBG1") else first.decode("ascii", "replace"))
     yield from _named("GIF extension", others)
     yield from _behind(file.read())
 

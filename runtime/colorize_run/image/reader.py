@@ -109,7 +109,9 @@ class PictureFile:
             self._pages = tiff.pages_of(file) if self.format == "TIFF" else None
             if self._pages:
                 self._image = image = self._open_page(0)
-            self._check_size()
+            self._check_size(image.size)
+            if self.format == "GIF":
+                self._check_size(animation.largest_gif(file))
             several = FORMATS[self.format].moving or FORMATS[self.format].pages
             self.count = len(self._pages.pages) if self._pages else int(getattr(image, "n_frames", 1)) if several else 1
         self.left_out = list(self._pages.notes) if self._pages else []
@@ -122,8 +124,8 @@ class PictureFile:
         self.default_image = bool(image.info.get("default_image"))
         self._check_frames()
 
-    def _check_size(self) -> None:
-        width, height = self._image.size
+    def _check_size(self, size: tuple[int, int]) -> None:
+        width, height = size
         if width * height > self._max_pixels:
             raise ImageFileError(
                 f"has {width} x {height} = {width * height / 1e6:.0f} megapixels, more than the limit of"
@@ -222,7 +224,7 @@ class PictureFile:
         with decode_errors(), with_libtiff_messages(self.format):
             if self.count > 1:
                 self._go_to(number)
-                self._check_size()
+                self._check_size(self._image.size)
             _choose_blocks(self._image.size)
             picture = picture_of(
                 self._image,
