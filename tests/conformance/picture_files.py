@@ -106,8 +106,8 @@ CURVES = {
 }
 
 
-def profile_of(name: str) -> bytes:
-    """An ICC profile (version 2) of curves and primaries."""
+def profile_of(name: str, more: dict[bytes, bytes] | None = None) -> bytes:
+    """An ICC profile (version 2) of curves and primaries, with ``more`` tags."""
     fixed = lambda values: b"".join(struct.pack(">i", round(value * 65536)) for value in values)  # noqa: E731
     text = name.encode() + b"\0"
     tags = {b"desc": b"desc\0\0\0\0" + struct.pack(">I", len(text)) + text + bytes(78), b"cprt": b"text\0\0\0\0none\0"}
@@ -115,6 +115,7 @@ def profile_of(name: str) -> bytes:
     for letter, primary in zip(b"rgb", PRIMARIES[name], strict=True):
         tags[bytes([letter]) + b"XYZ"] = b"XYZ \0\0\0\0" + fixed(primary)
         tags[bytes([letter]) + b"TRC"] = CURVES[name]
+    tags |= more or {}
     table, body, start = b"", b"", 128 + 4 + 12 * len(tags)
     for signature, data in tags.items():
         table += signature + struct.pack(">II", start + len(body), len(data))

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from colorize_run import Colorizer, colour
+from colorize_run import Colorizer, Segmenter, colour
 from colorize_run.errors import ImageFileError
 from colorize_run.image import icc
 from colorize_run.image.formats import FORMATS
-from picture_files import XMP, file_of, photograph, with_xmp
+from picture_files import XMP, file_of, photograph, profile_of, with_xmp
 from PIL import Image, ImageOps
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -120,3 +120,31 @@ def test_python_takes_paths_as_text_and_streams_that_cannot_seek(tmp_path: Path)
         assert COLORIZER.colorize_file(file)[0] == expected
     with pytest.raises(TypeError, match="a path or a binary stream, not int"):
         COLORIZER.colorize_file(7)
+
+
+def described(text: str) -> bytes:
+    words = text.encode("utf-16-be")
+    return b"mluc\0\0\0\0" + struct.pack(">II2s2sII", 1, 12, b"en", b"US", len(words), 28) + words
+
+
+HDR_PROFILES = {
+    "PQ": profile_of("Display P3", {b"cicp": b"cicp\0\0\0\0\x09\x10\0\1"}),
+    "HLG": profile_of("Display P3", {b"desc": described("Rec. ITU-R BT.2100 HLG")}),
+    "(PQ)": profile_of("Display P3", {b"desc": described("Rec2020 Gamut with PQ Transfer")}),
+}
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF"])
+@pytest.mark.parametrize("name", HDR_PROFILES)
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_high_dynamic_range_is_refused_by_whatever_it_is_told(kind: str, name: str, mode: str) -> None:
+    file = file_of(photograph().convert(mode), kind, icc_profile=HDR_PROFILES[name])
+    for convert in (COLORIZER.colorize_file, Segmenter("flowers", "cpu", 1).segment_file):
+        file.seek(0)
+        with pytest.raises(ImageFileError, match=f"high dynamic range .*{name.strip('()')}"):
+            convert(file)
+
+
+def test_a_profile_for_camera_curves_is_no_high_dynamic_range() -> None:
+    for more in ({b"cicp": b"cicp\0\0\0\0\x01\x0d\0\1"}, {b"desc": described("Epson PQ100 scanner")}):
+        coloured(file_of(photograph(), "PNG", icc_profile=profile_of("Display P3", more)))

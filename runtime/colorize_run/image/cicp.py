@@ -33,7 +33,7 @@ _SRGB_CURVE = 0.0  # stands for itself where others give their exponent
 # The curves of video cameras (1, 6, 14, 15) are meant for a screen that shows them much as it shows sRGB.
 _EXPONENTS = {1: _SRGB_CURVE, 4: 2.2, 5: 2.8, 6: _SRGB_CURVE, 8: 1.0, 13: _SRGB_CURVE, 14: _SRGB_CURVE, 15: _SRGB_CURVE}
 _UNSPECIFIED = 2
-_HDR = {16: "PQ", 18: "HLG"}
+HDR = {16: "PQ", 18: "HLG"}
 _D50 = np.array([0.9642, 1.0, 0.8249])
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 _MOST_CHUNKS, _MOST_HEAD = 1000, 1 << 16
@@ -47,6 +47,8 @@ def profile_of(image: Image.Image) -> tuple[bytes | None, str]:
     """
     own_profile = bool(image.info.get("icc_profile"))
     codes = _codes(image)
+    if codes is not None:
+        refuse_hdr(codes[1])
     if codes is not None and (image.format == "PNG" or not own_profile):
         return _of_codes(*codes)
     if image.format == "PNG" and not own_profile and "srgb" not in image.info and "gamma" in image.info:
@@ -54,11 +56,15 @@ def profile_of(image: Image.Image) -> tuple[bytes | None, str]:
     return None, ""
 
 
-def _of_codes(primaries: int, transfer: int) -> tuple[bytes | None, str]:
-    if transfer in _HDR:
+def refuse_hdr(transfer: int | None) -> None:
+    """ImageFileError for PQ and HLG, by their numbers in H.273."""
+    if transfer in HDR:
         raise ImageFileError(
-            f"has high dynamic range ({_HDR[transfer]}), whose colours depend on the screen; convert it to sRGB or Display P3."
+            f"has high dynamic range ({HDR[transfer]}), whose colours depend on the screen; convert it to sRGB or Display P3."
         )
+
+
+def _of_codes(primaries: int, transfer: int) -> tuple[bytes | None, str]:
     primaries, transfer = (1 if primaries == _UNSPECIFIED else primaries), (13 if transfer == _UNSPECIFIED else transfer)
     if primaries not in _PRIMARIES or transfer not in _EXPONENTS:
         return None, f"its colour space (H.273 numbers {primaries} and {transfer}) is unknown, so sRGB was assumed"

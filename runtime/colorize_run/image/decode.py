@@ -152,6 +152,7 @@ def _follow_profile(picture: Picture) -> None:
     if picture.profile is None:
         _without_profile(picture)
         return
+    cicp.refuse_hdr(icc.transfer_of(picture.profile))
     try:
         if _is_grey(picture) and (curve := icc.grey_curve_of(picture.profile)) is not None:
             _follow_grey_curve(picture, curve)

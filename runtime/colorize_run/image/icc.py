@@ -4,6 +4,7 @@ Layout: ICC.1:2022 (https://www.color.org/specification/ICC.1-2022-05.pdf), sect
 """
 
 import io
+import re
 import struct
 from functools import lru_cache
 
@@ -119,6 +120,22 @@ def is_srgb(profile: bytes) -> bool:
     colours = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(1, -1, 3)
     converted = np.asarray(to_srgb(Image.fromarray(colours), profile))
     return int(np.abs(converted.astype(np.int16) - colours).max()) <= 1
+
+
+@lru_cache(maxsize=8)
+def transfer_of(profile: bytes) -> int | None:
+    """The transfer function, by its number in H.273, of a profile that says so: by its tag ``cicp``, or if it is PQ or HLG by
+    its description. None for others. Sources: ICC.1:2022, 10.3; descriptions as Apple, Adobe and libplacebo write them.
+    """
+    try:
+        tags = _tags(profile)
+    except _NONSENSE:
+        return None
+    if (coded := tags.get(b"cicp", b""))[:4] == b"cicp" and len(coded) >= 10:
+        return coded[9]
+    described = tags.get(b"desc", b"").replace(b"\0", b"").decode("latin-1")
+    named = {16: r"\bPQ\b|ST ?2084", 18: r"\bHLG\b"}
+    return next((number for number, words in named.items() if re.search(words, described)), None)
 
 
 def unusable(reason: Exception | str) -> str:
