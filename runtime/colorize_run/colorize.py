@@ -126,7 +126,7 @@ class Colorizer(Network):
     def colorize_file(
         self, source: reader.Source, kind: str | None = None, *, raw: bool = False, confidence: bool = False,
         max_pixels: int = MAX_PIXELS, keep_metadata: bool = True, control: Control | None = None,
-        observe: Observe | None = None, accept_damaged: bool = False,
+        observe: Observe | None = None, cmyk_profile: bytes | None = None, accept_damaged: bool = False,
     ) -> tuple[bytes, Result]:  # fmt: skip
         """Colourize a picture file, each of its frames; returns the new file's bytes, in format ``kind`` or the source's own.
 
@@ -134,6 +134,7 @@ class Colorizer(Network):
         network is: white where one colour is certain, black where all are as likely. Unless ``keep_metadata``, the file says
         nothing of the picture's origin, nor that its colours came from a model; colour profile and resolution stay.
         ``control``: what the user decides; what it leaves as it is comes back byte for byte where the format stays.
+        ``cmyk_profile``: ICC, for CMYK that has none of its own, instead of offset print on coated paper.
         ``observe`` is given the pixels of each frame before, and the coloured frame before it is encoded.
         ``accept_damaged``: a picture some of whose pixels are missing is done with what is there, and a note.
         Errors: ImageFileError, ModelFileError, DeviceError, OptionError.
@@ -142,16 +143,15 @@ class Colorizer(Network):
         self.check(control, confidence=confidence)
         plain = raw or confidence  # nothing is joined with the picture
         result, notes, unchanged = Result(), list[list[str]](), list[bool]()
-        with reader.opened(source, max_pixels, accept_damaged=accept_damaged) as file:
+        with reader.opened(source, max_pixels, cmyk_profile, accept_damaged=accept_damaged) as file:
             kind = kind or file.format
             if kind == "JPEG" and not plain and (done := self._in_planes(file, control, result, observe, keep_metadata)):
                 return done, result
-            if not raw:
-                file.check_room(kind)
-            writer = file.writer(kind)
+            writer = file.writer(kind, reduced=raw)
             moves = FORMATS[file.format].moving
             smoother = TemporalSmoother() if moves else None
             for picture in result.timed("decode", file.pictures(None if file.several_in(kind) else 1)):
+                writer.check_alpha(picture)
                 # a film is judged by its first frame
                 unchanged.append(unchanged[0] if moves and unchanged else not plain and self._keeps_as_is(picture, control))
                 before = picture.pixels if observe and not plain else None

@@ -9,6 +9,7 @@ from typing import BinaryIO
 from colorize_run.colorize import Colorizer
 from colorize_run.control import Control, Mask, reference_picture
 from colorize_run.hints import Hints, parse_hint
+from colorize_run.image import cmyk
 from colorize_run.network import Observe, Result
 from colorize_run.options import ConversionOptions
 from colorize_run.segment import Segmenter
@@ -70,6 +71,7 @@ def _colorizing(colorizer: Colorizer, options: ConversionOptions) -> _Convert:
         options.upright,
     )
     colorizer.check(control, confidence=options.confidence)
+    cmyk_profile = _cmyk_profile(options)
 
     def convert(
         source: Path | BinaryIO, kind: str | None, observe: Observe | None, hints: Hints | None
@@ -82,6 +84,7 @@ def _colorizing(colorizer: Colorizer, options: ConversionOptions) -> _Convert:
             max_pixels=options.max_pixels,
             accept_damaged=options.accept_damaged,
             keep_metadata=not options.strip_metadata,
+            cmyk_profile=cmyk_profile,
             control=control if hints is None else replace(control, hints=hints),
             observe=observe,
         )
@@ -89,7 +92,14 @@ def _colorizing(colorizer: Colorizer, options: ConversionOptions) -> _Convert:
     return convert
 
 
+def _cmyk_profile(options: ConversionOptions) -> bytes | None:
+    path = options.files.get("cmyk_profile")
+    return cmyk.read_profile(path) if path else None
+
+
 def _segmenting(segmenter: Segmenter, options: ConversionOptions) -> _Convert:
+    cmyk_profile = _cmyk_profile(options)
+
     def convert(
         source: Path | BinaryIO, kind: str | None, _observe: Observe | None, _hints: Hints | None
     ) -> tuple[bytes, Result]:
@@ -100,6 +110,7 @@ def _segmenting(segmenter: Segmenter, options: ConversionOptions) -> _Convert:
             max_pixels=options.max_pixels,
             accept_damaged=options.accept_damaged,
             keep_metadata=not options.strip_metadata,
+            cmyk_profile=cmyk_profile,
         )
 
     return convert

@@ -19,9 +19,9 @@ Task = Literal["colorize", "segment"]
 
 # Fields that say where and how fast an output is made, not what it holds.
 _WITHOUT_EFFECT = ("device", "max_pixels")
-_FILES = ("mask", "hints", "like")
+_FILES = ("mask", "hints", "like", "cmyk_profile")
 # Later than the first indices
-_ADDED = ("hint", "hints", "like", "confidence", "lightness", "upright", "accept_damaged")
+_ADDED = ("hint", "hints", "like", "confidence", "lightness", "upright", "accept_damaged", "cmyk_profile")
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class ConversionOptions:
     ``view``: the form that a segmentation is written as. ``max_pixels``: the largest picture that is decoded. ``mask``: path
     of a picture that says where to colour. ``hint``: hints as `parse_hint` reads them, separated by spaces; ``hints``: path
     of a file of hints; ``like``: path of a picture whose colours are borrowed. ``confidence``: whether confidence is written
-    instead of colours. The others are arguments of `Colorizer`, `Segmenter` and `Control`.
+    instead of colours. ``cmyk_profile``: path of the ICC profile for CMYK that has none. The others are arguments of
+    `Colorizer`, `Segmenter` and `Control`.
     """
 
     task: Task
@@ -54,6 +55,7 @@ class ConversionOptions:
     lightness: Lightness = "luma"
     upright: bool = False
     accept_damaged: bool = False
+    cmyk_profile: str | None = None
 
     @property
     def files(self) -> dict[str, Path]:

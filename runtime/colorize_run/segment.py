@@ -15,7 +15,8 @@ from colorize_run.colour import guided
 from colorize_run.colour.strips import PARALLEL_FROM, ChromaRows, tiles
 from colorize_run.errors import ContractError, ModelFileError, OptionError
 from colorize_run.image import reader
-from colorize_run.image.encode import encode
+from colorize_run.image.encode import Writer, encode
+from colorize_run.image.formats import FORMATS
 from colorize_run.image.metadata import Metadata
 from colorize_run.image.picture import Picture
 from colorize_run.model.library import DEFAULT_SEGMENT_MODEL
@@ -75,29 +76,38 @@ class Segmenter(Network):
 
     def segment_file(
         self, source: reader.Source, as_: Form = "mask", kind: str | None = None, *,
-        max_pixels: int = MAX_PIXELS, keep_metadata: bool = True, accept_damaged: bool = False,
+        max_pixels: int = MAX_PIXELS, keep_metadata: bool = True, cmyk_profile: bytes | None = None,
+        accept_damaged: bool = False,
     ) -> tuple[bytes, Result]:  # fmt: skip
         """Segment a picture file, the first frame of several; returns the bytes of a new file of the picture's full size.
 
         ``as_``: "mask", an indexed PNG of class numbers in the contract's colours; "soft", a grey PNG, white where the
         picture is no background; "overlay", the picture with the classes' colours laid over it, in its own format or
         ``kind``; "cutout", the picture with all background transparent, PNG or ``kind``. Of the picture's metadata the last
-        two keep what the format holds, unless ``keep_metadata`` is false. ``accept_damaged``: as of `Colorizer.colorize_file`.
-        Errors: ImageFileError, ModelFileError, DeviceError, OptionError for a mask or soft mask that is no PNG.
+        two keep what the format holds, unless ``keep_metadata`` is false. ``cmyk_profile``, ``accept_damaged``: as of
+        `Colorizer.colorize_file`.
+        Errors: ImageFileError, ModelFileError, DeviceError, OptionError for a mask or soft mask that is no PNG, and for a
+        cut-out in a format without transparency.
         """
         if as_ not in FORMS:
             raise OptionError(f"There is no form {as_!r}; choose {', '.join(FORMS)}.")
         if as_ in ("mask", "soft") and kind not in (None, "PNG"):
             raise OptionError(f"A {as_} is written as PNG, not as {kind}.")
+        if as_ == "cutout" and kind in FORMATS and not FORMATS[kind].alpha:
+            raise OptionError(f"A cut-out has transparency, which {kind} cannot hold: write PNG, WebP or TIFF.")
         result = Result()
-        with result.stage("decode"):
-            picture = reader.read(source, max_pixels, accept_damaged=accept_damaged)
+        with result.stage("decode"), reader.opened(source, max_pixels, cmyk_profile, accept_damaged=accept_damaged) as file:
+            kind = kind or (file.format if as_ == "overlay" else "PNG")
+            file.check_room(kind)
+            picture = next(file.pictures(1))
+            if as_ == "overlay":
+                Writer(kind).check_alpha(picture)
         result.size = picture.size
         if not keep_metadata:
             picture.metadata = Metadata()
         refined = self._refined(picture, result)
         with result.stage("encode"):
-            data = _WRITERS[as_](picture, refined, kind or (picture.format if as_ == "overlay" else "PNG"))
+            data = _WRITERS[as_](picture, refined, kind)
         result.notes = picture.notes
         return data, result
 

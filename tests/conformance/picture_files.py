@@ -65,10 +65,54 @@ def as_display_p3(avif: bytes) -> bytes:
 def tiff16(values: Array, **options: Any) -> io.BytesIO:
     file = io.BytesIO()
     channels = values.shape[2] if values.ndim == 3 else 1
-    extra = {} if channels != 4 else {"extrasamples": [options.pop("alpha", "unassalpha")]}
-    tifffile.imwrite(file, values, photometric="rgb" if channels > 1 else "minisblack", metadata=None, **extra, **options)
+    extra = {} if channels not in (2, 4) else {"extrasamples": [options.pop("alpha", "unassalpha")], "planarconfig": "contig"}
+    tifffile.imwrite(file, values, photometric="rgb" if channels > 2 else "minisblack", metadata=None, **extra, **options)
     file.seek(0)
     return file
+
+
+def jpeg2000(values: Array, profile: bytes | None = None, *, bare: bool = False, thousandths: int = 1000) -> io.BytesIO:
+    """A JPEG 2000 file by OpenCV, lossless or compressed to so many thousandths; ``bare``: the codestream alone."""
+    order = values if values.ndim == 2 else np.ascontiguousarray(values[..., [2, 1, 0, 3][: values.shape[2]]])
+    data = cv2.imencode(".jp2", order, [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, thousandths])[1].tobytes()
+    at = data.index(b"jp2c")
+    if bare:
+        return io.BytesIO(data[at + 4 :])
+    if profile:  # in place of the box that names a space by its number
+        box = data.index(b"colr") - 4
+        header = data.index(b"jp2h") - 4
+        old = struct.unpack_from(">I", data, box)[0]
+        new = struct.pack(">I4sBBB", 11 + len(profile), b"colr", 2, 0, 0) + profile
+        length = struct.unpack_from(">I", data, header)[0] + len(new) - old
+        data = data[:header] + struct.pack(">I", length) + data[header + 4 : box] + new + data[box + old :]
+    return io.BytesIO(data)
+
+
+def profile_in_jpeg2000(data: bytes) -> bytes | None:
+    """The ICC profile of a JPEG 2000 file, of which Pillow does not tell."""
+    box = data.find(b"colr") - 4
+    if box < 0 or data[box + 8] not in (2, 3):
+        return None
+    return data[box + 11 : box + struct.unpack_from(">I", data, box)[0]]
+
+
+def pnm(values: Array, most: int) -> io.BytesIO:
+    """A binary PGM or PPM file of values 0..``most``."""
+    magic = "P5" if values.ndim == 2 else "P6"
+    head = f"{magic}\n# made for a test\n{values.shape[1]} {values.shape[0]}\n{most}\n".encode()
+    return io.BytesIO(head + values.astype(np.uint8 if most < 256 else ">u2").tobytes())
+
+
+def lab_under_d50(values: Array) -> Array:
+    """16-bit sRGB (H, W, 3) as TIFF's CIELAB of 16 bits: L* of 0..65535, a* and b* in 256ths, signed."""
+    encoded = values / 65535
+    linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+    columns = np.array(PRIMARIES["linear sRGB"]).T
+    xyz = linear @ (columns / columns.sum(axis=1, keepdims=True)).T
+    f = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz * (29 / 6) ** 2 / 3 + 4 / 29)
+    lab = np.stack([116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])], axis=-1)
+    scaled = np.rint(lab * [655.35, 256, 256])
+    return np.dstack([scaled[..., :1].astype(np.uint16), scaled[..., 1:].astype(np.int16).view(np.uint16)])
 
 
 def pixels_of(data: bytes) -> Array:

@@ -305,7 +305,7 @@ HOSTILE = {
     "pipe": "not a regular file",
     "missing": "does not exist",
     "broken png": "damaged",
-    "float tiff": "32-bit",
+    "float tiff": "32-bit floating-point",
     "postscript": "not a picture",
 }
 

@@ -196,8 +196,8 @@ def test_wrong_usage(run: Run, arguments: list[str], words: str) -> None:
 
 def test_a_cutout_that_jpeg_cannot_hold(run: Run) -> None:
     done = run("scene.png", "--as", "cutout", "-o", "cut.jpg")
-    assert done.exit_code == 1
-    assert "transparency" in done.stderr
+    assert done.exit_code == 2
+    assert "A cut-out has transparency, which JPEG cannot hold" in done.stderr
     assert not Path("cut.jpg").exists()
 
 

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from colorize_run import colour
 from colorize_run.colour.space import SRGB, Space
-from colorize_run.image import icc, reader
+from colorize_run.image import cmyk, icc, reader
 from colorize_run.image.identify import undecoded
 from colorize_run.image.picture import Picture, to_bytes
 
@@ -71,7 +71,7 @@ def thumbnail(source: Path | BinaryIO, side: int) -> tuple[bytes, tuple[int, int
     with reader.opened_file(source) as file, undecoded(file) as image:
         profile = image.info.get("icc_profile")
         image.draft("RGB", (side, side))  # JPEG alone: decodes an eighth or a quarter
-        small = ImageOps.exif_transpose(_shrunk(image, side))
+        small = ImageOps.exif_transpose(_shrunk(image, side, profile))
         with contextlib.suppress(*icc.CMS_ERRORS):  # a damaged profile is noted when the picture is converted
             if profile and small.mode == "RGB" and not icc.is_srgb(profile):
                 small = icc.to_srgb(small, profile)
@@ -80,14 +80,18 @@ def thumbnail(source: Path | BinaryIO, side: int) -> tuple[bytes, tuple[int, int
         return buffer.getvalue(), small.size
 
 
-def _shrunk(image: Image.Image, side: int) -> Image.Image:
+def _shrunk(image: Image.Image, side: int, profile: bytes | None) -> Image.Image:
     """Mode RGB or RGBA, at most ``side`` pixels long; EXIF's orientation still to be applied."""
     if image.mode.startswith("I;16"):
         image = Image.fromarray(to_bytes(np.asarray(image, np.uint16)))
     clear = "A" in image.getbands() or "transparency" in image.info
     exif = image.info.get("exif")
-    image = image.convert("RGBA" if clear else "RGB")
+    image = image if image.mode == "CMYK" else image.convert("RGBA" if clear else "RGB")
     image.thumbnail((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    if image.mode == "CMYK":
+        with contextlib.suppress(*icc.CMS_ERRORS):
+            image = cmyk.to_srgb(image, profile)[0]
+        image = image.convert("RGB")
     if exif:
         image.info["exif"] = exif
     return image

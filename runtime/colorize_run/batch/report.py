@@ -42,8 +42,8 @@ def _run_files(plan: Plan, options: Options) -> dict[object, str]:
     """Files that the run reads or writes itself, by their keys, and what each is."""
     files = [(path, "a picture of this run") for task in plan.tasks for path in (task.source, task.target)]
     files += [(root / INDEX_NAME, "the index of a folder") for root in {task.root for task in plan.tasks} if root is not None]
-    named = {"mask": "the mask of this run", "hints": "the hints of this run", "like": "the reference of this run"}
-    files += [(path, named[name]) for name, path in options.files.items()]
+    named = {"mask": "mask", "hints": "hints", "like": "reference", "cmyk_profile": "CMYK profile"}
+    files += [(path, f"the {named[name]} of this run") for name, path in options.files.items()]
     with contextlib.suppress(ColorizeRunError):  # opening the model will raise it
         files.append((find_model(options.model), "the model of this run"))
     return {key: what for path, what in files if path is not STANDARD for key in _keys(path)}

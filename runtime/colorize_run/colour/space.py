@@ -79,6 +79,14 @@ class Space:
     def _encodings(self) -> dict[tuple[int, int], Pixels]:
         return {}
 
+    def in_srgb(self, pixels: Pixels) -> npt.NDArray[np.uint16]:
+        """Encoded 16-bit pixels (H, W) or (H, W, 3) as sRGB, (H, W, 3); colours that sRGB cannot show end at its border."""
+        result = np.empty((*pixels.shape[:2], 3), np.uint16)
+        for row, encoded in zip(result, pixels, strict=True):
+            light = self.linear(encoded[None])[0] @ self.to_srgb.T.astype(np.float32)
+            row[:] = np.rint(colour.linear_to_srgb(np.clip(light, 0, 1)) * np.float32(65535))
+        return result
+
     def network_view(self, encoded: FloatArray) -> tuple[FloatArray, FloatArray]:
         """A reduced picture as the network and the guide get it.
 
@@ -95,6 +103,14 @@ class Space:
 def _by_white(columns: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """X, Y, Z of R, G, B as columns, each row divided by the white's."""
     return np.asarray(columns / columns.sum(axis=1, keepdims=True))
+
+
+def srgb_of_lab(lab: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
+    """CIELAB (..., 3) under D50, as files hold it, as sRGB of 16 bits; colours that sRGB cannot show end at its border."""
+    f = (lab[..., :1] + np.float32(16)) / np.float32(116) + lab * np.array([0, 1 / 500, -1 / 200], np.float32)
+    xyz = colour.linear_of_perceived(np.ascontiguousarray(f[..., [1, 0, 2]]))
+    light = xyz @ np.linalg.inv(_by_white(_SRGB_D50)).T.astype(np.float32)
+    return np.asarray(np.rint(colour.linear_to_srgb(np.clip(light, 0, 1)) * np.float32(65535)), np.uint16)
 
 
 _VALUES = np.arange(65536, dtype=np.float32) / 65535

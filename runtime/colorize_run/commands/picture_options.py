@@ -20,6 +20,13 @@ def _number_of_jobs(_context: click.Context, _parameter: click.Parameter, value:
     return int(value)
 
 
+def _named(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """Callback of an option for a file. Errors: BadParameter for an empty name."""
+    if value == "":
+        raise click.BadParameter("needs the name of a file.")
+    return value
+
+
 def batch_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options that both commands have for many pictures."""
     for option in reversed(
@@ -38,6 +45,10 @@ def batch_options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--max-pixels", type=click.IntRange(1), default=MAX_PIXELS, show_default=True,
                 help="Refuse larger pictures before they are decoded.",
+            ),
+            click.option(
+                "--cmyk-profile", type=click.Path(readable=False), callback=_named, metavar="FILE",
+                help="The ICC profile of CMYK pictures that have none.  [default: offset print on coated paper]",
             ),
             click.option("--accept-damaged", is_flag=True, help="Do damaged pictures with the pixels that are there."),
         )

@@ -24,6 +24,7 @@ from colorize_run.commands.common import (
 )
 from colorize_run.commands.picture_options import FOLDERS, batch_options, images_argument
 from colorize_run.errors import OptionError
+from colorize_run.image.formats import FORMATS
 from colorize_run.model.library import DEFAULT_COLORIZE_MODEL, DEFAULT_SEGMENT_MODEL
 from colorize_run.options import FORMS, Lightness
 
@@ -90,7 +91,7 @@ def colorize(
     hint: tuple[str, ...], hints: str | None, like: str | None, lightness: Lightness, upright: bool, confidence: bool,
     strip_metadata: bool, **batch: Any,
 ) -> None:  # fmt: skip
-    """Colourize IMAGE…: JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF or HEIC, every frame; - reads one from stdin.
+    """Colourize IMAGE…: JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, JPEG 2000, PNM or HEIC, every frame; - reads one from stdin.
 
     For a FOLDER, every picture in it is colourized.
     """
@@ -119,6 +120,7 @@ def colorize(
         strip_metadata=strip_metadata,
         max_pixels=batch["max_pixels"],
         accept_damaged=batch["accept_damaged"],
+        cmyk_profile=batch["cmyk_profile"],
         hint=" ".join("".join(text.split()) for text in hint),
         hints=hints,
         like=like,
@@ -158,6 +160,8 @@ def segment(
     planned = _plan(images, output, segment_names(as_), batch)
     if as_ in ("mask", "soft") and any(task.kind not in (None, "PNG") for task in planned.tasks):
         raise click.UsageError(f"A {as_} is written as PNG: give -o a name that ends in .png.")
+    if as_ == "cutout" and (flat := [task.kind for task in planned.tasks if task.kind and not FORMATS[task.kind].alpha]):
+        raise click.UsageError(f"A cut-out has transparency, which {flat[0]} cannot hold: end the name after -o in .png.")
     name, device, threads = chosen(model, DEFAULT_SEGMENT_MODEL, device)
     options = Options(
         "segment",
@@ -168,6 +172,7 @@ def segment(
         strip_metadata=strip_metadata,
         max_pixels=batch["max_pixels"],
         accept_damaged=batch["accept_damaged"],
+        cmyk_profile=batch["cmyk_profile"],
         overwrite=batch["overwrite"],
         threads=threads,
         keep_times=batch["keep_times"],

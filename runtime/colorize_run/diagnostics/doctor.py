@@ -152,7 +152,7 @@ def _cuda(request: dict[str, Any]) -> Check:
 def _readers(request: dict[str, Any]) -> Check:
     from PIL import features
 
-    figures = {"webp": features.check("webp"), "avif": features.check("avif")}
+    figures = {"webp": features.check("webp"), "avif": features.check("avif"), "jpeg2000": features.check("jpg_2000")}
     try:
         import pillow_heif
 
@@ -161,8 +161,8 @@ def _readers(request: dict[str, Any]) -> Check:
     except Exception as error:
         figures["heic"] = False
         heic = "" if isinstance(error, ModuleNotFoundError) else reason_of(error)
-    have = [name for name, there in (("WebP", figures["webp"]), ("AVIF", figures["avif"])) if there]
-    text = ", ".join(["JPEG, PNG, TIFF, BMP, GIF", *have])
+    have = [name for key, name in {"webp": "WebP", "avif": "AVIF", "jpeg2000": "JPEG 2000"}.items() if figures[key]]
+    text = ", ".join(["JPEG, PNG, TIFF, BMP, GIF, PNM", *have])
     if not all(figures.values()):
         lacking = [kind for kind, there in figures.items() if not there]
         way_out = "pip install 'colorize-run[heif]'" if lacking == ["heic"] else "pip install --force-reinstall pillow"

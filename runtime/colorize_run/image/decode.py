@@ -12,7 +12,7 @@ from PIL import ExifTags, Image, JpegImagePlugin
 from colorize_run import colour
 from colorize_run.colour.space import SRGB
 from colorize_run.errors import ImageFileError
-from colorize_run.image import cicp, damage, icc, metadata, planes, sixteen_bit, tiff
+from colorize_run.image import cicp, cmyk, damage, icc, metadata, planes, sixteen_bit, tiff, tiff_deep
 from colorize_run.image.picture import Picture
 
 _MOST_DPI = 1e6  # what PNG and BMP can hold, in pixels per metre, and more than any microscope has
@@ -29,11 +29,12 @@ _UPRIGHT = {
 
 
 def picture_of(
-    image: Image.Image, reopen: Callable[[], Image.Image] | None = None, thumbnail: Image.Image | None = None, *,
-    jpeg_file: bytes | None = None, accept_damaged: bool = False,
+    image: Image.Image, reopen: Callable[[], Image.Image] | None = None, thumbnail: Image.Image | None = None,
+    cmyk_profile: bytes | None = None, *, jpeg_file: bytes | None = None, accept_damaged: bool = False,
 ) -> Picture:  # fmt: skip
     """Everything that is kept of a file; ``reopen`` opens it a second time, for 16-bit colours.
 
+    ``cmyk_profile``: what CMYK means that has no profile of its own; offset print when None.
     ``thumbnail``: of a TIFF file whose first directory is a thumbnail, and says for it what the picture itself does not.
     ``jpeg_file``: the whole file, if it is a JPEG; ``accept_damaged``: take a picture some of whose pixels are missing.
 
@@ -47,7 +48,7 @@ def picture_of(
     coded, note = cicp.profile_of(image)
     deep = _deep(image, reopen, accept_damaged=accept_damaged) if is_deep else None
     if deep:
-        picture = Picture(deep[0], kind, SRGB, 16, deep[1])
+        picture = Picture(tiff_deep.from_lab(image, deep[0]), kind, SRGB, 16, deep[1])
     else:
         image = reopen() if is_deep and reopen else image
         decoded, damage_notes = damage.load(image, jpeg_file, accept=accept_damaged)
@@ -57,6 +58,8 @@ def picture_of(
         picture.notes.append("its 16 bits per channel were rounded to 8")
     picture.notes += [note] if note else []
     picture.profile = coded or image.info.get("icc_profile") or None
+    if picture.profile and is_deep and tiff_deep.is_lab(image):  # it is a profile of CIELAB, which has been left
+        picture.profile = None
     picture.duration = image.info.get("duration")
     picture.save_options = _save_options(image, kind)
     orientation = given_orientation or orientation_of(image)
@@ -71,7 +74,7 @@ def picture_of(
         picture.save_options.pop("qtables", None)
         picture.pixels = _turned(picture.pixels, _UPRIGHT[orientation])
         picture.alpha = None if picture.alpha is None else _turned(picture.alpha, _UPRIGHT[orientation])
-    _follow_profile(picture)
+    _follow_profile(picture, cmyk_profile)
     return picture
 
 
@@ -147,10 +150,10 @@ def _split_alpha(image: Image.Image) -> tuple[Image.Image | None, Image.Image]:
     return None, image.convert("RGB")
 
 
-def _follow_profile(picture: Picture) -> None:
+def _follow_profile(picture: Picture, cmyk_profile: bytes | None) -> None:
     """Set ``space`` from the profile. Pixels whose profile is not curves and primaries are converted to sRGB."""
     if picture.profile is None:
-        _without_profile(picture)
+        _without_profile(picture, cmyk_profile)
         return
     cicp.refuse_hdr(icc.transfer_of(picture.profile))
     try:
@@ -170,9 +173,8 @@ def _follow_profile(picture: Picture) -> None:
                 picture.profile = icc.srgb()
                 picture.notes.append("its colour profile can be read, but not written with, so the file is sRGB now")
     except icc.CMS_ERRORS as error:
-        picture.notes.append(icc.unusable(error))
         picture.profile = None
-        _without_profile(picture)
+        _without_profile(picture, cmyk_profile, error)
 
 
 def _must_convert(picture: Picture) -> bool:
@@ -188,11 +190,22 @@ def _is_grey(picture: Picture) -> bool:
     return picture.pixels.ndim == 2
 
 
-def _without_profile(picture: Picture) -> None:
-    """CMYK and LAB as RGB by their usual meaning."""
-    if isinstance(picture.pixels, Image.Image) and picture.pixels.mode not in ("L", "RGB"):
-        lab = picture.pixels.mode == "LAB"
-        picture.pixels = icc.from_lab(picture.pixels) if lab else picture.pixels.convert("RGB")
+def _without_profile(picture: Picture, cmyk_profile: bytes | None, error: Exception | None = None) -> None:
+    """CMYK and LAB as RGB by their usual meaning; ``error``: why the profile that is there cannot be used."""
+    mode = picture.pixels.mode if isinstance(picture.pixels, Image.Image) else ""
+    if isinstance(picture.pixels, Image.Image) and mode == "CMYK":
+        picture.pixels, how = cmyk.to_srgb(picture.pixels, cmyk_profile)
+        why = (
+            f"its colour profile could not be used ({error}), so its CMYK"
+            if error
+            else "it is CMYK without a colour profile, and"
+        )
+        picture.notes.append(f"{why} was read {how}")
+    elif isinstance(picture.pixels, Image.Image) and mode == "LAB":
+        picture.pixels = icc.from_lab(picture.pixels)
+        picture.notes += [f"its colour profile could not be used ({error}), and CIELAB needs none"] if error else []
+    elif error:
+        picture.notes.append(icc.unusable(error))
 
 
 def _convert(picture: Picture) -> None:
@@ -227,6 +240,10 @@ def _save_options(image: Image.Image, kind: str) -> dict[str, Any]:
             sampling = JpegImagePlugin.get_sampling(image)
             options["subsampling"] = sampling if sampling >= 0 else "4:2:0"
         options["progressive"] = bool(image.info.get("progressive"))
+    elif kind in ("JPEG2000", "J2K"):
+        options["lossy"] = bool(image.info.get("irreversible"))
+    elif kind in ("PPM", "PAM"):
+        options["grey"] = image.mode in ("1", "L", "LA") and kind == "PPM"
     elif kind == "TIFF":
         compression = image.info.get("compression", "raw")
         # fax codes hold 1-bit pixels alone, and JPEG in TIFF would lose once more

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, PngImagePlugin
 
 from colorize_run.errors import ImageFileError
-from colorize_run.image import animation, icc, writers
+from colorize_run.image import animation, icc, own_formats, writers
 from colorize_run.image.formats import FORMATS, READABLE
 from colorize_run.image.metadata import Metadata
 from colorize_run.image.picture import Picture
@@ -55,14 +55,19 @@ class Writer:
         self._tiff = writers.TiffWriter() if pages else None
         self._pictures: list[Picture] = []
 
+    def check_alpha(self, picture: Picture) -> None:
+        """ImageFileError for transparency that the format cannot hold; alpha that hides nothing is left out."""
+        if picture.alpha is None or FORMATS[self.kind].alpha:
+            return
+        if not _is_opaque(picture.alpha):
+            raise ImageFileError(f"has transparency, which {self.kind} cannot hold; write PNG, WebP or TIFF.")
+        picture.alpha = None
+
     def add(self, picture: Picture) -> None:
         """Append a picture. Errors: ImageFileError when the format cannot hold it."""
-        if picture.alpha is not None and not FORMATS[self.kind].alpha and _is_opaque(picture.alpha):
-            picture.alpha = None
+        self.check_alpha(picture)
         if picture.metadata.place and self.kind != "TIFF":
             picture.notes.append(f"{self.kind} cannot hold its place on the map (GeoTIFF), which was left out")
-        if picture.alpha is not None and not FORMATS[self.kind].alpha:
-            raise ImageFileError(f"has transparency, which {self.kind} cannot hold; write PNG, WebP or TIFF.")
         if picture.depth == 16 and not FORMATS[self.kind].deep:
             picture.notes.append(f"its 16 bits per channel were rounded to the 8 that {self.kind} holds")
         if self._tiff is not None:
@@ -100,6 +105,10 @@ def _is_opaque(alpha: Image.Image | npt.NDArray[np.uint16]) -> bool:
 
 def _still(picture: Picture, kind: str) -> bytes:
     page = _deep_page(picture, kind)
+    if kind in own_formats.ENCODERS:
+        _metadata_options(picture, kind)  # what the format cannot hold is noted
+        page = page or writers.Page.of_image(_as_the_file_holds_it(picture, kind))
+        return own_formats.ENCODERS[kind](page.rows(0, page.height), picture, kind)
     if page is not None and kind == "PNG":
         return writers.png(page, _png_chunks(picture))
     if kind == "TIFF" and (page is not None or _compression(picture) in _OWN_TIFF):
@@ -121,6 +130,8 @@ def _deep_page(picture: Picture, kind: str) -> writers.Page | None:
     """The picture's 16 bits, where it has them and the format holds them."""
     if picture.depth != 16 or not FORMATS[kind].deep or isinstance(picture.pixels, Image.Image):
         return None
+    if picture.profile and picture.space and not FORMATS[kind].profile:
+        picture.pixels, picture.profile = picture.space.in_srgb(picture.pixels), None
     return writers.Page.of_values(picture.pixels, None if picture.alpha is None else np.asarray(picture.alpha))
 
 

@@ -20,7 +20,7 @@ class Format:
     side: int = 1 << 31
 
 
-# Of Pillow's 40 formats, those that photographs come in.
+# Those that photographs come in.
 FORMATS = {
     "JPEG": Format((".jpg", ".jpeg", ".jpe", ".jfif"), alpha=False, side=65_500),
     "PNG": Format((".png", ".apng"), deep=True, moving=True),
@@ -28,8 +28,12 @@ FORMATS = {
     "TIFF": Format((".tif", ".tiff"), deep=True, pages=True),
     "BMP": Format((".bmp", ".dib"), profile=False, metadata=False),
     "GIF": Format((".gif",), profile=False, moving=True, side=65_535),
-    "AVIF": Format((".avif",), moving=True, side=65_535),
-    "HEIF": Format((".heic", ".heif"), side=65_535),  # by an extra
+    "AVIF": Format((".avif",), moving=True, side=32_768),  # more can be written, but libavif reads no more
+    "JPEG2000": Format((".jp2", ".jpf", ".jpx"), deep=True),
+    "J2K": Format((".j2k", ".j2c", ".jpc"), profile=False, deep=True, metadata=False),  # a bare codestream
+    "PPM": Format((".ppm", ".pgm", ".pbm", ".pnm"), alpha=False, profile=False, deep=True, metadata=False),
+    "PAM": Format((".pam",), profile=False, deep=True, metadata=False),
+    "HEIF": Format((".heic", ".heif"), side=65_528),  # by an extra
 }
 READABLE = tuple(FORMATS)
 SUFFIXES = {suffix: kind for kind, known in FORMATS.items() for suffix in known.suffixes}

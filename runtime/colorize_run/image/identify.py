@@ -1,44 +1,136 @@
 """What a file is by its beginning, and the opening of a picture in a known format."""
 
+import io
+import re
+import struct
+from collections.abc import Callable
 from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
 from colorize_run.errors import ImageFileError
-from colorize_run.image import tiff
+from colorize_run.image import jpeg2000, pnm, signatures, tiff, tiff_deep, tiff_layout, variants
 from colorize_run.image.formats import READABLE
 
-_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
-
-# How files of each kind begin, to say more of one that Pillow does not know.
+_HEVC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis")
+_AVIF_BRANDS = (b"avif", b"avis")
+# How files of the formats that are read begin
 _MAGIC = {
-    b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"RIFF": "WEBP", b"II*\0": "TIFF", b"MM\0*": "TIFF",
-    b"II+\0": "TIFF", b"MM\0+": "TIFF", b"BM": "BMP",
-    b"GIF8": "GIF", b"ftypavif": "AVIF", b"ftypavis": "AVIF", b"ftyp": "HEIC",
+    b"\xff\xd8": "JPEG", b"\x89PNG": "PNG", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"II+\0": "TIFF", b"MM\0+": "TIFF",
+    b"BM": "BMP", b"GIF8": "GIF", jpeg2000.CODESTREAM: "J2K",
+}  # fmt: skip
+_PNM = re.compile(rb"P(?:[1-6](?:\s|#[^\r\n]*[\r\n])+\d|7\s*\n\s*(?:#|[A-Z]))")
+_NO_STILLS = (b"mjp2", b"jpm ")  # brands that share JPEG 2000's signature
+# Formats that are decoded here and not by Pillow alone
+_OPENERS: dict[str, Callable[[BinaryIO], Image.Image]] = {
+    "JPEG2000": jpeg2000.opened, "J2K": jpeg2000.opened, "PPM": pnm.opened, "PAM": pnm.opened,
 }  # fmt: skip
 
 
 def undecoded(file: BinaryIO | tiff.StartingAt) -> Image.Image:
     """Open, but not decode. Errors: ImageFileError for anything but a picture of READABLE, and for HEIC without its extra."""
     file.seek(0)
-    start = file.read(32)
-    file.seek(0)
-    formats = [kind for kind in READABLE if kind != "HEIF"]
-    if start[4:8] == b"ftyp" and start[8:12] in _HEIF_BRANDS and b"avif" not in start:
+    start = file.read(signatures.BEGINNING)
+    kind = kind_of(start)
+    if kind is None:
+        raise ImageFileError(_refusal(start, file))
+    if not isinstance(file, tiff.StartingAt):  # else its page was checked when the file was opened
+        _check_variant(kind, start, file)
+        if kind in _OPENERS:
+            return _own(kind, file)
+    if kind == "HEIF":
         _know_heif()
-        formats = ["HEIF"]
+    if kind == "TIFF" and (page := tiff.first(file)) and page.needs_tiff_deep:
+        return tiff_deep.opened(file, page)
+    file.seek(0)
     try:
-        return Image.open(file, formats=formats)  # type: ignore[arg-type]  # of the protocol, it needs read, seek and tell alone
+        # of the protocol, Pillow needs read, seek and tell alone
+        return Image.open(file, formats=[kind])  # type: ignore[arg-type]
     except UnidentifiedImageError as error:
-        kind = next((kind for magic, kind in _MAGIC.items() if magic in (start[: len(magic)], start[4 : 4 + len(magic)])), None)
-        if kind == "TIFF":
-            tiff.refuse_raw(file)
-            raise ImageFileError(
-                "is a TIFF file that is damaged or has an unknown layout: save it as grey or RGB, 8 or 16 bits."
-            ) from error
-        if kind:
-            raise ImageFileError(f"begins like a {kind} file, but is damaged or incomplete.") from error
-        raise ImageFileError(f"is not a picture in a known format ({', '.join(READABLE)}).") from error
+        raise ImageFileError(_of_unopened(kind, file)) from error
+    except OSError as error:
+        if kind == "BMP" and (sentence := variants.describe_bit_fields(start)):
+            raise ImageFileError(sentence) from error
+        raise
+
+
+def _article(kind: str) -> str:
+    return f"an {kind}" if kind == "AVIF" else f"a {kind}"
+
+
+def _own(kind: str, file: BinaryIO) -> Image.Image:
+    try:
+        return _OPENERS[kind](file)
+    except (ValueError, struct.error, UnidentifiedImageError) as error:
+        reason = "" if isinstance(error, UnidentifiedImageError) else f" ({error})"
+        raise ImageFileError(f"begins like {_article(kind)} file, but is damaged or incomplete{reason}.") from error
+
+
+def kind_of(start: bytes) -> str | None:
+    """Which of READABLE a file is whose first bytes are ``start``, 32 at least; None for all others."""
+    if start[:4] == b"RIFF" and (start[8:12] == b"WEBP" or len(start) < 12):
+        return "WEBP"
+    if start[4:8] == b"ftyp":
+        end = min(len(start), int.from_bytes(start[:4], "big"))
+        return _of_brands([start[8:12], *(start[at : at + 4] for at in range(16, end, 4))])
+    if start.startswith(jpeg2000.SIGNATURE) and start[20:24] not in _NO_STILLS:
+        return "JPEG2000"
+    if _PNM.match(start):
+        return "PAM" if start[1:2] == b"7" else "PPM"
+    kind = next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), None)
+    return None if kind == "BMP" and not _is_bitmap(start) else kind
+
+
+def _of_brands(brands: list[bytes]) -> str | None:
+    """AVIF, HEIF or None by the brands of a file of ISO 14496-12, the major one first."""
+    if brands[0] in signatures.BRANDS:
+        return None
+    if brands[0] in _AVIF_BRANDS or (brands[0] not in _HEVC_BRANDS and set(brands) & set(_AVIF_BRANDS)):
+        return "AVIF"
+    return "HEIF" if set(brands) & {*_HEVC_BRANDS, b"mif1", b"msf1"} else None
+
+
+def _is_bitmap(start: bytes) -> bool:
+    """Two letters are too few: also a text may begin with them."""
+    return len(start) < 26 or start[15:18] == bytes(3)
+
+
+def _check_variant(kind: str, start: bytes, file: BinaryIO) -> None:
+    if kind == "JPEG":
+        variants.check_jpeg(file)
+    elif kind == "PNG":
+        variants.check_png(start)
+    elif kind == "BMP":
+        variants.check_bitmap(start)
+    elif kind == "TIFF":
+        if start.startswith(b"MM\0+"):
+            raise ImageFileError("is a BigTIFF in big-endian order, which cannot be read; save it as TIFF.")
+        pages = tiff.directories(file)
+        for number, page in enumerate(pages, 1):
+            tiff_layout.check(page, number if len(pages) > 1 else None)
+
+
+def _of_unopened(kind: str, file: BinaryIO | tiff.StartingAt) -> str:
+    """A sentence for a file that begins as one of a known format does, but that Pillow does not open."""
+    if kind == "TIFF" and (page := tiff.first(file)) and 0 < page.end <= file.seek(0, io.SEEK_END):
+        return tiff_layout.describe_unknown(page) or "is a TIFF file that is damaged or has an unknown layout."
+    if kind == "AVIF" and (size := variants.too_large_avif(file)):
+        return f"has {size[0]} x {size[1]} pixels, more than can be read of an AVIF file (32768 a side, 268 megapixels)."
+    return f"begins like {_article(kind)} file, but is damaged or incomplete."
+
+
+def _refusal(start: bytes, file: BinaryIO | tiff.StartingAt) -> str:
+    """A sentence for a file that is of no known format."""
+    if what := signatures.describe(start):
+        return f"is {what}"
+    if not start.strip(b"\0"):
+        return f"is damaged: it {'holds nothing but' if _all_zero(file) else 'begins with'} zero bytes."
+    return f"is not a picture in a known format ({', '.join(READABLE)})."
+
+
+def _all_zero(file: BinaryIO | tiff.StartingAt) -> bool:
+    file.seek(0)
+    return not any(block.strip(b"\0") for block in iter(lambda: file.read(1 << 20), b""))
 
 
 def _know_heif() -> None:

@@ -65,15 +65,17 @@ def _check_kind(status: os.stat_result) -> None:
 
 
 @contextlib.contextmanager
-def opened(source: Source, max_pixels: int = MAX_PIXELS, *, accept_damaged: bool = False) -> Iterator["PictureFile"]:
-    """Open a picture file of one of READABLE, to be decoded frame by frame.
+def opened(
+    source: Source, max_pixels: int = MAX_PIXELS, cmyk_profile: bytes | None = None, *, accept_damaged: bool = False
+) -> Iterator["PictureFile"]:
+    """Open a picture file of one of READABLE, to be decoded frame by frame; ``cmyk_profile``: see `picture_of`.
 
     ``accept_damaged``: pictures some of whose pixels are missing are taken as they are, with a note.
     Errors: InputMissingError, ImageFileError; their messages leave the file's name to the caller.
     """
     with opened_file(source) as file:
         with decode_errors():
-            picture_file = PictureFile(file, undecoded(file), max_pixels, accept_damaged=accept_damaged)
+            picture_file = PictureFile(file, undecoded(file), max_pixels, cmyk_profile, accept_damaged=accept_damaged)
         yield picture_file
 
 
@@ -102,8 +104,11 @@ class PictureFile:
     ``left_out``: notes of what could not be used, complete when the last of `pictures` was given.
     """
 
-    def __init__(self, file: BinaryIO, image: Image.Image, max_pixels: int, *, accept_damaged: bool) -> None:
+    def __init__(
+        self, file: BinaryIO, image: Image.Image, max_pixels: int, cmyk_profile: bytes | None = None, *, accept_damaged: bool
+    ) -> None:
         self._file, self._image, self._max_pixels, self._accept_damaged = file, image, max_pixels, accept_damaged
+        self._cmyk_profile = cmyk_profile
         self.format = "JPEG" if image.format == "MPO" else str(image.format)
         with decode_errors():
             self._pages = tiff.pages_of(file) if self.format == "TIFF" else None
@@ -167,8 +172,10 @@ class PictureFile:
         target = FORMATS.get(kind)
         return self.count > 1 and target is not None and (target.pages or (target.moving and FORMATS[self.format].moving))
 
-    def writer(self, kind: str) -> Writer:
-        """What `pictures` are to be written with."""
+    def writer(self, kind: str, *, reduced: bool = False) -> Writer:
+        """What `pictures` are to be written with. Errors: ImageFileError when they are too large for it, unless ``reduced``."""
+        if not reduced:
+            self.check_room(kind)
         return Writer(
             kind, pages=self.several_in(kind) and kind == "TIFF", loop_count=self.loop_count, default_image=self.default_image
         )
@@ -230,6 +237,7 @@ class PictureFile:
                 self._image,
                 partial(self._reopen, number),
                 self._thumbnail(number),
+                self._cmyk_profile,
                 jpeg_file=self.content() if self.format == "JPEG" else None,
                 accept_damaged=self._accept_damaged,
             )

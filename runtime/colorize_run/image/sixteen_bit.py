@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image
 
-from colorize_run.image import planes
+from colorize_run.image import planes, tiff_deep
+from colorize_run.image.late import LateImage
 
 Deep = npt.NDArray[np.uint16]
 
@@ -22,13 +23,17 @@ _LOWER = {"B": "L", "L": "B", "N": "B" if np.little_endian else "L"}
 
 def is_deep(image: Image.Image) -> bool:
     """Whether a file, opened but not loaded, or an image holds 16 bits per channel in a layout that `read` knows."""
-    if planes.are_deep(image):
+    if isinstance(image, LateImage):
+        return image.bits == 16
+    if planes.are_deep(image) or tiff_deep.is_grey_with_alpha(image):
         return True
     return image.mode.startswith("I;16") or _raw_mode(image).startswith(("RGB;16", "RGBA;16", "RGBX;16", "RGBa;16", "LA;16"))
 
 
 def loses_depth(image: Image.Image) -> bool:
     """Whether Pillow alone will decode a file, opened but not loaded, and cut 16 bits down to 8."""
+    if image.info.get("cut_bits"):
+        return True
     return not is_deep(image) and ";16" in _raw_mode(image) and image.mode not in ("I", "F")
 
 
@@ -46,11 +51,10 @@ def read(image: Image.Image, reopen: Callable[[], Image.Image] | None) -> tuple[
 
     Errors: what Pillow's decoders raise.
     """
-    if planes.are_deep(image):
-        colours, alpha, multiplied = planes.read_deep(image)
-        if alpha is not None and multiplied:
-            _unmultiply(colours, alpha)
-        return colours, alpha
+    if isinstance(image, LateImage):
+        return _split(image.values())
+    if planes.are_deep(image) or tiff_deep.is_grey_with_alpha(image):
+        return _of_tiff(image)
     raw_mode = _raw_mode(image)
     if image.mode.startswith("I;16"):
         return _grey(image)
@@ -75,6 +79,22 @@ def read(image: Image.Image, reopen: Callable[[], Image.Image] | None) -> tuple[
     if raw_mode != upper:
         _unmultiply(colours, alpha)
     return colours, alpha
+
+
+def _of_tiff(image: Image.Image) -> tuple[Deep, Deep | None]:
+    """The same of layouts of TIFF that Pillow does not know."""
+    by_planes = planes.are_deep(image)
+    colours, alpha, multiplied = planes.read_deep(image) if by_planes else tiff_deep.read_grey(image)
+    if alpha is not None and multiplied:
+        _unmultiply(colours if colours.ndim == 3 else colours[..., None], alpha)
+    return colours, alpha
+
+
+def _split(values: Deep) -> tuple[Deep, Deep | None]:
+    """Channels (H, W, 1 to 4) as grey (H, W) or colours (H, W, 3), and alpha (H, W) or None."""
+    alpha = values[..., -1] if values.shape[2] in (2, 4) else None
+    colours = values[..., 0] if values.shape[2] < 3 else values[..., :3]
+    return np.ascontiguousarray(colours), None if alpha is None else np.ascontiguousarray(alpha)
 
 
 def _read_as(image: Image.Image, raw_mode: str) -> None:

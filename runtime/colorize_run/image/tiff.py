@@ -20,7 +20,13 @@ _REDUCED, _MASK = 1, 4  # bits of NewSubfileType
 _OLD_REDUCED = 2  # of SubfileType
 _RAW_COLOURS = (32803, 34892)  # PhotometricInterpretation: colour filter array, linear raw
 _SUBFILE, _NEW_SUBFILE, _SUB_DIRECTORIES, _DNG_VERSION = 255, 254, 330, 50706
-_READ = (_NEW_SUBFILE, _SUBFILE, Tag.ImageWidth, Tag.ImageLength, Tag.PhotometricInterpretation, _SUB_DIRECTORIES, _DNG_VERSION)
+_PLACES = ((Tag.StripOffsets, Tag.StripByteCounts), (Tag.TileOffsets, Tag.TileByteCounts))
+_READ = (
+    _NEW_SUBFILE, _SUBFILE, Tag.ImageWidth, Tag.ImageLength, Tag.BitsPerSample, Tag.Compression, Tag.PhotometricInterpretation,
+    Tag.SamplesPerPixel, Tag.PlanarConfiguration, Tag.Predictor, Tag.TileWidth, Tag.ExtraSamples,
+    Tag.SampleFormat, *_PLACES[0], *_PLACES[1], _SUB_DIRECTORIES, _DNG_VERSION,
+)  # fmt: skip
+_MASK_COLOURS, _LAB = 4, 8  # PhotometricInterpretation
 _NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}  # kinds of TIFF fields that hold unsigned numbers
 _MOST_VALUES = 1000
 _DAMAGE = (struct.error, KeyError, ValueError, OverflowError, OSError)  # what a damaged structure leads to
@@ -58,7 +64,22 @@ class Directory:
     @property
     def is_mask(self) -> bool:
         """Whether it is the transparency mask of another picture."""
-        return bool(self.first(_NEW_SUBFILE) & _MASK)
+        return bool(self.first(_NEW_SUBFILE) & _MASK) or self.first(Tag.PhotometricInterpretation) == _MASK_COLOURS
+
+    @property
+    def needs_tiff_deep(self) -> bool:
+        """Whether it is 16-bit CIELAB, or grey with alpha, interleaved, which `tiff_deep` opens."""
+        bits, colours = self.tags.get(Tag.BitsPerSample, ()), self.first(Tag.PhotometricInterpretation)
+        extra = self.tags.get(Tag.ExtraSamples, ())
+        of_grey = colours in (0, 1) and len(bits) == 2 and len(extra) == 1
+        whole = self.first(Tag.SampleFormat, 1) == 1 and self.first(Tag.PlanarConfiguration, 1) == 1
+        return whole and set(bits) == {16} and (of_grey or (colours == _LAB and len(bits) in (3, 4)))
+
+    @property
+    def end(self) -> int:
+        """Where the last of its pixels end in the file, as far as the structure says."""
+        pairs = [zip(self.tags.get(at, ()), self.tags.get(size, ()), strict=False) for at, size in _PLACES]
+        return max((start + size for pair in pairs for start, size in pair), default=0)
 
 
 @dataclass(frozen=True)
@@ -129,9 +150,13 @@ def pages_of(file: File) -> Pages | None:
     if not chain:
         return None
     _check_raw(file, chain)
-    pages = [page for directory in chain if (page := _page_of(directory))] or [Page(directory) for directory in chain]
+    pages = _pages(chain)
     notes = _notes(chain, pages)
-    return Pages(pages, notes) if notes else None
+    return Pages(pages, notes) if notes or any(page.directory.needs_tiff_deep for page in pages) else None
+
+
+def _pages(chain: list[Directory]) -> list[Page]:
+    return [page for directory in chain if (page := _page_of(directory))] or [Page(directory) for directory in chain]
 
 
 def _page_of(directory: Directory) -> Page | None:
@@ -165,11 +190,16 @@ def _notes(chain: list[Directory], pages: list[Page]) -> list[str]:
     return notes
 
 
-def refuse_raw(file: File) -> None:
-    """ImageFileError for a camera's raw file, also one that Pillow cannot open."""
+def directories(file: File) -> list[Directory]:
+    """The directories of the pictures that are pages; empty where the structure is damaged.
+
+    Errors: ImageFileError for a camera's raw file.
+    """
     with contextlib.suppress(*_DAMAGE):
         if chain := _chain(file):
             _check_raw(file, chain)
+            return [page.directory for page in _pages(chain)]
+    return []
 
 
 def _check_raw(file: File, chain: list[Directory]) -> None:
@@ -182,12 +212,26 @@ def _check_raw(file: File, chain: list[Directory]) -> None:
         raise ImageFileError("is a camera's raw file; develop it to TIFF or JPEG first.")
 
 
-def _chain(file: File) -> list[Directory]:
-    """The directories that are linked to one another, with those below each."""
+def first(file: File) -> Directory | None:
+    """The first directory, without those below it; None where it is damaged."""
+    try:
+        order, big, link = _head(file)
+        return Directory(link, _read(file, link, order, big)[0])
+    except _DAMAGE:
+        return None
+
+
+def _head(file: File) -> tuple[str, bool, int]:
+    """Byte order, whether it is BigTIFF, and where the first directory is."""
     file.seek(0)
     head = file.read(16)
     order, big = {b"II": "<", b"MM": ">"}[head[:2]], head[2:4] in (b"+\0", b"\0+")
-    link = struct.unpack_from(order + ("Q" if big else "I"), head, 8 if big else 4)[0]
+    return order, big, struct.unpack_from(order + ("Q" if big else "I"), head, 8 if big else 4)[0]
+
+
+def _chain(file: File) -> list[Directory]:
+    """The directories that are linked to one another, with those below each."""
+    order, big, link = _head(file)
     chain, offsets = [], set[int]()
     while link and link not in offsets:
         offsets.add(link)

@@ -1,0 +1,230 @@
+"""Formats of archives and laboratories: JPEG 2000, PNM, and 16-bit layouts of TIFF, whole or refused."""
+
+import io
+import itertools
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from colorize_run import Colorizer, colour
+from colorize_run.errors import ImageFileError
+from colorize_run.image import icc, reader
+from colorize_run.image.formats import FORMATS, accepted
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from picture_files import Array, camera_exif, deep_photograph, file_of, jpeg2000, photograph, pnm, profile_of
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+COLORIZER = Colorizer(ROOT / "tests" / "data" / "tiny.onnx", "cpu", 1)
+
+
+def coloured(data: bytes, kind: str | None = None) -> tuple[bytes, list[str]]:
+    result = COLORIZER.colorize_file(io.BytesIO(data), kind)
+    return result[0], result[1].notes
+
+
+def values_of(data: bytes) -> Array:
+    values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    return values[..., [2, 1, 0, 3][: values.shape[2]]]
+
+
+@pytest.mark.parametrize("suffix", ["jp2", "jpf", "jpx", "j2k", "j2c", "ppm", "pgm", "pbm", "pnm", "pam"])
+def test_folders_take_the_suffix(suffix: str) -> None:
+    assert accepted(f"scan.{suffix.upper()}".encode())
+
+
+@pytest.mark.parametrize("bits", [9, 10, 12, 16])
+@pytest.mark.parametrize("bare", [False, True])
+def test_bits_of_jpeg_2000_fill_their_range(bits: int, bare: bool) -> None:
+    values = deep_photograph() >> (16 - bits)
+    values[0, 0] = (1 << bits) - 1
+    # OpenCV writes 16 bits always: the header is changed, and values are moved as their middle becomes zero
+    data = bytearray(jpeg2000(values + np.uint16(32768 - (1 << (bits - 1))), bare=bare).getvalue())
+    at = data.index(b"\xff\x4f\xff\x51") + 42
+    data[at : at + 9 : 3] = bytes([bits - 1]) * 3
+    picture = reader.read(io.BytesIO(bytes(data)))
+    assert picture.depth == 16
+    assert picture.pixels[0, 0].tolist() == [65535] * 3
+
+
+def test_jpeg_2000_keeps_profile_exif_and_resolution() -> None:
+    source = file_of(photograph(), "JPEG", icc_profile=profile_of("Display P3"), dpi=(300, 300), exif=camera_exif())
+    data, notes = coloured(source.getvalue(), "JPEG2000")
+    assert notes == []
+    picture = reader.read(io.BytesIO(data))
+    assert picture.profile == profile_of("Display P3")
+    assert picture.metadata.exif is not None
+    assert b"M\xfcller" in picture.metadata.exif
+    assert picture.metadata.xmp is not None
+    assert picture.save_options["dpi"] == pytest.approx((300, 300), abs=0.05)
+
+
+def test_a_codestream_alone_becomes_srgb_as_it_holds_no_profile() -> None:
+    values = deep_photograph()
+    source = tifffile_of(values, photometric="rgb", iccprofile=profile_of("Display P3"))
+    data, notes = coloured(source, "J2K")
+    assert any("cannot hold metadata" in note for note in notes)
+    assert reader.read(io.BytesIO(data)).profile is None
+    space = icc.space_of(profile_of("Display P3"))
+    assert space is not None
+    expected = colour.lightness(space.in_srgb(values).astype(np.float32) / 65535)
+    difference = np.abs(colour.lightness(values_of(data).astype(np.float32) / 65535) - expected)
+    assert difference.mean() < 0.3  # what sRGB cannot show ends at its border
+
+
+@pytest.mark.parametrize("cut", [0.4, 0.9])
+@pytest.mark.parametrize("depth", [8, 16])
+def test_a_jpeg_2000_that_is_cut_off_is_damaged(cut: float, depth: int) -> None:
+    values = deep_photograph() if depth == 16 else np.asarray(photograph())
+    data = jpeg2000(values).getvalue()
+    with pytest.raises(ImageFileError, match="damaged or incomplete"):
+        reader.read(io.BytesIO(data[: int(cut * len(data))]))
+
+
+def test_colours_of_jpeg_2000_that_are_not_known_are_named() -> None:
+    data = jpeg2000(np.asarray(photograph())).getvalue()
+    at = data.index(b"colr") + 7
+    with pytest.raises(ImageFileError, match="CIELab"):
+        reader.read(io.BytesIO(data[:at] + struct.pack(">I", 14) + data[at + 4 :]))
+
+
+def test_a_large_picture_is_refused_before_it_is_decoded() -> None:
+    for data in (b"P5 200000 200000 255\n", jpeg2000(np.asarray(photograph())).getvalue()):
+        with pytest.raises(ImageFileError, match="megapixels, more than the limit"):
+            reader.read(io.BytesIO(data), max_pixels=100)
+
+
+@pytest.mark.parametrize("most", [1, 15, 100, 255, 256, 1023, 65535])
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3)])
+def test_pnm_is_read_plain_and_binary_alike(most: int, shape: tuple[int, ...]) -> None:
+    values = np.random.default_rng(0).integers(0, most + 1, shape)
+    values[0, 0] = most
+    binary = pnm(values, most).getvalue()
+    plain = f"P{2 if len(shape) == 2 else 3}\n# plain\n7 5 {most}\n" + "\n".join(map(str, values.ravel()))
+    pictures = [reader.read(io.BytesIO(data)) for data in (binary, plain.encode())]
+    first, second = (np.asarray(picture.pixels) for picture in pictures)
+    assert np.array_equal(first, second)
+    assert pictures[0].depth == (8 if most < 256 else 16)
+    full = 255 if most < 256 else 65535
+    assert np.array_equal(first, np.rint(values * (full / most)))
+    assert pictures[0].metadata.comment == b"made for a test"
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_pam_keeps_transparency_and_depth(depth: int, channels: int) -> None:
+    kind = np.uint8 if depth == 8 else np.uint16
+    values = np.random.default_rng(0).integers(0, np.iinfo(kind).max, (6, 9, channels)).astype(kind)
+    head = f"P7\nWIDTH 9\nHEIGHT 6\nDEPTH {channels}\nMAXVAL {np.iinfo(kind).max}\nTUPLTYPE ANY\nENDHDR\n".encode()
+    data, _ = coloured(head + values.astype(values.dtype.newbyteorder(">")).tobytes())
+    result = values_of(data)
+    assert result.dtype == kind
+    assert result.shape == (6, 9, 4 if channels in (2, 4) else 3)
+    if channels in (2, 4):
+        assert np.array_equal(result[..., 3], values[..., -1])
+
+
+def test_pgm_says_that_its_colours_make_it_a_ppm() -> None:
+    data, notes = coloured(file_of(photograph().convert("L"), "PPM").getvalue())
+    assert data.startswith(b"P6")
+    assert any("PGM and PBM hold none" in note for note in notes)
+    clear = file_of(photograph().convert("RGBA"), "PNG").getvalue()
+    assert coloured(clear, "PPM")[0].startswith(b"P6")  # it hides nothing
+    hidden = photograph().convert("RGBA")
+    hidden.putalpha(7)
+    with pytest.raises(ImageFileError, match="has transparency, which PPM cannot hold"):
+        coloured(file_of(hidden, "PNG").getvalue(), "PPM")
+
+
+@given(st.binary(max_size=80), st.sampled_from([b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"P7"]))
+@settings(max_examples=200, deadline=None)
+def test_pnm_of_noise_is_read_or_refused(noise: bytes, magic: bytes) -> None:
+    for data in (magic + b"\n3 2 9\n" + noise, magic + b"\n" + noise):
+        try:
+            size = reader.read(io.BytesIO(data), max_pixels=10_000).size
+        except ImageFileError:
+            continue
+        assert min(size) > 0
+
+
+def tifffile_of(values: Array, **options: object) -> bytes:
+    file = io.BytesIO()
+    tifffile.imwrite(file, values, metadata=None, **options)
+    return file.getvalue()
+
+
+LAYOUTS = [
+    {"compression": compression, "predictor": predictor, "tile": tile, "byteorder": order}
+    for compression, predictor, tile, order in itertools.product([None, "zlib"], [False, True], [None, (32, 16)], "<>")
+    if compression or not predictor
+]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+@pytest.mark.parametrize("alpha", ["unassalpha", "assocalpha"])
+def test_grey_with_alpha_of_16_bits_keeps_every_bit(layout: dict, alpha: str) -> None:
+    grey = deep_photograph()[..., 1]
+    clear = np.arange(grey.size, dtype=np.uint16).reshape(grey.shape) * 11 + 3000
+    options = {"photometric": "minisblack", "planarconfig": "contig", "extrasamples": [alpha]}
+    picture = reader.read(io.BytesIO(tifffile_of(np.dstack([grey, clear]), **options, **layout)))
+    assert picture.depth == 16
+    assert np.array_equal(picture.alpha, clear)
+    if alpha == "unassalpha":
+        assert np.array_equal(picture.pixels, grey)
+    else:
+        expected = np.minimum(np.rint(grey / (clear / np.float32(65535))), 65535)
+        assert np.abs(picture.pixels - expected).max() <= 1
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_cielab_of_16_bits_is_what_little_cms_makes_of_8(layout: dict) -> None:
+    down, across = np.mgrid[:48, :64]
+    lab = np.stack([25 + across * 0.8, 20 * np.sin(down / 9), 20 * np.cos(across / 7)], axis=-1)
+    stored = np.rint(lab * [655.35, 256, 256]).astype(np.int64).astype(np.uint16)
+    picture = reader.read(io.BytesIO(tifffile_of(stored, photometric="cielab", **layout)))
+    assert picture.depth == 16
+    bytes_ = np.rint(lab * [2.55, 1, 1]).astype(np.int64).astype(np.uint8)
+    expected = np.asarray(icc.from_lab(Image.frombytes("LAB", (64, 48), bytes_.tobytes())))
+    assert np.abs(expected - np.asarray(picture.pixels) / 257).mean() < 1.5  # the other one is rounded to 8 bits
+    light = colour.lightness(np.asarray(picture.pixels, np.float32) / 65535)
+    assert np.abs(light - lab[..., 0]).max() < 0.5  # Y of a colour is not quite the same under D50 and D65
+
+
+def test_pages_of_every_layout_stand_in_one_file() -> None:
+    file = io.BytesIO()
+    grey = deep_photograph()[..., 0]
+    with tifffile.TiffWriter(file) as writer:
+        writer.write(grey, photometric="minisblack", metadata=None)
+        writer.write(deep_photograph() >> 1, photometric="cielab", metadata=None)
+        writer.write(
+            np.dstack([grey, grey]), photometric="minisblack", planarconfig="contig", extrasamples=["unassalpha"], metadata=None
+        )
+    with reader.opened(io.BytesIO(file.getvalue())) as pages:
+        assert [(picture.depth, picture.alpha is not None) for picture in pages.pictures()] == [
+            (16, False),
+            (16, False),
+            (16, True),
+        ]
+
+
+def test_grey_with_alpha_that_is_cut_off_is_damaged() -> None:
+    grey = deep_photograph()[..., 0]
+    data = tifffile_of(np.dstack([grey, grey]), photometric="minisblack", planarconfig="contig", extrasamples=["unassalpha"])
+    with pytest.raises(ImageFileError, match="damaged"):
+        reader.read(io.BytesIO(data[: len(data) // 2]))
+
+
+def test_the_documentation_lists_what_each_format_holds() -> None:
+    rows = [line for line in (ROOT / "docs" / "formats.md").read_text().splitlines() if line.startswith("| ")][1:]
+    expected = []
+    for name, kind in FORMATS.items():
+        several = "pages" if kind.pages else "frames" if kind.moving else "no"
+        side = "-" if kind.side == 1 << 31 else str(kind.side)
+        yes = ["yes" if holds else "no" for holds in (kind.alpha, kind.profile, kind.metadata)]
+        cells = [name, " ".join(kind.suffixes), "8, 16" if kind.deep else "8", *yes, several, side]
+        expected.append("| " + " | ".join(cells) + " |")
+    assert rows == expected
