@@ -64,7 +64,7 @@ bench: $(VENV)/.installed  ## Measure this machine against decode + encode + net
 	$(BIN)/python -m benchmarks.folder
 	$(BIN)/python -m benchmarks.crowd --pictures 2000
 
-conformance: $(VENV)/.installed  ## Replay 170 kinds of files before other programs, and write docs/conformance.md
+conformance: $(VENV)/.installed  ## Replay 203 kinds of files before other programs, and write docs/conformance.md
 	$(BIN)/python tests/conformance/conformance.py
 
 jpeg: $(VENV)/.installed  ## Colour and restore 300 kinds of grey JPEG before other programs, and 20,000 damaged ones (minutes)

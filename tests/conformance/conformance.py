@@ -207,7 +207,7 @@ def with_text() -> io.BytesIO:
 
 
 def cases() -> list[Case]:
-    """All cases, 120 at least."""
+    """All cases, 200 at least."""
     every = list(_jpegs()) + list(_grey_jpegs()) + list(_pngs()) + list(_tiffs()) + list(_others()) + list(_archives())
     assert len({case.name for case in every}) == len(every), "two cases have one name"
     return every
@@ -223,6 +223,8 @@ def _jpegs() -> Iterator[Case]:
     for quality, sampling in itertools.product((75, 95), ("4:4:4", "4:2:2", "4:2:0")):
         yield saved("JPEG", "RGB", says=f"quality {quality} {sampling}", quality=quality, subsampling=sampling)
     yield saved("JPEG", "RGB", says="progressive", quality=92, progressive=True)
+    yield saved("JPEG", "RGB", says="restart markers", quality=92, restart_marker_rows=1)
+    yield saved("JPEG", "RGB", says="optimised", quality=92, optimize=True)
     yield saved("JPEG", "RGB", says="dpi", quality=92, dpi=(300, 300))
     yield metadata_case("JPEG", lambda: file_of(photograph(), "JPEG", quality=92, exif=camera_exif()), "EXIF with thumbnail")
     yield metadata_case("JPEG", lambda: with_xmp("JPEG"), "XMP")
@@ -238,6 +240,7 @@ def _grey_jpegs() -> Iterator[Case]:
     for quality in (30, 75, 98):
         yield replace(saved("JPEG", "L", says=f"quality {quality}", quality=quality), keeps="luma")
     yield replace(saved("JPEG", "L", says="progressive", quality=92, progressive=True), keeps="luma")
+    yield replace(saved("JPEG", "L", says="restart markers", quality=92, restart_marker_rows=1), keeps="luma")
     yield replace(saved("JPEG", "L", says="dpi", quality=92, dpi=(300, 300)), keeps="luma")
     grey = photograph().convert("L")
     for case in (
@@ -258,6 +261,8 @@ def _pngs() -> Iterator[Case]:
         yield saved("PNG", mode, profile=profile)
     for orientation in (3, 6, 8):
         yield saved("PNG", "RGBA", orientation=orientation)
+    yield saved("PNG", "L", orientation=6)
+    yield saved("PNG", "RGBA", says="dpi", dpi=(150, 150))
     for channels in (1, 2, 3, 4):
         yield deep("PNG", channels)
     for profile in PROFILES[1:]:
@@ -285,6 +290,7 @@ def _tiffs() -> Iterator[Case]:
         yield saved("TIFF", "RGB", says=packing, compression=packing)
     yield saved("TIFF", "1", says="group4", compression="group4")
     yield saved("TIFF", "L", says="white is zero", tiffinfo={262: 0})
+    yield saved("TIFF", "L", orientation=6)
     for profile in PROFILES[1:]:
         yield saved("TIFF", "RGB", profile=profile)
     for orientation in range(2, 9):
@@ -296,6 +302,8 @@ def _tiffs() -> Iterator[Case]:
         ("predictor", {"compression": "zlib", "predictor": True}),
         ("big-endian", {"byteorder": ">"}),
         ("tiles", {"tile": (16, 16)}),
+        ("strips of a row", {"rowsperstrip": 1}),
+        ("BigTIFF", {"bigtiff": True}),
     ):
         yield deep("TIFF", 3, says=says, **options)
     for profile in PROFILES[1:]:
@@ -334,7 +342,8 @@ def _others() -> Iterator[Case]:
     for profile in PROFILES[2:4]:
         yield saved("AVIF", "RGB", profile=profile, quality=95)
     yield coded("AVIF", "RGB", "Display P3")
-    yield saved("AVIF", "RGB", orientation=6, quality=95)
+    for mode in ("RGB", "RGBA"):
+        yield saved("AVIF", mode, orientation=6, quality=95)
     yield moving("AVIF", "RGB", quality=95)
 
 
