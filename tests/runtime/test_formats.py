@@ -15,7 +15,7 @@ from colorize_run.image import icc, reader
 from colorize_run.image.formats import FORMATS, accepted
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from picture_files import Array, camera_exif, deep_photograph, file_of, jpeg2000, photograph, pnm, profile_of
+from picture_files import Array, camera_exif, deep_photograph, file_of, jpeg2000, photograph, png16, pnm, profile_of
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -228,3 +228,8 @@ def test_the_documentation_lists_what_each_format_holds() -> None:
         cells = [name, " ".join(kind.suffixes), "8, 16" if kind.deep else "8", *yes, several, side]
         expected.append("| " + " | ".join(cells) + " |")
     assert rows == expected
+
+
+def test_sixteen_bits_of_few_pixels_are_refused_by_jpeg_2000() -> None:
+    with pytest.raises(ImageFileError, match="needs 32 pixels a side for 16 bits; write PNG or TIFF"):
+        COLORIZER.colorize_file(png16(deep_photograph()[:20]), "JPEG2000")

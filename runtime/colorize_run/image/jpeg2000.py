@@ -26,6 +26,7 @@ _SRGB, _GREY, _SYCC, _CMYK = 16, 17, 18, 12
 _READ_COLOURS = (0, 15, _CMYK, _SRGB, _GREY, _SYCC)  # EnumCS; 0 and 15 are black and white
 _COLOURS = {13: "e-sRGB", 14: "CIELab", 19: "CIEJab", 20: "e-sRGB", 21: "ROMM-RGB", 24: "e-sYCC"}
 _WHOLE = 1000  # OpenCV's compression in thousandths: nothing is lost
+_LEAST_SIDE = 32  # OpenCV halves a picture five times, and has no option for fewer
 _LOSSY_DB = 50  # quality of files that were compressed with loss
 
 
@@ -243,6 +244,8 @@ def _bytes_codestream(values: Values, lossy: bool) -> bytes:
 
 
 def _deep_codestream(values: Values) -> bytes:
+    if min(values.shape[:2]) < _LEAST_SIDE:
+        raise ValueError(f"its encoder needs {_LEAST_SIDE} pixels a side for 16 bits; write PNG or TIFF")
     swapped = np.ascontiguousarray(values[..., [2, 1, 0, 3][: values.shape[2]]])
     with captured_output():
         done, data = cv2.imencode(".jp2", swapped, [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, _WHOLE])
