@@ -3,6 +3,7 @@
 import io
 import itertools
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from colorize_run.colour.distribution import Suggestion
 from colorize_run.colour.space import SRGB
 from colorize_run.colour.steady import TemporalSmoother
 from colorize_run.colour.strips import PARALLEL_FROM, join_picture, to_array
-from colorize_run.control import Control, has_colours
+from colorize_run.control import HAS_COLOURS, Control
 from colorize_run.errors import ContractError, ModelFileError, OptionError
 from colorize_run.hints import Hints
 from colorize_run.image import reader
@@ -33,7 +34,6 @@ from colorize_run.view import network_view, reduced
 
 FloatArray = npt.NDArray[np.float32]
 
-_HAS_COLOURS = "it already has colours and was left unchanged; --force colours it anyway"
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 10.0
 
 
@@ -114,7 +114,7 @@ class Colorizer(Network):
         control = control or Control()
         self.check(control)
         picture = reader.from_image(image)
-        self._colorize(picture, Result(), 8, control)
+        self._colorize(picture, Result(), 8, self._control_for(picture, replace(control, keep_colour=False)) or control)
         coloured = picture.in_bytes().convert("RGB")
         if (alpha := picture.alpha_in_bytes()) is not None:
             coloured = coloured.convert("RGBA")
@@ -150,18 +150,20 @@ class Colorizer(Network):
             writer = file.writer(kind, reduced=raw)
             moves = FORMATS[file.format].moving
             smoother = TemporalSmoother() if moves else None
+            here: Control | None = control
             for picture in result.timed("decode", file.pictures(None if file.several_in(kind) else 1)):
                 writer.check_alpha(picture)
-                # a film is judged by its first frame
-                unchanged.append(unchanged[0] if moves and unchanged else not plain and self._keeps_as_is(picture, control))
+                if not plain and not (moves and unchanged):  # a film is judged by its first frame
+                    here = self._control_for(picture, control)
+                unchanged.append(here is None)
                 before = picture.pixels if observe and not plain else None
                 result.size = picture.size if len(unchanged) == 1 else result.size
                 if confidence:
                     self._show_confidence(picture, control, result)
                 elif raw:
                     self._raw(picture, result)
-                elif not unchanged[-1]:
-                    self._colorize(picture, result, picture.depth if FORMATS[kind].deep else 8, control, smoother)
+                elif here is not None:
+                    self._colorize(picture, result, picture.depth if FORMATS[kind].deep else 8, here, smoother)
                     if observe and before is not None:
                         observe(before, picture)
                         before = None
@@ -175,7 +177,7 @@ class Colorizer(Network):
                 data = file.content() if whole else writer.finish()
         result.unchanged = all(unchanged)
         every = list(dict.fromkeys(itertools.chain.from_iterable(notes)))  # some are added while encoding
-        result.notes = [_HAS_COLOURS] if whole else every  # a file that stays as it is loses nothing
+        result.notes = [HAS_COLOURS] if whole else every  # a file that stays as it is loses nothing
         return data, result
 
     def _in_planes(
@@ -189,31 +191,31 @@ class Colorizer(Network):
             return None
         with result.stage("decode"):
             small = luma_jpeg.small(self.working_size.short_side)
-        coded = luma_jpeg.coded
-        if small is None or (coded and self._keeps_as_is(Picture(small.convert("RGB"), "JPEG"), control)):
+        if small is None:
+            return None
+        here: Control | None = control
+        if luma_jpeg.coded:
+            here = self._control_for(picture := luma_jpeg.upright(small), control)
+            result.notes += picture.notes
+        if here is None:
             return None
 
         def predict(grey: FloatArray, luminance: FloatArray) -> FloatArray:
             return self._chroma(grey, luminance, luma_jpeg.size, control)
 
         made_by = self._made_by if keep_metadata else None
-        data = jpeg_planes.colorize(luma_jpeg, small, self.working_size, predict, control, made_by, result)
+        data = jpeg_planes.colorize(luma_jpeg, small, self.working_size, predict, here, made_by, result)
         if data and observe:
             observe(next(file.pictures(1)).pixels, reader.read(io.BytesIO(data)))
         return data
 
-    def _keeps_as_is(self, picture: Picture, control: Control) -> bool:
-        """Whether a picture stays as it is; a note then says so. A model that repairs colours changes every picture."""
-        wanted = control.hints is not None  # who says what colours there are wants them
-        keep = control.keep_colour and not wanted and self.model.input == "grey" and has_colours(picture)
-        if keep:
-            picture.notes.append(_HAS_COLOURS)
-        return keep
+    def _control_for(self, picture: Picture, control: Control) -> Control | None:
+        """`Control.for_picture`. A model that repairs colours changes every picture, everywhere."""
+        return control.for_picture(picture) if self.model.input == "grey" else control
 
     def _metadata(self, picture: Picture, *, keep: bool, sign: bool) -> Metadata:
-        if not keep:
-            return Metadata()
-        return picture.metadata.signed(self._made_by) if sign else picture.metadata
+        signed = picture.metadata.signed(self._made_by) if sign else picture.metadata
+        return signed if keep else Metadata()
 
     def _planes(self, small: npt.NDArray[Any]) -> FloatArray:
         """The reduced picture as the network's input: (1, h, w) grey or (3, h, w) R, G, B, 0..1."""

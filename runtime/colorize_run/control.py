@@ -1,6 +1,6 @@
 """What the user decides about the colours: how strong they are, where they go, and whether a picture needs them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +13,11 @@ from colorize_run.hints import Hints, in_srgb
 from colorize_run.image import reader
 from colorize_run.image.picture import Picture, have_one_shape
 from colorize_run.options import LIGHTNESSES, Lightness
+from colorize_run.prints import look_at
 from colorize_run.system.files import printable
 
-_JUDGED_AT = 48  # pixels: noise and JPEG's chroma are averaged away
-# Distances of a*, b* from the tone that a picture's lightness foretells. Chosen on 420 colour photographs, and the same as
-# noisy sepia prints: 7 takes no print for a colour photograph, and 1 in 20 photographs, the palest, for a print.
-_MANY, _MANY_SHARE = 7.0, 95.0
-_STRONG, _STRONG_SHARE = 20.0, 99.5  # a small red thing in a grey picture
+HAS_COLOURS = "it already has colours and was left unchanged; --force colours it anyway"
+_SURROUNDINGS = "paper, frame or marks around or on the photograph keep their own colours"
 
 
 class Mask:
@@ -71,7 +69,8 @@ class Control:
     The rest of ``blend`` and of ``mask`` are the picture's own colours. ``keep_colour`` leaves pictures that have colours as
     they are. ``hints``: colours of places; ``like``: a picture, sRGB, whose colours are borrowed. ``lightness``: what stays
     as it is, see `options.Lightness`; ``upright``: turn the pixels of a JPEG whose EXIF says that it lies on its side, which
-    only the join can do. Errors: OptionError for values out of range.
+    only the join can do. ``share`` (h, w), 0..1, enlarged to any size: how much of the new colours a place gets at most,
+    because the picture is a print in surroundings of their own colours (`prints`). Errors: OptionError for values out of range.
     """
 
     saturation: float = 1.0
@@ -82,6 +81,7 @@ class Control:
     like: Image.Image | None = None
     lightness: Lightness = "luma"
     upright: bool = False
+    share: npt.NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.saturation <= 4:
@@ -94,29 +94,28 @@ class Control:
     @property
     def mixes(self) -> bool:
         """Whether anything of the picture's own colours may be left."""
-        return self.blend < 1 or self.mask is not None
+        return self.blend < 1 or self.mask is not None or self.share is not None
 
     def weights(self, size: tuple[int, int]) -> npt.NDArray[np.float32] | float:
-        """Share of the new colours, 0..1: one number for all, or (H, W)."""
-        if self.mask is None:
-            return float(self.blend)
-        return self.mask.weights(size).astype(np.float32) * np.float32(self.blend / 255)
+        """Share of the new colours, 0..1: one number for all, or (H, W) for a picture of size (width, height)."""
+        masked: npt.NDArray[np.float32] | float = float(self.blend)
+        if self.mask is not None:
+            masked = self.mask.weights(size).astype(np.float32) * np.float32(self.blend / 255)
+        if self.share is None:
+            return masked
+        return np.asarray(colour.resize(Image.fromarray(self.share), size), np.float32) * masked
 
+    def for_picture(self, picture: Picture) -> "Control | None":
+        """What holds for one picture: None if it is in colour and stays as it is; what surrounds a print stays as it is, too.
 
-def has_colours(picture: Picture) -> bool:
-    """Whether a picture has colours of its own; one that is toned throughout, such as a sepia print, has none."""
-    image = picture.in_bytes()
-    if image.mode == "L":
-        return False
-    size = _JUDGED_AT, _JUDGED_AT
-    small = np.asarray(colour.resize(image.convert("RGB"), size), np.float32) / 255
-    if (alpha := picture.alpha_in_bytes()) is not None:  # what lies under transparency does not count
-        opacity = np.asarray(colour.resize(alpha, size), np.float32)[..., None] / 255
-        small = small * opacity + np.float32(0.5) * (1 - opacity)
-    lab = colour.srgb_to_lab(small).reshape(-1, 3).astype(np.float64)
-    light = lab[:, 0] / 100
-    powers = np.stack([np.ones_like(light), light, light**2, light**3], axis=1)
-    tone = powers @ np.linalg.lstsq(powers, lab[:, 1:], rcond=None)[0]
-    distance = np.linalg.norm(lab[:, 1:] - tone, axis=1)
-    many, strong = np.percentile(distance, [_MANY_SHARE, _STRONG_SHARE])
-    return bool(many > _MANY or strong > _STRONG)
+        A note of the picture says so. Who gives hints wants them: such a picture is coloured, and its surroundings there.
+        """
+        look = look_at(picture)
+        if look.has_colours and self.keep_colour and self.hints is None:
+            picture.notes.append(HAS_COLOURS)
+            return None
+        if look.share is None:
+            return self
+        picture.notes.append(_SURROUNDINGS)
+        hinted = 0 if self.hints is None else self.hints.planes(picture.size, look.share.shape[::-1])[2]
+        return replace(self, share=np.maximum(look.share, hinted))

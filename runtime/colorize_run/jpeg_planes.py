@@ -22,7 +22,7 @@ from colorize_run.colour import guided, luma
 from colorize_run.control import Control
 from colorize_run.errors import ImageFileError
 from colorize_run.image import damage, decode, graft, icc, jpeg, jpeg_metadata, transcode, undo
-from colorize_run.image.picture import have_one_shape
+from colorize_run.image.picture import Picture, have_one_shape
 from colorize_run.image.reader import decode_errors
 from colorize_run.image.undo import Edit
 from colorize_run.image.xmp import Provenance
@@ -90,6 +90,10 @@ class LumaJpeg:
             image.draft("YCbCr" if self.coded else "L", size)
             image.load()
         return image
+
+    def upright(self, small: Image.Image) -> Picture:
+        """What `small` gave, in RGB, as it is meant to be seen."""
+        return Picture(Image.fromarray(decode.upright(np.asarray(small.convert("RGB")), self.orientation)), "JPEG")
 
 
 def opened(data: bytes) -> LumaJpeg | None:
