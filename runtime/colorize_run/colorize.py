@@ -134,10 +134,10 @@ class Colorizer(Network):
         network is: white where one colour is certain, black where all are as likely. Unless ``keep_metadata``, the file says
         nothing of the picture's origin, nor that its colours came from a model; colour profile and resolution stay.
         ``control``: what the user decides; what it leaves as it is comes back byte for byte where the format stays.
-        ``cmyk_profile``: ICC, for CMYK that has none of its own, instead of offset print on coated paper.
-        ``observe`` is given the pixels of each frame before, and the coloured frame before it is encoded.
-        ``accept_damaged``: a picture some of whose pixels are missing is done with what is there, and a note.
-        Errors: ImageFileError, ModelFileError, DeviceError, OptionError.
+        ``cmyk_profile``: ICC, for CMYK that has none of its own, instead of offset print on coated paper. ``accept_damaged``:
+        pictures some of whose pixels are missing are done with what is there, and a note. ``observe`` is given the pixels
+        of each frame before, and the coloured frame before it is encoded. Errors: ImageFileError, ModelFileError, DeviceError,
+        OptionError.
         """
         control = control or Control()
         self.check(control, confidence=confidence)
@@ -171,13 +171,12 @@ class Colorizer(Network):
                 with result.stage("encode"):
                     writer.add(picture)
                 notes.append(picture.notes)
-            notes.append(file.left_out)
             with result.stage("encode"):
                 whole = all(unchanged) and kind == file.format and keep_metadata
-                data = file.content() if whole else writer.finish()
+                data = file.content() if whole else writer.finish(default_image=file.default_image)
         result.unchanged = all(unchanged)
-        every = list(dict.fromkeys(itertools.chain.from_iterable(notes)))  # some are added while encoding
-        result.notes = [HAS_COLOURS] if whole else every  # a file that stays as it is loses nothing
+        every = list(dict.fromkeys(itertools.chain(*notes, file.left_out)))  # some are added while encoding
+        result.notes = [HAS_COLOURS, *file.damage] if whole else every  # a file that stays as it is loses nothing
         return data, result
 
     def _in_planes(
@@ -193,10 +192,9 @@ class Colorizer(Network):
             small = luma_jpeg.small(self.working_size.short_side)
         if small is None:
             return None
-        here: Control | None = control
-        if luma_jpeg.coded:
-            here = self._control_for(picture := luma_jpeg.upright(small), control)
-            result.notes += picture.notes
+        picture = luma_jpeg.upright(small)
+        here = self._control_for(picture, control)
+        result.notes += picture.notes
         if here is None:
             return None
 

@@ -22,8 +22,8 @@ from colorize_run.colour import guided, luma
 from colorize_run.control import Control
 from colorize_run.errors import ImageFileError
 from colorize_run.image import damage, decode, graft, icc, jpeg, jpeg_metadata, transcode, undo
+from colorize_run.image.decoder_errors import decode_errors
 from colorize_run.image.picture import Picture, have_one_shape
-from colorize_run.image.reader import decode_errors
 from colorize_run.image.undo import Edit
 from colorize_run.image.xmp import Provenance
 from colorize_run.model.contract import WorkingSize

@@ -18,10 +18,10 @@ LIGHTNESSES: tuple[Lightness, ...] = get_args(Lightness)
 Task = Literal["colorize", "segment"]
 
 # Fields that say where and how fast an output is made, not what it holds.
-_WITHOUT_EFFECT = ("device", "max_pixels")
+_WITHOUT_EFFECT = ("device", "max_pixels", "accept_damaged")
 _FILES = ("mask", "hints", "like", "cmyk_profile")
 # Later than the first indices
-_ADDED = ("hint", "hints", "like", "confidence", "lightness", "upright", "accept_damaged", "cmyk_profile")
+_ADDED = ("hint", "hints", "like", "confidence", "lightness", "upright", "cmyk_profile")
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ CUT, WRONG, ODD = dict(cut_files()), dict(wrong_files()), dict(odd_files())
 PICTURES_ALL_THE_SAME = {"zero-frames.png", "pages-in-a-circle.tif", "zero-size.gif"}
 # What has frames or pages that are whole before those that are not.
 WITH_WHOLE_FRAMES = {
-    "cut-30.moving.png", "cut-60.moving.png", "cut-90.moving.png", "cut-60.moving.gif", "cut-90.moving.gif",
-    "cut-90.pages.tif", "frames-that-are-not-there.png",
+    "cut-30.moving.png", "cut-60.moving.png", "cut-90.moving.png", "cut-30.moving.gif", "cut-60.moving.gif",
+    "cut-90.moving.gif", "cut-90.pages.tif", "frames-that-are-not-there.png",
 }  # fmt: skip
 PEAK_MEMORY = (
     "import sys; from colorize_run.cli import main\n"

@@ -11,11 +11,12 @@ import pytest
 from click.testing import CliRunner
 from colorize_run import Colorizer, Segmenter, colour
 from colorize_run.cli import main
+from colorize_run.control import Control
 from colorize_run.errors import ImageFileError
 from colorize_run.image import damage
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from picture_files import file_of
+from picture_files import file_of, lightness, pixels_of, png16
 from PIL import Image, ImageDraw
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -154,8 +155,10 @@ def test_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert (done.exit_code, "note: cut.jpg: it is damaged" in done.stderr) == (0, True)
     Path("in").mkdir()
     shutil.copy("cut.jpg", "in")
-    for option, code in ((["--accept-damaged"], 0), ([], 1)):  # the index does not take the one for the other
-        assert CliRunner().invoke(main, ["in/", "-o", "out/", *tiny, *option]).exit_code == code
+    Path("in/whole.jpg").write_bytes(encoded())
+    runs = [CliRunner().invoke(main, ["in/", "-o", "out/", *tiny, *option]) for option in ([], ["--accept-damaged"], [])]
+    assert [run.exit_code for run in runs] == [1, 0, 0]
+    assert "1 done, 1 already done" in runs[1].stderr  # what was whole is not done again
     flowers = CliRunner().invoke(main, ["segment", "cut.jpg", "--device", "cpu", "--accept-damaged"])
     assert (flowers.exit_code, "it is damaged" in flowers.stderr) == (0, True)
 
@@ -163,6 +166,66 @@ def test_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_segmentation_refuses_too() -> None:
     with pytest.raises(ImageFileError, match="--accept-damaged"):
         Segmenter("flowers", "cpu", 1).segment_file(io.BytesIO(scan_cut(encoded(), 0.5)))
+
+
+def test_sixteen_bits_keep_their_depth_and_their_rows() -> None:
+    grey = np.asarray(detailed()).astype(np.uint16) * 257
+    data = png16(grey).getvalue()
+    cut = data[: len(data) * 6 // 10]
+    assert 30 < missing(refusal(cut)) < 50
+    coloured, result = COLORIZER.colorize_file(io.BytesIO(cut), accept_damaged=True)
+    after = pixels_of(coloured)
+    assert after.dtype == np.uint16
+    assert np.abs(lightness(after) - lightness(np.dstack([grey] * 3)))[:120].max() < 0.05
+    assert [note for note in result.notes if "rounded" in note] == []
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_white_margin_is_not_missing(kind: str) -> None:
+    scan = Image.new("L", (300, 400), 255)
+    scan.paste(detailed(size=(300, 120)), (0, 280))
+    data = file_of(scan, kind).getvalue()
+    text = refusal(data[: len(data) * 98 // 100])
+    assert "some of its pixels" in text or missing(text) < 6
+
+
+@pytest.mark.parametrize("picture", [detailed(), Image.new("L", (320, 240), 255)])
+def test_a_jpeg_without_its_end_marker_has_all_its_pixels(picture: Image.Image) -> None:
+    coloured, result = COLORIZER.colorize_file(io.BytesIO(file_of(picture, "JPEG").getvalue()[:-2]))
+    assert "its last bytes are missing, but none of its pixels" in result.notes
+    Image.open(io.BytesIO(coloured)).load()
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_what_old_encoders_write_is_no_damage(mode: str) -> None:
+    data = encoded(mode=mode, restart_marker_rows=2)
+    scan = data.index(b"\xff\xda")
+    end = scan + 2 + int.from_bytes(data[scan + 2 : scan + 4], "big")
+    header = data[: end - 2] + b"\0" + data[end - 1 :]  # the last coefficient is said to be the first
+    filled = re.sub(rb"(\xff[\xd0-\xd7])", lambda found: b"\xff" * 9 + found[1], data[end:])
+    followed = data[:-2] + bytes(300) + END + encoded(mode=mode)
+    for odd in (header, data[:end] + filled, followed):
+        _, result = COLORIZER.colorize_file(io.BytesIO(odd))
+        assert not any("damaged" in note for note in result.notes)
+
+
+def test_damage_of_a_picture_that_stays_as_it_is_is_told() -> None:
+    photograph = Image.open(SAMPLE).convert("RGB").resize((320, 240))
+    cut = scan_cut(file_of(photograph, "JPEG").getvalue(), 0.7)
+    data, result = COLORIZER.colorize_file(io.BytesIO(cut), control=Control(keep_colour=True), accept_damaged=True)
+    assert data == cut
+    assert any("it is damaged: about" in note for note in result.notes)
+
+
+def test_losing_the_still_picture_of_an_animation_costs_no_frame() -> None:
+    frames = [detailed(size=(64, 48)).convert("RGB").rotate(20 * number) for number in range(3)]
+    data = bytearray(file_of(frames[0], "PNG", save_all=True, append_images=frames[1:], default_image=True).getvalue())
+    start = data.index(b"IDAT") + 20
+    data[start : start + 200] = bytes(200)
+    coloured, result = COLORIZER.colorize_file(io.BytesIO(bytes(data)))
+    assert any("frame 1 of 3 was left out" in note for note in result.notes)
+    with Image.open(io.BytesIO(coloured)) as image:
+        assert (getattr(image, "n_frames", 1), bool(image.info.get("default_image"))) == (2, False)
 
 
 @pytest.mark.parametrize("size", [(320, 240), (160, 120), (80, 60), (40, 30)])

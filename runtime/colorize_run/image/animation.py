@@ -41,12 +41,26 @@ def gif_blocks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
             file.seek((3 * 2 ** (flags % 8 + 1) if flags & 0x80 else 0) + 1, os.SEEK_CUR)
             yield b",", frame[:8]
         elif introducer == b"!":
-            label = file.read(1)
-            yield label, file.read(file.read(1)[0])
+            label, size = file.read(1), file.read(1)[0]
+            yield label, file.read(size)
+            if label == b"\xfe" and not size:  # a comment without text; of others Pillow reads on
+                continue
         else:
             continue
         while size := file.read(1)[0]:
             file.seek(size, os.SEEK_CUR)
+
+
+def frames_in(file: BinaryIO, image: Image.Image) -> int:
+    """How many frames an open file has, as far as they begin: Pillow fails where a GIF is cut short within a frame's header."""
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except IndexError:
+        count = 0
+        with contextlib.suppress(IndexError):
+            for label, _ in gif_blocks(file):
+                count += label == b","
+        return max(1, count)
 
 
 def largest_gif(file: BinaryIO) -> tuple[int, int]:

@@ -5,6 +5,7 @@ Pillow does not pass on what libjpeg warns of, and libjpeg paints what is missin
 
 import io
 import re
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ import simplejpeg
 from PIL import Image
 
 from colorize_run.errors import ImageFileError
+from colorize_run.image import jpeg
 
 ByteArray = npt.NDArray[np.uint8]
 
@@ -20,8 +22,11 @@ _SAMPLE_PIXELS = 1 << 20
 _SMALLEST_SHARE = 0.02  # of missing pixels that is told as a figure
 _NOTHING_LEFT = 0.985  # of missing pixels: there is no picture
 _NEAREST = Image.Resampling.NEAREST
-_PADDING = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
+# Warnings of libjpeg that cost no pixel: headers of scans as old encoders write them, and a scan that comes twice
+_HARMLESS = ("Invalid SOS parameters", "Inconsistent progression sequence")
+_PADDING = re.compile(r"(\d+) extraneous bytes before marker 0x([0-9a-f]{2})")
 _END = b"\xff\xd9"
+_OTHER_END = bytes(range(1, 255)) * 16  # codes, as good as any
 
 
 def load(image: Image.Image, jpeg_file: bytes | None = None, *, accept: bool = False) -> tuple[Image.Image, list[str]]:
@@ -34,19 +39,22 @@ def load(image: Image.Image, jpeg_file: bytes | None = None, *, accept: bool = F
     except MemoryError:
         raise
     except Exception as error:  # decoders raise nearly anything
-        reason = str(error)
-        image, share = _rest_of_jpeg(jpeg_file) if jpeg_file else _rest(image)
-        if share > _NOTHING_LEFT:
+        rest, share, reason = _rest_of_jpeg(image, jpeg_file, str(error)) if jpeg_file else (*_rest_of(image), str(error))
+        if rest is None or share > _NOTHING_LEFT:
             raise
+        if not reason:
+            return rest, ["its last bytes are missing, but none of its pixels"]
     else:
-        luma, reason = decode_jpeg(jpeg_file) if jpeg_file else (None, "")
-        share = 0.0 if luma is None or not reason else _blank_share(Image.fromarray(luma))
+        rest, share = image, 0.0
+        _, reason = decode_jpeg(jpeg_file) if jpeg_file else (None, "")
+        if jpeg_file and reason:
+            share = _missing_share(image, jpeg_file)
     if not reason:
-        return image, []
+        return rest, []
     text = f"{_missing(share)} ({' '.join(reason.split())[:100].rstrip('.')})"
     if not accept:
         raise ImageFileError(f"is damaged or incomplete: {text}; --accept-damaged takes what is there.")
-    return image, [f"it is damaged: {text}"]
+    return rest, [f"it is damaged: {text}"]
 
 
 def decode_jpeg(data: bytes, size: tuple[int, int] | None = None) -> tuple[ByteArray | None, str]:
@@ -67,10 +75,12 @@ def decode_jpeg(data: bytes, size: tuple[int, int] | None = None) -> tuple[ByteA
             pixels = simplejpeg.decode_jpeg(data, strict=False, **how)
     except ValueError:
         return None, ""
-    if warning == _warning_of_header(data):  # JFIF's version, bytes between segments: no pixels
+    if warning == _warning_of_header(data) or any(words in warning for words in _HARMLESS):
+        warning = ""  # JFIF's version, bytes between segments: no pixels
+    elif (padded := _PADDING.search(warning)) and any(
+        not decode_jpeg(unpadded, size)[1] for unpadded in _without_padding(data, int(padded[1]), bytes.fromhex(padded[2]))
+    ):
         warning = ""
-    elif (padded := _PADDING.search(warning)) and (sound := _without_padding(data, int(padded[1]))):
-        _, warning = decode_jpeg(sound, size)
     return (pixels[..., 0] if pixels.shape[2] == 1 else pixels), warning
 
 
@@ -82,47 +92,72 @@ def _warning_of_header(data: bytes) -> str:
     return ""
 
 
-def _without_padding(data: bytes, count: int) -> bytes | None:
-    """The file without the ``count`` bytes before its end that some cameras fill up with; None if they are no such bytes."""
-    end = data.rfind(_END)
-    before = data[end - count : end]
-    return data[: end - count] + _END if end >= count and before.strip(b"\0") in (b"", b"\xff" * count) else None
+def _without_padding(data: bytes, count: int, marker: bytes) -> Iterator[bytes]:
+    """The file without what some encoders fill up with before a marker, ``count`` bytes and more.
+
+    The last codes of a scan may be zeros, too, so that a few are left, more or less.
+    """
+    padding = re.compile(rb"(?:\0{%d,}|\xff{%d,})(?=\xff%s)" % (count, count, re.escape(marker)))
+    for left in range(4):
+        cleaned = padding.sub(bytes(left), data)
+        if len(cleaned) < len(data):
+            yield cleaned
 
 
-def _rest(image: Image.Image) -> tuple[Image.Image, float]:
-    """What was decoded of an image before its decoder failed, and the share, 0..1, that is missing."""
+def _rest_of(image: Image.Image) -> tuple[Image.Image | None, float]:
+    """What was decoded of an image before its decoder failed, if anything, and the share, 0..1, that is missing."""
     try:
         image.tile = []  # type: ignore[attr-defined]  # whoever asks for metadata must not have it decoded again
         rest = image._new(image.im)  # there is no public way to what was decoded when `load` fails
-        return rest, _blank_share(rest)
+        return rest, _blank_share(rest, at_the_beginning=image.format == "BMP")
     except Exception:  # nothing was decoded
-        return image, 1.0
+        return None, 1.0
 
 
-def _rest_of_jpeg(data: bytes) -> tuple[Image.Image, float]:
-    """The same of a JPEG file that was cut short: closed, libjpeg decodes it to its last byte."""
-    image = Image.open(io.BytesIO(data + _END), formats=["JPEG", "MPO"])
-    luma, _ = decode_jpeg(data)
+def _rest_of_jpeg(image: Image.Image, data: bytes, reason: str) -> tuple[Image.Image | None, float, str]:
+    """The same of a JPEG file that was cut short, and ``reason``, or nothing if all pixels are there.
+
+    Closed by the marker that is missing, libjpeg decodes it to its last byte.
+    """
+    closed = Image.open(io.BytesIO(data + _END), formats=["JPEG", "MPO"])
     try:
-        image.load()
-    except Exception:
-        return image, 1.0
-    return image, 1.0 if luma is None else _blank_share(Image.fromarray(luma))
+        closed.load()
+    except Exception:  # decoders raise nearly anything
+        return None, 1.0, reason
+    luma, warning = decode_jpeg(data + _END)
+    return closed, _missing_share(image, data), "" if luma is not None and not warning else reason
 
 
-def _blank_share(image: Image.Image) -> float:
-    """The share, 0..1, of pixels at the end, or at the beginning if it is larger, that are all the same.
+def _missing_share(image: Image.Image, data: bytes) -> float:
+    """The share, 0..1, of a damaged JPEG that its scan does not reach: what another end of the scan changes.
 
-    Decoders go from top to bottom, BMP's from bottom to top, and leave the rest blank, or as the last block was.
+    0 for a progressive one, whose first scans hold a coarse picture of all of it.
+    """
+    if image.info.get("progressive"):
+        return 0.0
+    try:
+        end = jpeg.parse(data).eoi.start
+    except jpeg.UnknownLayoutError:
+        end = data.rfind(_END) if data.rstrip(b"\0").endswith(_END) else len(data)
+    one, other = (decode_jpeg(data[:end] + more + _END)[0] for more in (b"", _OTHER_END))
+    if one is None or other is None:
+        return 0.0
+    changed: npt.NDArray[np.bool_] = np.asarray(one != other).reshape(len(one), -1).max(axis=1)
+    return 1 - int(changed.argmax()) / len(changed) if changed.any() else 0.0
+
+
+def _blank_share(image: Image.Image, *, at_the_beginning: bool) -> float:
+    """The share, 0..1, of pixels at the end that are zero: decoders leave blank what they do not reach.
+
+    ``at_the_beginning``: or there, for a format that may go from bottom to top.
     """
     shrink = max(1.0, (image.width * image.height / _SAMPLE_PIXELS) ** 0.5)
     sample = np.asarray(image.resize((max(1, int(image.width / shrink)), max(1, int(image.height / shrink))), _NEAREST))
-    flat = sample.reshape(sample.shape[0] * sample.shape[1], -1)
-    runs = []
-    for ordered in (flat, flat[::-1]):
-        other = (ordered != ordered[0]).any(axis=1)
-        runs.append(int(other.argmax()) if other.any() else len(flat))
-    return max(runs) / len(flat)
+    filled: npt.NDArray[np.bool_] = np.asarray(sample != 0).reshape(sample.shape[0] * sample.shape[1], -1).max(axis=1)
+    if not filled.any():
+        return 1.0
+    runs = [int(filled[::-1].argmax()), int(filled.argmax()) if at_the_beginning else 0]
+    return max(runs) / len(filled)
 
 
 def _missing(share: float) -> str:

@@ -46,15 +46,14 @@ def picture_of(
     given_orientation = tiff.inherited_orientation(image, thumbnail)
     loses_depth, is_deep = sixteen_bit.loses_depth(image), sixteen_bit.is_deep(image)
     coded, note = cicp.profile_of(image)
-    deep = _deep(image, reopen, accept_damaged=accept_damaged) if is_deep else None
-    if deep:
-        picture = Picture(tiff_deep.from_lab(image, deep[0]), kind, SRGB, 16, deep[1])
-    else:
-        image = reopen() if is_deep and reopen else image
-        decoded, damage_notes = damage.load(image, jpeg_file, accept=accept_damaged)
-        picture = Picture(decoded, kind, notes=damage_notes)
+    decoded, damaged = _loaded(image, reopen, jpeg_file, accept=accept_damaged)
+    if isinstance(decoded, Image.Image):
+        picture = Picture(decoded, kind, notes=[*damaged], damage=damaged)
         picture.alpha, picture.pixels = _split_alpha(decoded)
-    if loses_depth or (is_deep and not deep):
+        loses_depth |= is_deep
+    else:
+        picture = Picture(tiff_deep.from_lab(image, decoded[0]), kind, SRGB, 16, decoded[1], notes=[*damaged], damage=damaged)
+    if loses_depth:
         picture.notes.append("its 16 bits per channel were rounded to 8")
     picture.notes += [note] if note else []
     picture.profile = coded or image.info.get("icc_profile") or None
@@ -78,18 +77,27 @@ def picture_of(
     return picture
 
 
-def _deep(
-    image: Image.Image, reopen: Callable[[], Image.Image] | None, *, accept_damaged: bool
-) -> tuple[sixteen_bit.Deep, sixteen_bit.Deep | None] | None:
-    """`sixteen_bit.read`; None for a damaged file that is accepted, and can only be had in 8 bits."""
+def _loaded(
+    image: Image.Image, reopen: Callable[[], Image.Image] | None, jpeg_file: bytes | None, *, accept: bool
+) -> tuple[Image.Image | tuple[sixteen_bit.Deep, sixteen_bit.Deep | None], list[str]]:
+    """The pixels, deep ones as `sixteen_bit.read` gives them, and what is to be said of damage.
+
+    Colours of 16 bits of a damaged file that is accepted are had in 8 bits alone.
+    """
+    if not sixteen_bit.is_deep(image):
+        return damage.load(image, jpeg_file, accept=accept)
     try:
-        return sixteen_bit.read(image, reopen)
+        return sixteen_bit.read(image, reopen), []
     except (ImageFileError, MemoryError):
         raise
     except Exception:  # decoders raise nearly anything
-        if not accept_damaged or reopen is None or planes.are_deep(image):
+        if reopen is None or planes.are_deep(image):
             raise
-        return None
+        image.tile = []  # type: ignore[attr-defined]  # whoever asks for metadata must not have it decoded again
+        rest, notes = damage.load(reopen(), accept=accept)
+        if not notes:
+            raise
+        return sixteen_bit.grey_of(rest, image) if rest.mode.startswith("I;16") else rest, notes
 
 
 def orientation_of(image: Image.Image) -> int:

@@ -44,14 +44,13 @@ def encode(picture: Picture, kind: str | None = None) -> bytes:
 class Writer:
     """Encodes a file of one picture or of several: pages of a TIFF file one by one, frames of a moving picture at the end.
 
-    ``loop_count``: how often a moving picture plays, 0 for ever. ``default_image``: the first picture of a PNG file is shown
-    only by programs that cannot play it.
+    ``loop_count``: how often a moving picture plays, 0 for ever.
     """
 
-    def __init__(self, kind: str, *, pages: bool = False, loop_count: int = 0, default_image: bool = False) -> None:
+    def __init__(self, kind: str, *, pages: bool = False, loop_count: int = 0) -> None:
         if kind not in READABLE:
             raise ImageFileError(f"cannot be written as {kind}; known formats: {', '.join(READABLE)}.")
-        self.kind, self._loop_count, self._default_image = kind, loop_count, default_image
+        self.kind, self._loop_count = kind, loop_count
         self._tiff = writers.TiffWriter() if pages else None
         self._pictures: list[Picture] = []
 
@@ -76,24 +75,27 @@ class Writer:
         else:
             self._pictures.append(picture)
 
-    def finish(self) -> bytes:
-        """The whole file. Errors: ImageFileError."""
+    def finish(self, *, default_image: bool = False) -> bytes:
+        """The whole file. ``default_image``: the first picture of a PNG file is shown only by programs that cannot play it.
+
+        Errors: ImageFileError.
+        """
         try:
             if self._tiff is not None:
                 return self._tiff.finish()
             if len(self._pictures) > 1:
-                return self._moving()
+                return self._moving(default_image)
             return _still(self._pictures[0], self.kind)
         except (OSError, ValueError, OverflowError, RuntimeError, struct.error) as error:
             raise ImageFileError(f"cannot be written as {self.kind}: {error}.") from error
 
-    def _moving(self) -> bytes:
+    def _moving(self, default_image: bool) -> bytes:
         first = self._pictures[0]
         options = _encoder_options(first, self.kind)
         frames = [_as_the_file_holds_it(picture, self.kind) for picture in self._pictures]
         durations = [picture.duration or 0 for picture in self._pictures]
         data = animation.encode(
-            frames, self.kind, durations, options, loop_count=self._loop_count, default_image=self._default_image
+            frames, self.kind, durations, options, loop_count=self._loop_count, default_image=default_image
         )  # fmt: skip
         return _with_gif_xmp(data, first.metadata.xmp) if self.kind == "GIF" else data
 

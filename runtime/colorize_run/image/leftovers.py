@@ -105,7 +105,7 @@ def _of_png(file: BinaryIO, _image: Image.Image) -> Iterator[str]:
         elif name == b"pHYs" and (shape := _pixel_shape(*struct.unpack(">IIB", start))):
             yield shape
         elif name not in _KNOWN_CHUNKS and (has_alpha or name != b"bKGD"):  # behind opaque pixels no background is seen
-            others.append(name.decode("ascii"))
+            others.append(name.decode("ascii", "replace"))
         file.seek(size - len(start) + 4, os.SEEK_CUR)
     yield from _named("PNG chunk", others)
     yield from _behind(file.read())
@@ -126,7 +126,7 @@ def _of_webp(file: BinaryIO, _image: Image.Image) -> Iterator[str]:
         if name == b"C2PA":
             yield CREDENTIALS
         elif name not in _KNOWN_RIFF:
-            others.append(name.decode("ascii"))
+            others.append(name.decode("ascii", "replace"))
         file.seek(size + size % 2, os.SEEK_CUR)
     yield from _named("WebP chunk", others)
     file.seek(end)
@@ -135,11 +135,14 @@ def _of_webp(file: BinaryIO, _image: Image.Image) -> Iterator[str]:
 
 def _of_gif(file: BinaryIO, _image: Image.Image) -> Iterator[str]:
     others = []
-    for label, first in gif_blocks(file):
-        if label == b"\x01":
-            others.append("text")
-        elif label == b"\xff" and first[:8] not in (b"NETSCAPE", b"ANIMEXTS"):
-            others.append("colour profile" if first.startswith(b"ICCRGBG1") else first.decode("ascii", "replace"))
+    try:
+        for label, first in gif_blocks(file):
+            if label == b"\x01":
+                others.append("text")
+            elif label == b"\xff" and first[:8] not in (b"NETSCAPE", b"ANIMEXTS"):
+                others.append("colour profile" if first.startswith(b"ICCRGBG1") else first.decode("ascii", "replace"))
+    except IndexError:
+        yield "the file is cut short, so that frames may be missing"
     yield from _named("GIF extension", others)
     yield from _behind(file.read())
 

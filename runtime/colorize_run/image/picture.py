@@ -19,7 +19,8 @@ class Picture:
     ``pixels``: a Pillow image of mode L, RGB or RGBX, or an array (H, W) or (H, W, 3) of uint16; encoded in ``space``, None
     standing for sRGB in 8 bits. ``depth``: bits per channel of the file, 8 or 16. ``alpha``: a mode L image, or uint16 (H, W).
     ``profile``: the ICC profile to write, into whose space pixels in sRGB are converted on writing when ``convert_back``.
-    ``duration``: of a moving picture's frame, in ms. ``notes``: what could not be carried over, for the person to read.
+    ``duration``: of a moving picture's frame, in ms. ``notes``: what could not be carried over, for the person to read;
+    ``damage``: those that are about missing pixels.
     """
 
     pixels: Image.Image | npt.NDArray[np.uint16]
@@ -33,6 +34,7 @@ class Picture:
     save_options: dict[str, Any] = field(default_factory=dict)
     duration: float | None = None
     notes: list[str] = field(default_factory=list)
+    damage: list[str] = field(default_factory=list)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -13,13 +13,13 @@ from PIL import Image
 from colorize_run.errors import ImageFileError, InputMissingError
 from colorize_run.image import animation, planes, tiff
 from colorize_run.image.decode import is_lossless_webp, picture_of
+from colorize_run.image.decoder_errors import decode_errors, with_libtiff_messages
 from colorize_run.image.encode import Writer
 from colorize_run.image.formats import FORMATS
 from colorize_run.image.identify import undecoded
 from colorize_run.image.leftovers import leftovers
 from colorize_run.image.picture import Picture
 from colorize_run.system.files import MAX_PIXELS
-from colorize_run.system.native import captured_output
 
 _LARGE_PIXELS = 32_000_000
 
@@ -101,7 +101,7 @@ def from_image(image: Image.Image) -> Picture:
 class PictureFile:
     """An open picture file. ``format``: one of READABLE; ``count``: number of frames; for the others see `Writer`.
 
-    ``left_out``: notes of what could not be used, complete when the last of `pictures` was given.
+    ``left_out``: notes of what could not be used, ``damage``: of pixels that are missing; complete after all `pictures`.
     """
 
     def __init__(
@@ -118,7 +118,8 @@ class PictureFile:
             if self.format == "GIF":
                 self._check_size(animation.largest_gif(file))
             several = FORMATS[self.format].moving or FORMATS[self.format].pages
-            self.count = len(self._pages.pages) if self._pages else int(getattr(image, "n_frames", 1)) if several else 1
+            self.count = len(self._pages.pages) if self._pages else animation.frames_in(file, image) if several else 1
+        self.damage: list[str] = []
         self.left_out = list(self._pages.notes) if self._pages else []
         if image.format == "MPO" and getattr(image, "n_frames", 1) > 1:
             self.left_out = ["the other images in the file (depth, gain map) were left out"]
@@ -176,9 +177,7 @@ class PictureFile:
         """What `pictures` are to be written with. Errors: ImageFileError when they are too large for it, unless ``reduced``."""
         if not reduced:
             self.check_room(kind)
-        return Writer(
-            kind, pages=self.several_in(kind) and kind == "TIFF", loop_count=self.loop_count, default_image=self.default_image
-        )
+        return Writer(kind, pages=self.several_in(kind) and kind == "TIFF", loop_count=self.loop_count)
 
     def _reopen(self, number: int) -> Image.Image:
         """Open the file again at one of its frames, while the first image stays loaded."""
@@ -209,7 +208,7 @@ class PictureFile:
         Of several, those that are damaged are left out. Errors: ImageFileError if none is left.
         """
         self.left_out += leftovers(self._file, self._image, self.format)
-        given, known, lost = 0, self.left_out, dict[int, str]()
+        given, lost = 0, dict[int, str]()
         for number in range(self.count):
             try:
                 picture = self._decoded(number)
@@ -217,15 +216,19 @@ class PictureFile:
                 if number == self.count - 1 and not given:
                     raise
                 lost[number + 1] = str(error)
-                self.left_out = [*known, _lost_frames(lost, self.count)]
+                self.default_image &= number > 0
                 continue
             given += 1
+            self.damage += picture.damage
             picture.notes += self.left_out
             if most and most < self.count:
-                picture.notes.append(f"only the first of {self.count} frames was used")
+                which = "the first" if number == 0 else f"number {number + 1}"
+                picture.notes += [f"only {which} of {self.count} frames was used", *_lost_frames(lost, self.count)]
             yield picture
             if given == most:
                 return
+        self.left_out += _lost_frames(lost, self.count)
+        self.damage += [f"{len(lost)} of {self.count} frames cannot be read"] if lost else []
 
     def _decoded(self, number: int) -> Picture:
         with decode_errors(), with_libtiff_messages(self.format):
@@ -248,44 +251,14 @@ class PictureFile:
         return picture
 
 
-def _lost_frames(reasons: dict[int, str], count: int) -> str:
-    """What is said of frames that were left out; ``reasons``: why, by their numbers from 1."""
+def _lost_frames(reasons: dict[int, str], count: int) -> list[str]:
+    """What is said of frames that were left out, if any; ``reasons``: why, by their numbers from 1."""
+    if not reasons:
+        return []
     first = next(iter(reasons))
     if len(reasons) == 1:
-        return f"frame {first} of {count} was left out: it {reasons[first].rstrip('.')}"
-    return f"{len(reasons)} of {count} frames were left out: number {first} {reasons[first].rstrip('.')}"
-
-
-@contextlib.contextmanager
-def with_libtiff_messages(kind: str) -> Iterator[None]:
-    """Add what libtiff prints to the error that Pillow raises."""
-    if kind != "TIFF":
-        yield
-        return
-    failure = None
-    with captured_output() as lines:
-        try:
-            yield
-        except OSError as error:
-            failure = error
-    if failure is not None:
-        raise OSError(f"{failure} ({lines[-1].strip()})" if lines else str(failure)) from failure
-
-
-@contextlib.contextmanager
-def decode_errors() -> Iterator[None]:
-    """Turn whatever decoders raise into an ImageFileError of one sentence."""
-    try:
-        yield
-    except ImageFileError:
-        raise
-    except Image.DecompressionBombError as error:  # the host process's own limit, which is not ours to lift
-        raise ImageFileError("has more pixels than Pillow's MAX_IMAGE_PIXELS allows in this process.") from error
-    except MemoryError as error:
-        raise ImageFileError("needs more memory than is available.") from error
-    except Exception as error:  # decoders raise nearly anything on damaged files
-        reason = " ".join((str(error) or type(error).__name__).split())
-        raise ImageFileError(f"is damaged or incomplete: {reason[:200].rstrip('.')}.") from error
+        return [f"frame {first} of {count} was left out: it {reasons[first].rstrip('.')}"]
+    return [f"{len(reasons)} of {count} frames were left out; number {first} {reasons[first].rstrip('.')}"]
 
 
 def _choose_blocks(size: tuple[int, int]) -> None:

@@ -122,9 +122,13 @@ def _word(upper: Image.Image, lower: Image.Image) -> Deep:
 
 
 def _grey(image: Image.Image) -> tuple[Deep, Deep | None]:
-    """16-bit grey; TIFF may keep fewer bits in them, or white as zero."""
     image.load()
-    values = np.array(image, np.uint16)
+    return grey_of(image, image)
+
+
+def grey_of(decoded: Image.Image, image: Image.Image) -> tuple[Deep, Deep | None]:
+    """16-bit grey and alpha of what was ``decoded`` of an opened ``image``; TIFF may keep fewer bits, or white as zero."""
+    values = np.array(decoded, np.uint16)
     tags = getattr(image, "tag_v2", {})
     bits = tags.get(ExifTags.Base.BitsPerSample, (16,))[0]
     if bits < 16:
