@@ -152,12 +152,27 @@ def test_a_watch_from_before_inboxes_were_remembered_goes_on_and_remembers(folde
     first, second = folders.cameras
     folders.once(first)
     memory = folders.outbox / STATE / "folders.json"
-    for content in (None, b'{"inbox": {"path": 3}, "outbox": 1}', b"\xff", b"[" * 9999):
-        drop_attribute(folders.outbox)
-        memory.unlink() if content is None else memory.write_bytes(content)
-        assert CliRunner().invoke(main, ["watch", "status", str(folders.outbox)]).exit_code == 0
-        assert kinds(folders.once(first)) & {"done", "moved", "adopted"} == set()
-        folders.refused(second)
+    drop_attribute(folders.outbox)
+    memory.unlink()
+    assert CliRunner().invoke(main, ["watch", "status", str(folders.outbox)]).exit_code == 0
+    assert kinds(folders.once(first)) & {"done", "moved", "adopted"} == set()
+    folders.refused(second)
+
+
+@pytest.mark.parametrize("content", [b'{"inbox": {"path": 3}, "outbox": 1}', b"\xff", b"[" * 9999])
+def test_a_damaged_memory_is_told_unless_outbox_names_its_inbox(folders: Folders, content: bytes) -> None:
+    first, second = folders.cameras
+    folders.once(first)
+    memory = folders.outbox / STATE / "folders.json"
+    memory.write_bytes(content)
+    assert CliRunner().invoke(main, ["watch", "status", str(folders.outbox)]).exit_code == 0
+    assert kinds(folders.once(first)) & {"done", "moved", "adopted"} == set()
+    memory.write_bytes(content)
+    drop_attribute(folders.outbox)
+    for inbox in (first, second):
+        assert "folders.json, which says whose OUTBOX this is, is damaged" in folders.refused(inbox)
+    assert kinds(folders.once(first, "--adopt")) & {"done", "moved"} == set()
+    folders.refused(second)
 
 
 def test_a_damaged_ledger_does_not_forget_its_inbox(folders: Folders) -> None:

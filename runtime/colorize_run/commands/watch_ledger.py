@@ -41,11 +41,13 @@ def _state_folder(outbox: Path, state: Path | None) -> Path:
 def _inbox(folder: Path) -> str | None:
     """Path of the INBOX that a state folder belongs to; None if it does not remember one."""
     from colorize_run.system import durable
-    from colorize_run.watch.ownership import remembered
+    from colorize_run.watch.ownership import DamagedError, remembered
 
     fd = durable.open_folder(str(folder.resolve()))
     try:
         inbox = remembered(fd).get("inbox")
+    except DamagedError:  # the next start tells
+        return None
     finally:
         os.close(fd)
     return inbox.path if inbox else None

@@ -59,14 +59,25 @@ class Folder:
         return bool(self.birth) or (self.device == other.device and not os.path.ismount(other.path))
 
 
+class DamagedError(ValueError):
+    """What a state folder remembers of its folders cannot be read."""
+
+
 def remembered(state: int) -> dict[str, Folder]:
-    """``inbox`` and ``outbox`` as the state folder remembers them; empty if it does not, as before a first start."""
+    """``inbox`` and ``outbox`` as the state folder remembers them; empty if it does not, as before a first start.
+
+    Errors: DamagedError.
+    """
     try:
         with os.fdopen(durable.open_beneath(state, _FILE), "rb") as file:
             fields = json.loads(file.read(_MAX_BYTES))
-    except (OSError, ValueError, RecursionError):
+    except FileNotFoundError:
         return {}
+    except (OSError, ValueError, RecursionError) as error:
+        raise DamagedError from error
     parsed = {name: Folder.parsed(fields.get(name)) for name in ("inbox", "outbox")} if isinstance(fields, dict) else {}
+    if not parsed or None in parsed.values():
+        raise DamagedError
     return {name: folder for name, folder in parsed.items() if folder}
 
 
@@ -85,7 +96,12 @@ class Ownership:
 
     def __init__(self, settings: Settings, now: dict[str, Folder], state: int, outbox: int) -> None:
         self._settings, self._now, self._state, self._outbox = settings, now, state, outbox
-        self._known, self._named = remembered(state), _inbox_of(outbox)
+        self._known, self._is_damaged = dict[str, Folder](), False
+        try:
+            self._known = remembered(state)
+        except DamagedError:
+            self._is_damaged = True
+        self._named = _inbox_of(outbox)
 
     def check(self) -> None:
         """Refuse folders of another watch, unless --adopt is given. Errors: OptionError."""
@@ -97,6 +113,9 @@ class Ownership:
         settings, known, now = self._settings, self._known, self._now
         is_apart = not settings.state.is_relative_to(settings.outbox)
         inbox, outbox, state = map(printable, (settings.inbox, settings.outbox, settings.state))
+        if self._is_damaged and not self._named:
+            fact = f"{state}/{_FILE.decode()}, which says whose OUTBOX this is, is damaged"
+            yield fact, f"give --adopt if OUTBOX belongs to {inbox}"
         for folder, option, owner in (
             (outbox, "OUTBOX", self._named),
             (f"The state folder {state}" if is_apart else outbox, "--state" if is_apart else "OUTBOX", known.get("inbox")),
