@@ -175,7 +175,7 @@ def _jpegs() -> Iterator[Row]:
     for what, make, kept in own:
         if what != "colour profile":  # RGB's in a grey file: it is joined
             yield Row("JPEG", what, make, kept)
-        yield Row("JPEG", what, make, kept if what != "colour profile" else None, lightness="cielab")
+        yield Row("JPEG", what, make, kept, lightness="cielab")
     for what, make, kept, note in besides:
         yield Row("JPEG", what, make, kept)
         yield Row("JPEG", what, make, None, note, "cielab")

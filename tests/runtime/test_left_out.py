@@ -129,7 +129,7 @@ def test_a_named_file_that_nothing_signs_is_not_replaced(run: Run, tmp_path: Pat
     before = (tmp_path / "a.mask.png").read_bytes()
     result = run("segment", *names(tmp_path), "--overwrite")
     assert (result.exit_code, names(tmp_path)) == (73, ["a.mask.png", "a.png"])
-    assert "a.mask.png was named as an input, too, and may be yours" in result.stderr
+    assert "a.mask.png was named as an input, too: leave it out" in result.stderr
     assert (tmp_path / "a.mask.png").read_bytes() == before
     assert run("segment", "a.png", "--overwrite").exit_code == 0
     assert (tmp_path / "a.mask.png").read_bytes() != before

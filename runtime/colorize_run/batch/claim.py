@@ -94,7 +94,7 @@ class RunFiles:
         if identity(target) in self._inputs:
             return f"{printable(target)} is an input of this run; inputs are never replaced."
         if identity(target) in self._unsigned:
-            return f"{printable(target)} was named as an input, too, and may be yours: do not name it, to have it replaced."
+            return f"{printable(target)} was named as an input, too: leave it out of the command, and it is replaced."
         if _entry(target) in self._outputs:
             return f"{printable(target)} is the output of another picture: both names are the same file on this file system."
         return ""

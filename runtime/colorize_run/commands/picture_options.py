@@ -50,7 +50,7 @@ def batch_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 "--cmyk-profile", type=click.Path(readable=False), callback=_named, metavar="FILE",
                 help="The ICC profile of CMYK pictures that have none.  [default: offset print on coated paper]",
             ),
-            click.option("--accept-damaged", is_flag=True, help="Do damaged pictures with the pixels that are there."),
+            click.option("--accept-damaged", is_flag=True, help="Convert damaged pictures, too, with the pixels they have."),
         )
     ):  # fmt: skip
         command = option(command)

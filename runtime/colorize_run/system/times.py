@@ -5,7 +5,7 @@ from pathlib import Path
 
 Times = tuple[int, int]  # of access and of modification, in ns since 1970
 
-NOT_HELD = "the output has another time than the input, whose time its file system does not hold"
+NOT_HELD = "the file system of the output cannot hold the time of the input"
 _STEP = 2_000_000_000  # ns: the coarsest time of modification, FAT's
 
 
