@@ -2,7 +2,10 @@
 
 import io
 import itertools
+import re
 import struct
+import time
+import tracemalloc
 from pathlib import Path
 
 import cv2
@@ -114,13 +117,20 @@ def test_pnm_is_read_plain_and_binary_alike(most: int, shape: tuple[int, ...]) -
     assert pictures[0].metadata.comment == b"made for a test"
 
 
+def pam_head(width: int, height: int, channels: int, most: int, name: str) -> bytes:
+    kind = f"TUPLTYPE {name}\n" if name else ""
+    return f"P7\nWIDTH {width}\nHEIGHT {height}\nDEPTH {channels}\nMAXVAL {most}\n{kind}ENDHDR\n".encode()
+
+
 @pytest.mark.parametrize("depth", [8, 16])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_pam_keeps_transparency_and_depth(depth: int, channels: int) -> None:
     kind = np.uint8 if depth == 8 else np.uint16
     values = np.random.default_rng(0).integers(0, np.iinfo(kind).max, (6, 9, channels)).astype(kind)
-    head = f"P7\nWIDTH 9\nHEIGHT 6\nDEPTH {channels}\nMAXVAL {np.iinfo(kind).max}\nTUPLTYPE ANY\nENDHDR\n".encode()
-    data, _ = coloured(head + values.astype(values.dtype.newbyteorder(">")).tobytes())
+    name = ("GRAYSCALE", "GRAYSCALE_ALPHA", "RGB", "RGB_ALPHA")[channels - 1]
+    data, _ = coloured(
+        pam_head(9, 6, channels, np.iinfo(kind).max, name) + values.astype(values.dtype.newbyteorder(">")).tobytes()
+    )
     result = values_of(data)
     assert result.dtype == kind
     assert result.shape == (6, 9, 4 if channels in (2, 4) else 3)
@@ -149,6 +159,132 @@ def test_pnm_of_noise_is_read_or_refused(noise: bytes, magic: bytes) -> None:
         except ImageFileError:
             continue
         assert min(size) > 0
+
+
+@pytest.mark.parametrize("magic", ["P1", "P2", "P3", "P4", "P5", "P6"])
+@pytest.mark.parametrize("comment", ["#" * 9000, "# \n" * 9000, "\n" * 60_000 + "x", "#\r" * 20_000 + "#"], ids=len)
+def test_a_long_comment_costs_no_time(magic: str, comment: str) -> None:
+    for head in (
+        f"{magic}\n5 {comment}\nx",
+        f"{magic}\n{comment}",
+        f"{magic}{comment}x",
+        f"P7\n{comment}",
+        f"P7\n#{comment}\nx",
+    ):
+        begun = time.monotonic()
+        with pytest.raises(ImageFileError):
+            reader.read(io.BytesIO(head.encode()))
+        assert time.monotonic() - begun < 2
+
+
+def test_a_comment_may_be_longer_than_a_header() -> None:
+    picture = reader.read(io.BytesIO(b"P5 #" + b"#" * 9000 + b"\n2 1 #x\n255\n\x05\x07"))
+    assert np.asarray(picture.pixels).tolist() == [[5, 7]]
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "expected"),
+    [
+        ("CMYK", 4, "type CMYK, which cannot be read; save it as RGB first"),
+        ("CMYK_ALPHA", 5, "type CMYK_ALPHA"),
+        ("HSV", 3, "type HSV"),
+        ("RGB", 4, "of 4 channels, but its type RGB has 3"),
+        ("GRAYSCALE", 3, "of 3 channels, but its type GRAYSCALE has 1"),
+        ("RGB_ALPHA", 3, "of 3 channels, but its type RGB_ALPHA has 4"),
+        ("", 5, "of 5 channels, and only 1 to 4 can be read"),
+    ],
+)
+def test_a_pam_of_another_type_is_refused_by_its_name(name: str, channels: int, expected: str) -> None:
+    with pytest.raises(ImageFileError, match=expected):
+        reader.read(io.BytesIO(pam_head(5, 5, channels, 255, name) + bytes(25 * channels)))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_channels_of_a_pam_without_a_type_are_known_by_their_number(channels: int) -> None:
+    assert reader.read(io.BytesIO(pam_head(5, 5, channels, 255, "") + bytes(25 * channels))).size == (5, 5)
+
+
+@pytest.mark.parametrize("value", ["256", "-1", "1.5", "x", "99999999999999999999", "1_0", "+5"])
+@pytest.mark.parametrize("magic", ["P2", "P3"])
+def test_plain_values_beyond_the_maximum_are_refused(magic: str, value: str) -> None:
+    good = ["7"] * (30 if magic == "P2" else 90)
+    data = f"{magic} 6 5 255\n{' '.join([*good[:-3], value, *good[-2:]])}\n".encode()
+    with pytest.raises(ImageFileError, match=re.escape(f"it holds {value}, and its values are whole numbers from 0 to 255")):
+        reader.read(io.BytesIO(data))
+
+
+def test_plain_bits_are_no_other_digits() -> None:
+    with pytest.raises(ImageFileError, match="it holds 2, and its pixels are 0 or 1"):
+        reader.read(io.BytesIO(b"P1 4 2\n0101 0121\n"))
+
+
+def plain_text(values: Array, most: int, between: str) -> bytes:
+    return f"P3 {values.shape[1]} {values.shape[0]} {most}\n{between.join(map(str, values.ravel()))}".encode()
+
+
+@pytest.mark.parametrize(
+    "between", ["\n", " ", "\r\n", " # 300\n", "\t" * 9], ids=["lines", "one line", "CRLF", "comments", "tabs"]
+)
+def test_a_long_plain_file_is_read_whole(between: str) -> None:
+    values = np.random.default_rng(1).integers(0, 1000, (200, 300, 3))
+    pixels = np.asarray(reader.read(io.BytesIO(plain_text(values, 999, between))).pixels)
+    assert np.array_equal(pixels, np.rint(values * (65535 / 999)))
+
+
+def test_the_memory_of_a_plain_file_is_bounded() -> None:
+    data = b"P3 1000 1000 255\n" + b"7 200 31\n" * 1_000_000
+    tracemalloc.start()
+    try:
+        reader.read(io.BytesIO(data))
+        assert tracemalloc.get_traced_memory()[1] < 40e6  # of 3 MB of pixels; 500 MB if every number were an object at once
+        tracemalloc.reset_peak()
+        with pytest.raises(ImageFileError, match="15 bytes cannot hold 60000 x 60000 pixels"):
+            reader.read(io.BytesIO(b"P3 60000 60000 255\n1 2 3 4 5 6 7 8"), max_pixels=1 << 40)
+        assert tracemalloc.get_traced_memory()[1] < 40e6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", ["P1", "P2", "P3", "P4", "P5", "P6", "P7"])
+@pytest.mark.parametrize("most", [255, 1000])
+def test_a_pnm_that_is_cut_off_gives_what_is_there(kind: str, most: int) -> None:
+    values = np.random.default_rng(0).integers(0, most + 1, (40, 64, 3 if kind in ("P3", "P6", "P7") else 1))
+    if kind in ("P1", "P4"):
+        bits = np.random.default_rng(0).integers(0, 2, (40, 64))
+        body = (
+            "\n".join("".join(map(str, row)) for row in bits).encode() if kind == "P1" else np.packbits(bits, axis=1).tobytes()
+        )
+        head, values = f"{kind}\n64 40\n".encode(), (255 * (1 - bits))[..., None]
+    elif kind in ("P2", "P3"):
+        head, body = f"{kind}\n64 40\n{most}\n".encode(), " ".join(f"{value:4}" for value in values.ravel()).encode()
+    else:
+        head = pam_head(64, 40, 3, most, "RGB") if kind == "P7" else f"{kind}\n64 40\n{most}\n".encode()
+        body = values.astype(np.uint8 if most < 256 else ">u2").tobytes()
+    data = head + body[: len(body) // 2]
+    with pytest.raises(
+        ImageFileError, match=r"about (4\d|5\d) % of its pixels are missing.*--accept-damaged takes what is there"
+    ):
+        reader.read(io.BytesIO(data))
+    picture = reader.read(io.BytesIO(data), accept_damaged=True)
+    assert any("% of its pixels are missing" in note for note in picture.notes)
+    pixels = np.asarray(picture.pixels).reshape(40, 64, -1)
+    full = most if kind not in ("P1", "P4") else 255
+    difference = pixels[:19] / np.iinfo(pixels.dtype).max - values[:19] / full
+    assert np.abs(difference).max() < 1 / 200
+    assert not pixels[21:].any()
+    _, result = COLORIZER.colorize_file(io.BytesIO(data), accept_damaged=True)
+    assert any("it is damaged" in note for note in result.notes)
+
+
+@pytest.mark.parametrize("most", [255, 65535])
+def test_further_pictures_in_a_pnm_have_a_note(most: int) -> None:
+    pictures = [pnm(np.random.default_rng(0).integers(0, most, (5, 7, 3)), most).getvalue() for _ in range(3)]
+    assert "2 further pictures were left out" in coloured(b"".join(pictures))[1]
+    assert "1 further picture was left out" in coloured(pictures[0] + b"P4 9 2\n\1\1\2\2")[1]
+    assert "6 bytes behind the picture were left out" in coloured(pictures[0] + b"\nnoise?\n")[1]
+    pam = pam_head(3, 3, 1, 255, "GRAYSCALE") + bytes(range(9))
+    assert "4 further pictures were left out" in coloured(pam * 5)[1]
+    assert not any("left out" in note and "picture" in note for note in coloured(pictures[0] + b"\n")[1])
 
 
 def tifffile_of(values: Array, **options: object) -> bytes:

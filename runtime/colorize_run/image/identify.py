@@ -19,7 +19,8 @@ _MAGIC = {
     b"\xff\xd8": "JPEG", b"\x89PNG": "PNG", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"II+\0": "TIFF", b"MM\0+": "TIFF",
     b"BM": "BMP", b"GIF8": "GIF", jpeg2000.CODESTREAM: "J2K",
 }  # fmt: skip
-_PNM = re.compile(rb"P(?:[1-6](?:\s|#[^\r\n]*[\r\n])+\d|7\s*\n\s*(?:#|[A-Z]))")
+# A comment may be longer than what is looked at. Every byte belongs to one branch alone, so that the time stays short.
+_PNM = re.compile(rb"P(?:[1-6](?:\s|#[^\r\n]*[\r\n])+(?:\d|#[^\r\n]*\Z)|[1-6]#[^\r\n]*\Z|7[ \t\r\v\f]*\n\s*(?:#|[A-Z]))")
 _NO_STILLS = (b"mjp2", b"jpm ")  # brands that share JPEG 2000's signature
 # Formats that are decoded here and not by Pillow alone
 _OPENERS: dict[str, Callable[[BinaryIO], Image.Image]] = {

@@ -11,6 +11,14 @@ Values = npt.NDArray[Any]  # (H, W, channels) of uint8 or uint16: grey, grey and
 _MODES = ("L", "LA", "RGB", "RGBA")
 
 
+class IncompleteError(ValueError):
+    """A picture that ends early. ``values``: what is there, the rest zeros; ``share``, 0..1, of values that are missing."""
+
+    def __init__(self, reason: str, values: Values, share: float) -> None:
+        super().__init__(reason)
+        self.values, self.share = values, share
+
+
 class LateImage(Image.Image):
     """An image of ``channels`` (1 to 4) that ``decode`` gives as `Values`, with ``bits`` (8 or 16) a channel."""
 
@@ -21,18 +29,29 @@ class LateImage(Image.Image):
         self.bits, self._decode, self._loaded = bits, decode, False
 
     def values(self) -> Values:
-        """The decoded channels. Errors: ValueError for damage."""
-        return self._decode()
+        """The decoded channels. Errors: ValueError for damage, which tells the share that is missing if something is there."""
+        try:
+            return self._decode()
+        except IncompleteError as error:
+            share = min(99, max(1, round(100 * error.share)))
+            taken = "--accept-damaged takes what is there"
+            raise ValueError(f"about {share} % of its pixels are missing ({error}); {taken}") from error
 
     def load(self) -> Any:
-        """Decode, in 8 bits; does nothing the second time. Errors: ValueError for damage."""
+        """Decode, in 8 bits; does nothing the second time. Errors: ValueError for damage; then `im` holds what is there."""
         if not self._loaded:
-            values = self._decode()
-            if values.dtype != np.uint8:
-                values = (values >> 8).astype(np.uint8)
-            self.im = Image.fromarray(values[..., 0] if values.shape[2] == 1 else values, self._mode).im
-            self._loaded = True
+            try:
+                self._keep(self._decode())
+            except IncompleteError as error:
+                self._keep(error.values)
+                raise
         return super().load()
+
+    def _keep(self, values: Values) -> None:
+        if values.dtype != np.uint8:
+            values = (values >> 8).astype(np.uint8)
+        self.im = Image.fromarray(values[..., 0] if values.shape[2] == 1 else values, self._mode).im
+        self._loaded = True
 
 
 def scaled(values: npt.NDArray[Any], most: int) -> npt.NDArray[Any]:

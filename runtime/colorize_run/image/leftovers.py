@@ -13,7 +13,7 @@ from typing import BinaryIO
 from PIL import Image, TiffImagePlugin
 from PIL.TiffTags import TAGS_V2
 
-from colorize_run.image import jpeg
+from colorize_run.image import jpeg, pnm
 from colorize_run.image.animation import gif_blocks
 from colorize_run.image.exif import TIFF_DESCRIPTION
 from colorize_run.image.metadata import PLACE
@@ -184,5 +184,5 @@ def _of_heif(file: BinaryIO, _image: Image.Image) -> Iterator[str]:
 
 _SEARCHES: dict[str, Callable[[BinaryIO, Image.Image], Iterator[str]]] = {
     "JPEG": _of_jpeg, "PNG": _of_png, "WEBP": _of_webp, "GIF": _of_gif, "TIFF": _of_tiff, "BMP": _of_bmp, "HEIF": _of_heif,
-    "AVIF": _of_heif,
+    "AVIF": _of_heif, "PPM": pnm.left_out, "PAM": pnm.left_out,
 }  # fmt: skip
