@@ -1,6 +1,8 @@
 """TIFF files: planes, thumbnails, pyramids and maps are read rightly, or a sentence says what is not."""
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from colorize_run import Colorizer
 from colorize_run.control import Control
 from colorize_run.errors import ImageFileError
 from colorize_run.image.picture import Picture
-from colorize_run.image.reader import read
+from colorize_run.image.reader import opened, read
 from picture_files import colourfulness, deep_photograph, lightness, photograph, pixels_of
 from PIL import Image
 
@@ -317,3 +319,117 @@ def test_the_empty_value_of_a_map_stays_what_it_is(empty: int) -> None:
     values[:20] = empty
     after = pixels_of(COLORIZER.colorize_file(aerial(values))[0])
     assert (after[:20] == empty).all()
+
+
+# -- pages that cannot be read ---------------------------------------------------------------------------------
+
+
+def unreadable(kind: str) -> tuple[Array, dict[str, Any]]:
+    """A page of a layout that is not read, as `of_pages` takes it."""
+    if kind == "signed":
+        return grey().astype(np.int16), {}
+    if kind == "32 bits":
+        return grey().astype(np.uint32), {}
+    if kind == "float RGB":
+        return deep_photograph().astype(np.float32), {}
+    return grey().astype(np.float32), {"compression": "zlib"} if kind == "deflated float" else {}
+
+
+@pytest.mark.parametrize("kind", ["float", "float RGB", "deflated float", "signed", "32 bits"])
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize(
+    "more", [{}, {"compression": "zlib"}, {"compression": "zlib", "predictor": True}], ids=["raw", "deflate", "predictor"]
+)
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_an_unreadable_page_costs_itself_alone(
+    kind: str, place: int, more: dict[str, Any], on_disk: bool, tmp_path: Path
+) -> None:
+    good = [(np.asarray(photograph(96, 64).convert("L")), more), (deep_photograph(), more)]
+    file = of_pages(*good[:place], unreadable(kind), *good[place:])
+    (tmp_path / "in.tif").write_bytes(file.getvalue())
+    data, result = COLORIZER.colorize_file(tmp_path / "in.tif" if on_disk else file)
+    assert sizes_of(data) == [(96, 64), (90, 60)]
+    note = next(note for note in result.notes if note.startswith(f"frame {place + 1} of 3 was left out: it has "))
+    assert "no defined white; save it as grey or RGB" in note
+    with tifffile.TiffFile(io.BytesIO(data)) as written:
+        first, second = (page.asarray() for page in written.pages)
+    assert np.abs(lightness(first) - lightness(np.dstack([good[0][0]] * 3))).max() < 0.3
+    assert np.abs(lightness(second) - lightness(deep_photograph())).max() < 0.05
+
+
+def test_a_page_with_a_compression_that_is_not_known_costs_itself_alone() -> None:
+    file = of_pages((grey(), {}), (grey(), {"compression": "zlib"}), (grey(), {}))
+    with tifffile.TiffFile(file, mode="r+b") as pages:
+        pages.pages[1].tags[259].overwrite(34887)
+    data, result = COLORIZER.colorize_file(io.BytesIO(file.getvalue()))
+    assert len(sizes_of(data)) == 2
+    assert any(note.startswith("frame 2 of 3 was left out: it is a TIFF compressed as LERC") for note in result.notes)
+
+
+def test_a_file_without_a_readable_page_is_refused_as_one_page_is() -> None:
+    pages = [unreadable("float"), unreadable("signed")]
+    for some in (pages, pages[:1]):
+        with pytest.raises(ImageFileError, match=r"^has 32-bit floating-point values, which have no defined white"):
+            COLORIZER.colorize_file(of_pages(*some))
+
+
+def test_the_command_writes_the_good_pages(tmp_path: Path) -> None:
+    (tmp_path / "in.tif").write_bytes(of_pages((grey(), {}), unreadable("float"), (grey(), {})).getvalue())
+    model = ROOT / "tests" / "data" / "tiny.onnx"
+    done = subprocess.run(
+        [sys.executable, "-m", "colorize_run", "in.tif", "-o", "out.tif", "-m", model],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "frame 2 of 3 was left out: it has 32-bit floating-point values" in done.stderr
+    assert len(sizes_of((tmp_path / "out.tif").read_bytes())) == 2
+
+
+@pytest.mark.parametrize("more", [{}, {"compression": "zlib"}], ids=["raw", "deflate"])
+def test_the_time_for_a_page_does_not_grow_with_their_number(more: dict[str, Any], tmp_path: Path) -> None:
+    """Counted in bytes read, which do not depend on the machine."""
+    counts = []
+    for pages in (20, 80):
+        path = tmp_path / "pages.tif"
+        path.write_bytes(of_pages(*[(deep_photograph(), more)] * pages).getvalue())
+        with Counting(path) as file, opened(file) as pictures:
+            assert sum(1 for _ in pictures.pictures()) == pages
+        counts.append(file.count)
+    assert counts[1] < 5 * counts[0]
+
+
+class Counting(io.FileIO):
+    """A file that counts the bytes that were read."""
+
+    count = 0
+
+    def read(self, size: int | None = -1) -> bytes:  # type: ignore[override]
+        data = super().read(size) or b""
+        self.count += len(data)
+        return data
+
+
+# -- further channels ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("deep", [False, True])
+def test_an_unspecified_channel_of_grey_is_no_transparency(layout: str, deep: bool) -> None:
+    values = deep_photograph()[..., 0] if deep else grey()
+    other = np.roll(values, 7, axis=0)
+    file = io.BytesIO()
+    tifffile.imwrite(
+        file, np.dstack([values, other]), photometric="minisblack", planarconfig="contig", extrasamples=["unspecified"],
+        metadata=None, **LAYOUTS[layout],
+    )  # fmt: skip
+    data, result = COLORIZER.colorize_file(file)
+    assert result.notes == ["1 further channel was left out"]
+    after = pixels_of(data)
+    assert after.shape == (*values.shape, 3)
+    assert np.abs(lightness(after) - lightness(np.dstack([values] * 3))).max() < (0.05 if deep else 0.3)
+
+
+def test_planes_of_grey_with_transparency_are_refused_by_what_they_are() -> None:
+    values = np.dstack([deep_photograph()[..., 0]] * 2)
+    with pytest.raises(ImageFileError, match=r"separate planes.*; save it with interleaved"):
+        read(planar(values, "minisblack", ("unassalpha",)))

@@ -29,30 +29,69 @@ _OPENERS: dict[str, Callable[[BinaryIO], Image.Image]] = {
 
 
 def undecoded(file: BinaryIO | tiff.StartingAt) -> Image.Image:
-    """Open, but not decode. Errors: ImageFileError for anything but a picture of READABLE, and for HEIC without its extra."""
+    """Open, but not decode; of a TIFF file of several pages the first that can be opened.
+
+    Errors: ImageFileError for anything but a picture of READABLE, and for HEIC without its extra.
+    """
     file.seek(0)
     start = file.read(signatures.BEGINNING)
     kind = kind_of(start)
     if kind is None:
         raise ImageFileError(_refusal(start, file))
-    if not isinstance(file, tiff.StartingAt):  # else its page was checked when the file was opened
-        _check_variant(kind, start, file)
-        if kind in _OPENERS:
-            return _own(kind, file)
+    if kind == "TIFF":
+        return _of_tiff(file, start)
+    assert not isinstance(file, tiff.StartingAt)
+    _check_variant(kind, start, file)
+    if kind in _OPENERS:
+        return _own(kind, file)
     if kind == "HEIF":
         _know_heif()
-    if kind == "TIFF" and (page := tiff.first(file)) and page.needs_tiff_deep:
-        return tiff_deep.opened(file, page)
     file.seek(0)
     try:
-        # of the protocol, Pillow needs read, seek and tell alone
-        return Image.open(file, formats=[kind])  # type: ignore[arg-type]
+        return Image.open(file, formats=[kind])
     except UnidentifiedImageError as error:
         raise ImageFileError(_of_unopened(kind, file)) from error
     except OSError as error:
         if kind == "BMP" and (sentence := variants.describe_bit_fields(start)):
             raise ImageFileError(sentence) from error
         raise
+
+
+def _of_tiff(file: BinaryIO | tiff.StartingAt, start: bytes) -> Image.Image:
+    """The page that a file starts at, or the first that can be opened."""
+    if isinstance(file, tiff.StartingAt):
+        return _of_page(file)
+    if start.startswith(b"MM\0+"):
+        raise ImageFileError("is a BigTIFF in big-endian order, which cannot be read; save it as TIFF.")
+    pages, first = tiff.directories(file), tiff.first(file)
+    if not pages or (len(pages) == 1 and first and pages[0].offset == first.offset):
+        return _of_page(file)
+    failure: Exception | None = None
+    for page in pages:
+        try:
+            return _of_page(tiff.StartingAt(file, page.offset))
+        except (ImageFileError, OSError, ValueError) as error:
+            failure = failure or error
+    assert failure is not None
+    raise failure
+
+
+def _of_page(file: BinaryIO | tiff.StartingAt) -> Image.Image:
+    """The first page of a file, checked by its own directory alone."""
+    page = tiff.first(file)
+    if page is not None:
+        tiff_layout.check(page)
+        if page.needs_tiff_deep:
+            return tiff_deep.opened(file, page)
+    file.seek(0)
+    try:
+        # of the protocol, Pillow needs read, seek and tell alone
+        return Image.open(file, formats=["TIFF"])  # type: ignore[arg-type]
+    except UnidentifiedImageError as error:
+        if page is None or not 0 < page.end <= file.seek(0, io.SEEK_END):
+            raise ImageFileError("begins like a TIFF file, but is damaged or incomplete.") from error
+        sentence = tiff_layout.describe_unknown(page)
+        raise ImageFileError(sentence or "is a TIFF file that is damaged or has an unknown layout.") from error
 
 
 def _article(kind: str) -> str:
@@ -103,18 +142,10 @@ def _check_variant(kind: str, start: bytes, file: BinaryIO) -> None:
         variants.check_png(start)
     elif kind == "BMP":
         variants.check_bitmap(start)
-    elif kind == "TIFF":
-        if start.startswith(b"MM\0+"):
-            raise ImageFileError("is a BigTIFF in big-endian order, which cannot be read; save it as TIFF.")
-        pages = tiff.directories(file)
-        for number, page in enumerate(pages, 1):
-            tiff_layout.check(page, number if len(pages) > 1 else None)
 
 
-def _of_unopened(kind: str, file: BinaryIO | tiff.StartingAt) -> str:
+def _of_unopened(kind: str, file: BinaryIO) -> str:
     """A sentence for a file that begins as one of a known format does, but that Pillow does not open."""
-    if kind == "TIFF" and (page := tiff.first(file)) and 0 < page.end <= file.seek(0, io.SEEK_END):
-        return tiff_layout.describe_unknown(page) or "is a TIFF file that is damaged or has an unknown layout."
     if kind == "AVIF" and (size := variants.too_large_avif(file)):
         return f"has {size[0]} x {size[1]} pixels, more than can be read of an AVIF file (32768 a side, 268 megapixels)."
     return f"begins like {_article(kind)} file, but is damaged or incomplete."

@@ -28,7 +28,7 @@ _SAME_IN_ALL = (
     Tag.TileLength,
 )  # fmt: skip
 _LONG, _LONG8 = 4, 16
-_WAY_OUT = "save it with interleaved (chunky) channels."
+INTERLEAVED = "save it with interleaved (chunky) channels."  # what to do with planes that cannot be read
 
 
 def check(image: Image.Image) -> None:
@@ -38,7 +38,7 @@ def check(image: Image.Image) -> None:
     if tags.get(Tag.PlanarConfiguration, 1) != _SEPARATE or samples == 1 or are_deep(image):
         return
     if max(tags.get(Tag.BitsPerSample, (1,))) > 8:
-        raise ImageFileError(f"keeps 16-bit colours in separate planes; {_WAY_OUT}")
+        raise ImageFileError(f"keeps 16-bit colours in separate planes; {INTERLEAVED}")
     unpacked = image.info.get("compression") == "raw"
     planes = {str(tile.args[0]) for tile in getattr(image, "tile", [])} if unpacked else set()
     extra = tags.get(Tag.ExtraSamples, ())
@@ -49,7 +49,7 @@ def check(image: Image.Image) -> None:
         and (samples == len(image.getbands()) or max(extra, default=1) == 0)  # Pillow leaves out what is unspecified
     )
     if not known:
-        raise ImageFileError(f"keeps its channels in separate planes of a kind that cannot be read; {_WAY_OUT}")
+        raise ImageFileError(f"keeps its channels in separate planes of a kind that cannot be read; {INTERLEAVED}")
 
 
 def are_deep(image: Image.Image) -> bool:

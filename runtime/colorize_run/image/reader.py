@@ -112,8 +112,6 @@ class PictureFile:
         self.format = "JPEG" if image.format == "MPO" else str(image.format)
         with decode_errors():
             self._pages = tiff.pages_of(file) if self.format == "TIFF" else None
-            if self._pages:
-                self._image = image = self._open_page(0)
             self._check_size(image.size)
             if self.format == "GIF":
                 self._check_size(animation.largest_gif(file))

@@ -101,11 +101,16 @@ class Pages:
 class StartingAt:
     """A TIFF file whose first picture is that of another directory, for Pillow to open. It can be read, not written.
 
-    ``tail``: bytes to stand behind the file's own.
+    ``tail``: bytes to stand behind the file's own. Without it, the file's descriptor or bytes are passed on: Pillow gives
+    libtiff these and the directory's place, and would else read the whole file for each page.
     """
 
     def __init__(self, file: "File", offset: int, tail: bytes = b"") -> None:
         self._file, self._tail, self._at = file, tail, 0
+        if not tail:
+            for name in ("fileno", "getvalue"):
+                if hasattr(file, name):
+                    setattr(self, name, getattr(file, name))
         self._length = file.seek(0, io.SEEK_END)
         file.seek(0)
         head = file.read(16)
@@ -139,7 +144,7 @@ File = BinaryIO | StartingAt
 
 
 def pages_of(file: File) -> Pages | None:
-    """The pages of a TIFF file; None where all pictures of its chain are pages, or its structure is damaged.
+    """The pages of a TIFF file; None where it has one picture that Pillow opens as it is, or its structure is damaged.
 
     Errors: ImageFileError for a camera's raw file.
     """
@@ -152,7 +157,7 @@ def pages_of(file: File) -> Pages | None:
     _check_raw(file, chain)
     pages = _pages(chain)
     notes = _notes(chain, pages)
-    return Pages(pages, notes) if notes or any(page.directory.needs_tiff_deep for page in pages) else None
+    return Pages(pages, notes) if notes or len(pages) > 1 else None
 
 
 def _pages(chain: list[Directory]) -> list[Page]:

@@ -20,17 +20,21 @@ Tag = ExifTags.Base
 
 LAYOUT = "deep_layout"  # key of `Image.info`
 _RGB, _LAB = 2, 8  # PhotometricInterpretation
-_MULTIPLIED, _UNASSOCIATED = 1, 2  # ExtraSamples
+_UNSPECIFIED, _MULTIPLIED, _UNASSOCIATED = 0, 1, 2  # ExtraSamples
 _DIFFERENCES = 2  # Predictor
 _SHORT = 3
 
 
 def opened(file: File, page: Directory) -> Image.Image:
-    """The page as RGB of 16 bits that is CIELAB, or as RGBA whose bytes are grey and alpha; not decoded."""
+    """The page as RGB of 16 bits that is CIELAB, or as RGBA whose bytes are grey and alpha; not decoded.
+
+    Grey with a channel that is no alpha becomes RGB whose first two bytes are grey.
+    """
     lab = page.first(Tag.PhotometricInterpretation) == _LAB
     changes = {Tag.PhotometricInterpretation: _RGB}
     if not lab:
-        changes |= {Tag.BitsPerSample: 8, Tag.SamplesPerPixel: 4, Tag.ExtraSamples: _UNASSOCIATED, Tag.Predictor: 1}
+        extra = _UNASSOCIATED if _has_alpha(page) else _UNSPECIFIED
+        changes |= {Tag.BitsPerSample: 8, Tag.SamplesPerPixel: 4, Tag.ExtraSamples: extra, Tag.Predictor: 1}
     length = file.seek(0, io.SEEK_END)
     start = length + length % 2
     order, directory = _changed(file, page.offset, changes)
@@ -38,6 +42,10 @@ def opened(file: File, page: Directory) -> Image.Image:
     image = Image.open(StartingAt(file, start, tail), formats=["TIFF"])  # type: ignore[arg-type]
     image.info[LAYOUT] = {"lab": lab, "order": order, "page": page}
     return image
+
+
+def _has_alpha(page: Directory) -> bool:
+    return page.first(Tag.ExtraSamples) in (_MULTIPLIED, _UNASSOCIATED)
 
 
 def _changed(file: File, offset: int, changes: dict[Any, int]) -> tuple[str, bytes]:
@@ -68,18 +76,20 @@ def is_lab(image: Image.Image) -> bool:
     return LAYOUT in image.info and bool(image.info[LAYOUT]["lab"])
 
 
-def read_grey(image: Image.Image) -> tuple[Deep, Deep, bool]:
-    """Grey and alpha (H, W), and whether grey is multiplied with alpha, of an image that `is_grey_with_alpha`."""
+def read_grey(image: Image.Image) -> tuple[Deep, Deep | None, bool]:
+    """Grey (H, W), alpha (H, W) or None, and whether grey is multiplied with alpha, of an image that `is_grey_with_alpha`."""
     layout = image.info[LAYOUT]
     page: Directory = layout["page"]
     image.load()
-    values = np.asarray(image).view(layout["order"] + "u2").astype(np.uint16)
+    whole = len(image.getbands()) // 2 * 2  # bytes of RGB or RGBA that are 16-bit values
+    values = np.ascontiguousarray(np.asarray(image)[..., :whole]).view(layout["order"] + "u2").astype(np.uint16)
     if page.first(Tag.Predictor, 1) == _DIFFERENCES:
         step = page.first(Tag.TileWidth) or image.width
         for left in range(0, image.width, step):
             part = values[:, left : left + step]
             np.cumsum(part, axis=1, dtype=np.uint16, out=part)
-    grey, alpha = (np.ascontiguousarray(values[..., channel]) for channel in (0, 1))
+    grey = np.ascontiguousarray(values[..., 0])
+    alpha = np.ascontiguousarray(values[..., 1]) if _has_alpha(page) else None
     if page.first(Tag.PhotometricInterpretation) == 0:
         np.subtract(65535, grey, out=grey)
     return grey, alpha, page.first(Tag.ExtraSamples) == _MULTIPLIED

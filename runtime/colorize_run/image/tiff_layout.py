@@ -10,6 +10,7 @@ from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import COMPRESSION_INFO, OPEN_INFO
 
 from colorize_run.errors import ImageFileError
+from colorize_run.image.planes import INTERLEAVED
 from colorize_run.image.tiff import Directory
 from colorize_run.system.native import captured_output
 
@@ -26,13 +27,13 @@ _UNKNOWN_COMPRESSIONS = {
 }  # fmt: skip
 _OPTIONAL_COMPRESSIONS = {50000: "zstd", 50001: "webp", 34925: "lzma"}  # as libtiff is built
 _JPEG = 7
+_SEPARATE = 2  # PlanarConfiguration
 
 
-def check(page: Directory, number: int | None = None) -> None:
-    """ImageFileError for a page, the ``number``-th of several, of a layout that no decoder here reads."""
-    where = "" if number is None else f"its page {number} "
+def check(page: Directory) -> None:
+    """ImageFileError for a page of a layout that no decoder here reads."""
     if fault := _fault(page):
-        raise ImageFileError(f"{where}{fault}")
+        raise ImageFileError(fault)
 
 
 def _fault(page: Directory) -> str | None:
@@ -79,6 +80,8 @@ def describe_unknown(page: Directory) -> str | None:
     known = any(key[1] == colours and key[4] in (bits, each) and key[5] == extra for key in OPEN_INFO)
     if known and compression in COMPRESSION_INFO:
         return None
+    if page.first(Tag.PlanarConfiguration, 1) == _SEPARATE:
+        return f"keeps its channels in separate planes of a kind that cannot be read; {INTERLEAVED}"
     channels = "-".join(map(str, bits))
     how = f"bits per channel {channels}, colours {colours}, compression {compression}"
     return f"is a TIFF of an unknown layout ({how}), which cannot be read; {_SAVE}"
