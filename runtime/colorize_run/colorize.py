@@ -21,9 +21,9 @@ from colorize_run.control import HAS_COLOURS, Control
 from colorize_run.errors import ContractError, ModelFileError, OptionError
 from colorize_run.hints import Hints
 from colorize_run.image import reader
-from colorize_run.image.formats import FORMATS
 from colorize_run.image.metadata import Metadata
 from colorize_run.image.picture import Picture
+from colorize_run.image.source import Source
 from colorize_run.image.xmp import Provenance
 from colorize_run.model.contract import CELL, LOGITS
 from colorize_run.model.library import DEFAULT_COLORIZE_MODEL
@@ -124,7 +124,7 @@ class Colorizer(Network):
         return coloured
 
     def colorize_file(
-        self, source: reader.Source, kind: str | None = None, *, raw: bool = False, confidence: bool = False,
+        self, source: Source, kind: str | None = None, *, raw: bool = False, confidence: bool = False,
         max_pixels: int = MAX_PIXELS, keep_metadata: bool = True, control: Control | None = None,
         observe: Observe | None = None, cmyk_profile: bytes | None = None, accept_damaged: bool = False,
     ) -> tuple[bytes, Result]:  # fmt: skip
@@ -148,7 +148,7 @@ class Colorizer(Network):
             if kind == "JPEG" and not plain and (done := self._in_planes(file, control, result, observe, keep_metadata)):
                 return done, result
             writer = file.writer(kind, reduced=raw)
-            moves = FORMATS[file.format].moving
+            moves = file.moves
             smoother = TemporalSmoother() if moves else None
             here: Control | None = control
             for picture in result.timed("decode", file.pictures(None if file.several_in(kind) else 1)):
@@ -163,7 +163,7 @@ class Colorizer(Network):
                 elif raw:
                     self._raw(picture, result)
                 elif here is not None:
-                    self._colorize(picture, result, picture.depth if FORMATS[kind].deep else 8, here, smoother)
+                    self._colorize(picture, result, writer.depth_of(picture), here, smoother)
                     if observe and before is not None:
                         observe(before, picture)
                         before = None

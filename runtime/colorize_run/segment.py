@@ -19,6 +19,7 @@ from colorize_run.image.encode import Writer, encode
 from colorize_run.image.formats import FORMATS
 from colorize_run.image.metadata import Metadata
 from colorize_run.image.picture import Picture
+from colorize_run.image.source import Source
 from colorize_run.model.library import DEFAULT_SEGMENT_MODEL
 from colorize_run.network import Network, Result
 from colorize_run.options import FORMS, Form
@@ -75,7 +76,7 @@ class Segmenter(Network):
         return self._refined(picture, Result()).mask()
 
     def segment_file(
-        self, source: reader.Source, as_: Form = "mask", kind: str | None = None, *,
+        self, source: Source, as_: Form = "mask", kind: str | None = None, *,
         max_pixels: int = MAX_PIXELS, keep_metadata: bool = True, cmyk_profile: bytes | None = None,
         accept_damaged: bool = False,
     ) -> tuple[bytes, Result]:  # fmt: skip
@@ -102,6 +103,8 @@ class Segmenter(Network):
             picture = next(file.pictures(1))
             if as_ == "overlay":
                 Writer(kind).check_alpha(picture)
+            elif as_ == "cutout":
+                Writer(kind).depth_of(picture)
         result.size = picture.size
         if not keep_metadata:
             picture.metadata = Metadata()

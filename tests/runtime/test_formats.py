@@ -4,6 +4,8 @@ import io
 import itertools
 import re
 import struct
+import subprocess
+import sys
 import time
 import tracemalloc
 from pathlib import Path
@@ -366,6 +368,80 @@ def test_the_documentation_lists_what_each_format_holds() -> None:
     assert rows == expected
 
 
-def test_sixteen_bits_of_few_pixels_are_refused_by_jpeg_2000() -> None:
-    with pytest.raises(ImageFileError, match="needs 32 pixels a side for 16 bits; write PNG or TIFF"):
-        COLORIZER.colorize_file(png16(deep_photograph()[:20]), "JPEG2000")
+@pytest.mark.parametrize("kind", ["JPEG2000", "J2K"])
+@pytest.mark.parametrize("size", [(20, 90), (60, 31), (1, 1)])
+def test_sixteen_bits_of_few_pixels_are_refused_by_jpeg_2000(kind: str, size: tuple[int, int]) -> None:
+    values = deep_photograph()[: size[0], : size[1]]
+    with pytest.raises(
+        ImageFileError, match=f"has {size[1]} x {size[0]} pixels of 16 bits, .* needs 32 pixels a side for 16 bits;"
+    ):
+        COLORIZER.colorize_file(png16(values), kind)
+    assert coloured(png16(values).getvalue(), "PNG")
+    in_bytes = Image.fromarray(np.ascontiguousarray(values >> 8).astype(np.uint8))
+    assert coloured(file_of(in_bytes, "PNG").getvalue(), kind)
+    assert coloured(png16(deep_photograph()).getvalue(), kind)
+
+
+def test_the_limit_of_jpeg_2000_is_known_before_the_network_runs() -> None:
+    class Stopped(Exception):
+        pass
+
+    def observe(*_: object) -> None:  # it is called when the network has run
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        COLORIZER.colorize_file(png16(deep_photograph()), "JPEG2000", observe=observe)
+    with pytest.raises(ImageFileError, match="needs 32 pixels a side"):
+        COLORIZER.colorize_file(png16(deep_photograph()[:20]), "JPEG2000", observe=observe)
+
+
+def in_colours(data: bytes, number: int) -> bytes:
+    """A JPEG 2000 file that says another number for its colours (EnumCS)."""
+    at = data.index(b"colr") + 7
+    return data[:at] + struct.pack(">I", number) + data[at + 4 :]
+
+
+def test_luma_and_chroma_of_jpeg_2000_in_16_bits_are_right_and_rounded_with_a_note() -> None:
+    colours = np.asarray(photograph())
+    stored = np.asarray(photograph().convert("YCbCr")).astype(np.uint16) * 257
+    picture = reader.read(io.BytesIO(in_colours(jpeg2000(stored).getvalue(), 18)))
+    assert picture.depth == 8
+    assert "its 16 bits per channel were rounded to 8" in picture.notes
+    assert np.abs(np.asarray(picture.pixels).astype(int) - colours).max() <= 3
+
+
+@pytest.mark.parametrize("step", [(2, 1), (2, 2)])
+def test_subsampled_jpeg_2000_of_16_bits_is_refused_by_what_it_is(step: tuple[int, int]) -> None:
+    data = bytearray(jpeg2000(deep_photograph()).getvalue())
+    at = data.index(b"\xff\x4f\xff\x51") + 43
+    for component in (1, 2):
+        data[at + 3 * component : at + 3 * component + 2] = bytes(step)
+    with pytest.raises(ImageFileError, match=r"of 16 bits whose channels differ in size \(subsampled\); save it"):
+        reader.read(io.BytesIO(bytes(data)))
+
+
+def test_a_damaged_jpeg_2000_prints_nothing_in_a_program_of_others() -> None:
+    data = jpeg2000(deep_photograph()).getvalue()
+    program = (
+        "import io, sys\nfrom cv2.utils import logging\nfrom colorize_run.image import reader\n"
+        "from colorize_run.errors import ImageFileError\nlevel = logging.getLogLevel()\n"
+        "try:\n    reader.read(io.BytesIO(sys.stdin.buffer.read()))\n"
+        "except ImageFileError as error:\n    assert 'damaged' in str(error)\n    assert logging.getLogLevel() == level\n"
+        "else:\n    raise SystemExit(3)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], input=data[: len(data) // 2], capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+@pytest.mark.parametrize("suffix", ["pgm", "pbm", "ppm", "pnm", "pam"])
+@pytest.mark.parametrize("source", ["PNG", "PPM"])
+def test_a_name_that_promises_no_colours_has_a_note(suffix: str, source: str, tmp_path: Path) -> None:
+    (tmp_path / "in").with_suffix(f".{source.lower()}").write_bytes(file_of(photograph().convert("L"), source).getvalue())
+    model = ROOT / "tests" / "data" / "tiny.onnx"
+    done = subprocess.run(
+        [sys.executable, "-m", "colorize_run", f"in.{source.lower()}", "-o", f"x.{suffix}", "-m", model],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    expected = suffix in ("pgm", "pbm") or (source == "PPM")
+    assert done.stderr.count("which holds colours: PGM and PBM hold none") == expected

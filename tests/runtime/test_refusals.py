@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from colorize_run import Colorizer
 from colorize_run.errors import ImageFileError, OptionError
 from colorize_run.image import reader
 from colorize_run.segment import Segmenter
@@ -208,6 +209,45 @@ def test_a_box_that_says_it_is_huge_costs_no_time() -> None:
 def test_zero_bytes_are_damage() -> None:
     assert refusal(bytes(9000)) == "is damaged: it holds nothing but zero bytes."
     assert "begins with zero bytes" in refusal(bytes(9000) + b"\1")
+
+
+def test_an_empty_stream_is_empty() -> None:
+    assert refusal(b"") == "is empty (0 bytes)."
+    with pytest.raises(ImageFileError, match=r"^is empty \(0 bytes\)\.$"):
+        reader.read(Pipe(b""))
+
+
+class Pipe(io.BytesIO):
+    """A stream that cannot go back."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+class OnlyRead:
+    """No stream: it cannot be asked whether it can go back."""
+
+    def read(self, _size: int = -1) -> bytes:
+        return b""
+
+
+def test_a_stream_that_cannot_go_back_is_read() -> None:
+    assert reader.read(Pipe(file_of(photograph(), "PNG").getvalue())).size == (90, 60)
+
+
+@pytest.mark.parametrize(
+    "source", [io.StringIO("P1 1 1 1"), OnlyRead(), 7, None, b"\xff\xd8"], ids=lambda source: type(source).__name__
+)
+def test_what_is_no_binary_stream_is_a_type_error(source: object) -> None:
+    colorizer = Colorizer(ROOT / "tests" / "data" / "tiny.onnx", "cpu", 1)
+    with pytest.raises(TypeError, match=f"A picture is a path or a binary stream, not {type(source).__name__}"):
+        colorizer.colorize_file(source)  # type: ignore[arg-type]
+
+
+def test_a_file_in_text_mode_is_a_type_error(tmp_path: Path) -> None:
+    photograph().save(tmp_path / "in.png")
+    with (tmp_path / "in.png").open() as text, pytest.raises(TypeError, match="gives text: open it in mode 'rb'"):
+        reader.read(text)  # type: ignore[arg-type]
 
 
 def test_a_mask_beside_a_picture_is_left_out() -> None:

@@ -403,7 +403,7 @@ class Counting(io.FileIO):
 
     count = 0
 
-    def read(self, size: int | None = -1) -> bytes:  # type: ignore[override]
+    def read(self, size: int | None = -1) -> bytes:
         data = super().read(size) or b""
         self.count += len(data)
         return data

@@ -17,7 +17,8 @@ from colorize_run.batch.messages import Engine, Options, Outcome, Request
 from colorize_run.batch.preview import Lightness, thumbnail
 from colorize_run.convert import Converter
 from colorize_run.errors import ColorizeRunError, ImageFileError, OutputError, internal, is_interrupt
-from colorize_run.image.reader import opened_file
+from colorize_run.image.own_formats import notes_of_name
+from colorize_run.image.source import opened_file
 from colorize_run.network import Result
 from colorize_run.options import ConversionOptions
 from colorize_run.system.files import as_output_errors, make_folder, printable, stage, standard_input
@@ -81,6 +82,8 @@ class ItemConverter:
         file.seek(0)
         lightness = Lightness() if self.options.measure else None
         data, result = self._convert(file, request.kind, lightness.add if lightness else None)
+        said = notes_of_name(Path(request.target).suffix, data)
+        result.notes += [note for note in said if note not in result.notes]
         if _state(file) != state:
             raise ImageFileError("changed while it was read.")
         check_replaceable(Path(request.target), there, overwrite=self.options.overwrite, data=data)

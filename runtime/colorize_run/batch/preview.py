@@ -12,9 +12,10 @@ from PIL import Image, ImageOps
 
 from colorize_run import colour
 from colorize_run.colour.space import SRGB, Space
-from colorize_run.image import cmyk, icc, reader
+from colorize_run.image import cmyk, icc
 from colorize_run.image.identify import undecoded
 from colorize_run.image.picture import Picture, to_bytes
+from colorize_run.image.source import opened_file
 
 _STRIP_PIXELS = 160_000
 _LEVELS = 65535
@@ -66,9 +67,9 @@ def _lightness(strip: npt.NDArray[Any], space: Space | None) -> npt.NDArray[np.f
 def thumbnail(source: Path | BinaryIO, side: int) -> tuple[bytes, tuple[int, int]]:
     """A picture file's first frame as a WebP in sRGB of at most ``side`` pixels, and its width and height.
 
-    Transparency stays. Errors: those of `reader` and Pillow.
+    Transparency stays. Errors: those of `opened_file`, `undecoded` and Pillow.
     """
-    with reader.opened_file(source) as file, undecoded(file) as image:
+    with opened_file(source) as file, undecoded(file) as image:
         profile = image.info.get("icc_profile")
         image.draft("RGB", (side, side))  # JPEG alone: decodes an eighth or a quarter
         small = ImageOps.exif_transpose(_shrunk(image, side, profile))

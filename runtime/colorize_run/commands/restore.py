@@ -135,7 +135,7 @@ def _pictures(folder: Path, *, recursive: bool) -> Iterator[Path]:
 
 
 def _restore(task: _Task, *, keep_times: bool, overwrite: bool) -> None:
-    from colorize_run.image.reader import opened_file
+    from colorize_run.image.source import opened_file
 
     times = None
     if task.source is None:

@@ -62,9 +62,20 @@ class Writer:
             raise ImageFileError(f"has transparency, which {self.kind} cannot hold; write PNG, WebP or TIFF.")
         picture.alpha = None
 
+    def depth_of(self, picture: Picture) -> int:
+        """Bits per channel that a picture is written with, 8 or 16. Errors: ImageFileError for too few pixels for its bits."""
+        if picture.depth == 8 or not FORMATS[self.kind].deep:
+            return 8
+        width, height = picture.size
+        if min(width, height) < (least := FORMATS[self.kind].deep_side):
+            what = f"has {width} x {height} pixels of 16 bits, and {self.kind} needs {least} pixels a side for 16 bits"
+            raise ImageFileError(f"{what}; write PNG or TIFF.")
+        return 16
+
     def add(self, picture: Picture) -> None:
         """Append a picture. Errors: ImageFileError when the format cannot hold it."""
         self.check_alpha(picture)
+        self.depth_of(picture)
         if picture.metadata.place and self.kind != "TIFF":
             picture.notes.append(f"{self.kind} cannot hold its place on the map (GeoTIFF), which was left out")
         if picture.depth == 16 and not FORMATS[self.kind].deep:

@@ -8,7 +8,7 @@ from pathlib import Path
 @dataclass(frozen=True)
 class Format:
     """What a file format can hold. ``metadata``: XMP, and EXIF if any; ``moving``: frames that follow one another in time;
-    ``side``: the most pixels on a side."""
+    ``side``: the most pixels on a side; ``deep_side``: the fewest on one in 16 bits."""
 
     suffixes: tuple[str, ...]
     alpha: bool = True
@@ -18,7 +18,10 @@ class Format:
     moving: bool = False
     pages: bool = False
     side: int = 1 << 31
+    deep_side: int = 1
 
+
+_OPENCV_SIDE = 32  # it halves a picture five times to write JPEG 2000, and has no option for fewer
 
 # Those that photographs come in.
 FORMATS = {
@@ -29,8 +32,9 @@ FORMATS = {
     "BMP": Format((".bmp", ".dib"), profile=False, metadata=False),
     "GIF": Format((".gif",), profile=False, moving=True, side=65_535),
     "AVIF": Format((".avif",), moving=True, side=32_768),  # more can be written, but libavif reads no more
-    "JPEG2000": Format((".jp2", ".jpf", ".jpx"), deep=True),
-    "J2K": Format((".j2k", ".j2c", ".jpc"), profile=False, deep=True, metadata=False),  # a bare codestream
+    "JPEG2000": Format((".jp2", ".jpf", ".jpx"), deep=True, deep_side=_OPENCV_SIDE),
+    # a bare codestream
+    "J2K": Format((".j2k", ".j2c", ".jpc"), profile=False, deep=True, metadata=False, deep_side=_OPENCV_SIDE),
     "PPM": Format((".ppm", ".pgm", ".pbm", ".pnm"), alpha=False, profile=False, deep=True, metadata=False),
     "PAM": Format((".pam",), profile=False, deep=True, metadata=False),
     "HEIF": Format((".heic", ".heif"), side=65_528),  # by an extra

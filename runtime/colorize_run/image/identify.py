@@ -155,6 +155,8 @@ def _refusal(start: bytes, file: BinaryIO | tiff.StartingAt) -> str:
     """A sentence for a file that is of no known format."""
     if what := signatures.describe(start):
         return f"is {what}"
+    if not start:
+        return "is empty (0 bytes)."
     if not start.strip(b"\0"):
         return f"is damaged: it {'holds nothing but' if _all_zero(file) else 'begins with'} zero bytes."
     return f"is not a picture in a known format ({', '.join(READABLE)})."

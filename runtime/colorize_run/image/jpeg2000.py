@@ -4,19 +4,22 @@ Pillow decodes 8 bits and cuts colours of more down to 8; OpenCV decodes and enc
 metadata, so the boxes around the codestream are made here. Source: ISO/IEC 15444-1, annexes A and I; 15444-2, annex M.
 """
 
+import contextlib
 import io
 import struct
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
+from cv2.utils import logging as log
 from PIL import Image
 
 from colorize_run.errors import ImageFileError
 from colorize_run.image.late import LateImage, Values, scaled
-from colorize_run.system.native import captured_output
+from colorize_run.system.native import captured_output, is_own_process
 
 SIGNATURE, CODESTREAM = b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"
 _XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
@@ -26,8 +29,8 @@ _SRGB, _GREY, _SYCC, _CMYK = 16, 17, 18, 12
 _READ_COLOURS = (0, 15, _CMYK, _SRGB, _GREY, _SYCC)  # EnumCS; 0 and 15 are black and white
 _COLOURS = {13: "e-sRGB", 14: "CIELab", 19: "CIEJab", 20: "e-sRGB", 21: "ROMM-RGB", 24: "e-sYCC"}
 _WHOLE = 1000  # OpenCV's compression in thousandths: nothing is lost
-_LEAST_SIDE = 32  # OpenCV halves a picture five times, and has no option for fewer
 _LOSSY_DB = 50  # quality of files that were compressed with loss
+_LEVEL = threading.Lock()
 
 
 @dataclass
@@ -42,11 +45,13 @@ class _Contents:
 
 @dataclass(frozen=True)
 class _Components:
-    """Of a codestream: picture size, bits of each component, whether one is signed, and whether compression loses."""
+    """Of a codestream: picture size, bits of each component, whether one is signed, whether one has fewer pixels than the
+    picture, and whether compression loses."""
 
     size: tuple[int, int]
     bits: tuple[int, ...]
     signed: bool
+    subsampled: bool
     lossy: bool
 
 
@@ -61,6 +66,9 @@ def opened(file: BinaryIO) -> Image.Image:
         name = _COLOURS.get(contents.colours, f"number {contents.colours}")
         raise ImageFileError(f"is a JPEG 2000 picture in colours that are not known here ({name}); save it as sRGB first.")
     parts = _components(file, contents.codestream)
+    if parts.subsampled and max(parts.bits) > 8:
+        bits, way = max(parts.bits), "save it with whole channels first"
+        raise ImageFileError(f"is a JPEG 2000 picture of {bits} bits whose channels differ in size (subsampled); {way}.")
     image = _deep(file, parts) if _is_deep(parts, contents) else _shallow(file)
     image.format = "J2K" if bare else "JPEG2000"
     image.info = image.info | contents.info | {"irreversible": parts.lossy}
@@ -71,9 +79,29 @@ def opened(file: BinaryIO) -> Image.Image:
 
 
 def _is_deep(parts: _Components, contents: _Contents) -> bool:
-    """Whether OpenCV reads all bits: more than 8 in each component, of grey, RGB or RGBA."""
+    """Whether OpenCV reads all bits rightly: more than 8 in each component, of grey, RGB or RGBA.
+
+    Its luma and chroma (sYCC) are off by up to 13 of 255.
+    """
     uniform = len(set(parts.bits)) == 1 and 8 < parts.bits[0] <= 16
-    return uniform and not parts.signed and len(parts.bits) in (1, 3, 4) and contents.colours != _CMYK and not contents.palette
+    plain = not (parts.signed or contents.palette) and contents.colours not in (_CMYK, _SYCC)
+    return uniform and plain and len(parts.bits) in (1, 3, 4)
+
+
+@contextlib.contextmanager
+def _opencv_output() -> Iterator[list[str]]:
+    """What OpenCV says of a file; in a program of others, whose output is not collected, it says nothing."""
+    if is_own_process():
+        with captured_output() as lines:
+            yield lines
+        return
+    with _LEVEL:  # it holds for the whole process
+        before = log.getLogLevel()
+        log.setLogLevel(log.LOG_LEVEL_SILENT)
+        try:
+            yield []
+        finally:
+            log.setLogLevel(before)
 
 
 def _shallow(file: BinaryIO) -> Image.Image:
@@ -85,7 +113,7 @@ def _deep(file: BinaryIO, parts: _Components) -> LateImage:
     def decode() -> Values:
         file.seek(0)
         data = np.frombuffer(file.read(), np.uint8)
-        with captured_output() as lines:
+        with _opencv_output() as lines:
             values = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
         if values is None:
             reasons = [line.partition("errorLogCallback OpenJPEG2000: ")[2] for line in lines]
@@ -171,7 +199,9 @@ def _components(file: BinaryIO, start: int) -> _Components:
     if len(depths) != count or not count or width <= left or height <= top:
         raise ValueError("its header makes no sense")
     bits = tuple((depth & 0x7F) + 1 for depth in depths)
-    return _Components((width - left, height - top), bits, any(depth & 0x80 for depth in depths), _is_lossy(file))
+    steps = {*body[37 : 36 + 3 * count : 3], *body[38 : 36 + 3 * count : 3]}
+    signed = any(depth & 0x80 for depth in depths)
+    return _Components((width - left, height - top), bits, signed, steps != {1}, _is_lossy(file))
 
 
 def _is_lossy(file: BinaryIO) -> bool:
@@ -244,10 +274,8 @@ def _bytes_codestream(values: Values, lossy: bool) -> bytes:
 
 
 def _deep_codestream(values: Values) -> bytes:
-    if min(values.shape[:2]) < _LEAST_SIDE:
-        raise ValueError(f"its encoder needs {_LEAST_SIDE} pixels a side for 16 bits; write PNG or TIFF")
     swapped = np.ascontiguousarray(values[..., [2, 1, 0, 3][: values.shape[2]]])
-    with captured_output():
+    with _opencv_output():
         done, data = cv2.imencode(".jp2", swapped, [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, _WHOLE])
     if not done:
         raise ValueError("OpenCV's encoder failed")

@@ -7,6 +7,8 @@ from colorize_run.image import icc, jpeg2000, pnm
 from colorize_run.image.late import Values
 from colorize_run.image.picture import Picture
 
+_COLOURLESS = "it is written as {}, which holds colours: PGM and PBM hold none"
+
 
 def _jpeg2000(values: Values, picture: Picture, kind: str) -> bytes:
     options: dict[str, Any] = picture.save_options
@@ -20,9 +22,14 @@ def _jpeg2000(values: Values, picture: Picture, kind: str) -> bytes:
     return jpeg2000.encode(values, lossy=lossy, boxes=boxes)
 
 
+def notes_of_name(suffix: str, data: bytes) -> list[str]:
+    """What is to be said of a file's bytes under a name that ends with ``suffix``."""
+    return [_COLOURLESS.format("PPM")] if suffix.lower() in (".pgm", ".pbm") and data[:2] == b"P6" else []
+
+
 def _pnm(values: Values, picture: Picture, kind: str) -> bytes:
     if picture.save_options.get("grey"):
-        picture.notes.append(f"it is written as {kind}, which holds colours: PGM and PBM hold none")
+        picture.notes.append(_COLOURLESS.format(kind))
     return pnm.encode(values, kind, picture.metadata.comment)
 
 

@@ -1,16 +1,14 @@
 """Reading picture files: every frame of every known kind, within limits."""
 
 import contextlib
-import io
 import os
-import stat
 from collections.abc import Iterator
 from functools import partial
 from typing import BinaryIO
 
 from PIL import Image
 
-from colorize_run.errors import ImageFileError, InputMissingError
+from colorize_run.errors import ImageFileError
 from colorize_run.image import animation, planes, tiff
 from colorize_run.image.decode import is_lossless_webp, picture_of
 from colorize_run.image.decoder_errors import decode_errors, with_libtiff_messages
@@ -19,49 +17,10 @@ from colorize_run.image.formats import FORMATS
 from colorize_run.image.identify import undecoded
 from colorize_run.image.leftovers import leftovers
 from colorize_run.image.picture import Picture
+from colorize_run.image.source import Source, opened_file
 from colorize_run.system.files import MAX_PIXELS
 
 _LARGE_PIXELS = 32_000_000
-
-Source = str | os.PathLike[str] | BinaryIO
-
-
-@contextlib.contextmanager
-def opened_file(source: Source) -> Iterator[BinaryIO]:
-    """An input, open for reading; a stream as it is, one that cannot seek as its content.
-
-    Errors: InputMissingError; ImageFileError unless it is a non-empty regular file; TypeError for what is neither a path nor
-    a binary stream.
-    """
-    if not isinstance(source, str | os.PathLike):
-        if not hasattr(source, "read"):
-            raise TypeError(f"A picture is a path or a binary stream, not {type(source).__name__}.")
-        yield source if source.seekable() else io.BytesIO(source.read())
-        return
-    try:
-        # O_NONBLOCK: opening a pipe without a writer must not hang; regular files ignore it.
-        fd = os.open(source, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    except FileNotFoundError as error:
-        raise InputMissingError("does not exist.") from error
-    except OSError as error:
-        raise ImageFileError(f"cannot be opened: {error.strerror}.") from error
-    try:
-        _check_kind(os.fstat(fd))
-        file = os.fdopen(fd, "rb")
-    except BaseException:
-        os.close(fd)
-        raise
-    with file:
-        yield file
-
-
-def _check_kind(status: os.stat_result) -> None:
-    if stat.S_ISDIR(status.st_mode):
-        raise ImageFileError("is a folder; name the pictures in it.")
-    if not stat.S_ISREG(status.st_mode):
-        raise ImageFileError("is not a regular file; pipe pictures in with '-'.")
-    if status.st_size == 0:
-        raise ImageFileError("is empty (0 bytes).")
 
 
 @contextlib.contextmanager
@@ -115,7 +74,7 @@ class PictureFile:
             self._check_size(image.size)
             if self.format == "GIF":
                 self._check_size(animation.largest_gif(file))
-            several = FORMATS[self.format].moving or FORMATS[self.format].pages
+            several = self.moves or FORMATS[self.format].pages
             self.count = len(self._pages.pages) if self._pages else animation.frames_in(file, image) if several else 1
         self.damage: list[str] = []
         self.left_out = list(self._pages.notes) if self._pages else []
@@ -127,6 +86,11 @@ class PictureFile:
         self.loop_count = animation.loop_count_of(image)
         self.default_image = bool(image.info.get("default_image"))
         self._check_frames()
+
+    @property
+    def moves(self) -> bool:
+        """Whether its frames follow one another in time."""
+        return FORMATS[self.format].moving
 
     def _check_size(self, size: tuple[int, int]) -> None:
         width, height = size
@@ -146,7 +110,7 @@ class PictureFile:
     def _check_frames(self) -> None:
         """Frames of a moving picture are kept until all are there; pages are not."""
         width, height = self._image.size
-        if FORMATS[self.format].moving and width * height * self.count > self._max_pixels:
+        if self.moves and width * height * self.count > self._max_pixels:
             raise ImageFileError(
                 f"has {self.count} frames of {width} x {height}, together {width * height * self.count / 1e6:.0f} megapixels,"
                 f" more than the limit of {self._max_pixels / 1e6:.0f}; --max-pixels raises it."
@@ -169,7 +133,7 @@ class PictureFile:
     def several_in(self, kind: str) -> bool:
         """Whether all frames can be written in a format: moving pictures as such or as pages, pages as pages."""
         target = FORMATS.get(kind)
-        return self.count > 1 and target is not None and (target.pages or (target.moving and FORMATS[self.format].moving))
+        return self.count > 1 and target is not None and (target.pages or (target.moving and self.moves))
 
     def writer(self, kind: str, *, reduced: bool = False) -> Writer:
         """What `pictures` are to be written with. Errors: ImageFileError when they are too large for it, unless ``reduced``."""

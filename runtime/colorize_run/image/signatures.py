@@ -9,7 +9,7 @@ import re
 
 BEGINNING = 4096  # bytes that `describe` wants to see
 
-_SAVE = "save it as PNG, TIFF or JPEG first."
+SAVE = "save it as PNG, TIFF or JPEG first."  # what to do with a picture that another program opens
 _DEVELOP = "develop it to TIFF or JPEG first."
 _FRAME = "save a frame of it as PNG or JPEG first."
 _EXPORT = "export it as PNG, TIFF or JPEG first."
@@ -25,39 +25,39 @@ _SIGNATURES: tuple[tuple[int, bytes, str, str | None], ...] = (
     (0, b"8BPS\0\2", "a large Photoshop document (PSB)", _EXPORT),
     (0, b"gimp xcf", "a GIMP document (XCF)", _EXPORT),
     (0, b"Paint Shop Pro Image File", "a Paint Shop Pro document", _EXPORT),
-    (0, b"\xff\x0a", "a JPEG XL picture", _SAVE),
-    (0, b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL picture", _SAVE),
-    (0, b"II\xbc\x01", "a JPEG XR picture", _SAVE),
-    (0, b"\x97JB2\r\n\x1a\n", "a JBIG2 picture", _SAVE),
+    (0, b"\xff\x0a", "a JPEG XL picture", SAVE),
+    (0, b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL picture", SAVE),
+    (0, b"II\xbc\x01", "a JPEG XR picture", SAVE),
+    (0, b"\x97JB2\r\n\x1a\n", "a JBIG2 picture", SAVE),
     (0, b"\x8aMNG\r\n\x1a\n", "an MNG animation", _FRAME),
-    (0, b"\x8bJNG\r\n\x1a\n", "a JNG picture", _SAVE),
-    (0, b"qoif", "a QOI picture", _SAVE),
-    (0, b"BPG\xfb", "a BPG picture", _SAVE),
-    (0, b"FLIF", "a FLIF picture", _SAVE),
-    (0, b"DDS ", "a DirectDraw texture (DDS)", _SAVE),
-    (0, b"\xabKTX ", "a KTX texture", _SAVE),
-    (0, b"v/1\x01", "an OpenEXR picture, which has floating-point values", _SAVE),
-    (0, b"#?RADIANCE", "a Radiance HDR picture, which has floating-point values", _SAVE),
-    (0, b"#?RGBE", "a Radiance HDR picture, which has floating-point values", _SAVE),
-    (0, b"PF\n", "a PFM picture, which has floating-point values", _SAVE),
-    (0, b"Pf\n", "a PFM picture, which has floating-point values", _SAVE),
+    (0, b"\x8bJNG\r\n\x1a\n", "a JNG picture", SAVE),
+    (0, b"qoif", "a QOI picture", SAVE),
+    (0, b"BPG\xfb", "a BPG picture", SAVE),
+    (0, b"FLIF", "a FLIF picture", SAVE),
+    (0, b"DDS ", "a DirectDraw texture (DDS)", SAVE),
+    (0, b"\xabKTX ", "a KTX texture", SAVE),
+    (0, b"v/1\x01", "an OpenEXR picture, which has floating-point values", SAVE),
+    (0, b"#?RADIANCE", "a Radiance HDR picture, which has floating-point values", SAVE),
+    (0, b"#?RGBE", "a Radiance HDR picture, which has floating-point values", SAVE),
+    (0, b"PF\n", "a PFM picture, which has floating-point values", SAVE),
+    (0, b"Pf\n", "a PFM picture, which has floating-point values", SAVE),
     (0, b"SIMPLE  =", "a FITS file", _EXPORT),
     (128, b"DICM", "a DICOM file", _EXPORT),
-    (0, b"icns", "an icon file (ICNS)", _SAVE),
+    (0, b"icns", "an icon file (ICNS)", SAVE),
     (0, b"\xd7\xcd\xc6\x9a", "a Windows drawing (WMF)", _EXPORT),
     (0, b"\1\0\x09\0\0", "a Windows drawing (WMF)", _EXPORT),
     (40, b" EMF\0\0\1\0", "a Windows drawing (EMF)", _EXPORT),
     (0, b"AT&TFORM", "a DjVu document", "save its pages as TIFF or PNG first."),
-    (0, b"\x01\xda\0\1", "an SGI picture", _SAVE),
-    (0, b"\x01\xda\1\1", "an SGI picture", _SAVE),
-    (0, b"\x01\xda\1\2", "an SGI picture, which has 16 bits", _SAVE),
-    (0, b"\x59\xa6\x6a\x95", "a Sun raster picture", _SAVE),
-    (0, b"SDPX", "a DPX picture", _SAVE),
-    (0, b"XPDS", "a DPX picture", _SAVE),
-    (0, b"\x80\x2a\x5f\xd7", "a Cineon picture", _SAVE),
-    (0, b"/* XPM", "an XPM picture", _SAVE),
-    (0, b"P7 332", "an XV thumbnail", _SAVE),
-    (2048, b"PCD_IPI", "a Photo CD picture", _SAVE),
+    (0, b"\x01\xda\0\1", "an SGI picture", SAVE),
+    (0, b"\x01\xda\1\1", "an SGI picture", SAVE),
+    (0, b"\x01\xda\1\2", "an SGI picture, which has 16 bits", SAVE),
+    (0, b"\x59\xa6\x6a\x95", "a Sun raster picture", SAVE),
+    (0, b"SDPX", "a DPX picture", SAVE),
+    (0, b"XPDS", "a DPX picture", SAVE),
+    (0, b"\x80\x2a\x5f\xd7", "a Cineon picture", SAVE),
+    (0, b"/* XPM", "an XPM picture", SAVE),
+    (0, b"P7 332", "an XV thumbnail", SAVE),
+    (2048, b"PCD_IPI", "a Photo CD picture", SAVE),
     # cameras' raw files that are not TIFF
     (0, b"FUJIFILMCCD-RAW", "a camera's raw file (Fujifilm RAF)", _DEVELOP),
     (0, b"FOVb", "a camera's raw file (Sigma X3F)", _DEVELOP),
@@ -112,13 +112,13 @@ BRANDS: dict[bytes, _Answer] = {
     b"M4B ": ("sound (M4B)", None),
     b"mjp2": ("a video (Motion JPEG 2000)", _FRAME),
     b"jpm ": ("a compound JPEG 2000 document (JPM)", _EXPORT),
-    b"avci": ("a HEIF picture coded as H.264", _SAVE),
-    b"avcs": ("a HEIF picture coded as H.264", _SAVE),
-    b"jpeg": ("a HEIF picture coded as JPEG", _SAVE),
-    b"jpgs": ("a HEIF picture coded as JPEG", _SAVE),
-    b"j2ki": ("a HEIF picture coded as JPEG 2000", _SAVE),
-    b"vvic": ("a HEIF picture coded as H.266", _SAVE),
-    b"evbi": ("a HEIF picture coded as EVC", _SAVE),
+    b"avci": ("a HEIF picture coded as H.264", SAVE),
+    b"avcs": ("a HEIF picture coded as H.264", SAVE),
+    b"jpeg": ("a HEIF picture coded as JPEG", SAVE),
+    b"jpgs": ("a HEIF picture coded as JPEG", SAVE),
+    b"j2ki": ("a HEIF picture coded as JPEG 2000", SAVE),
+    b"vvic": ("a HEIF picture coded as H.266", SAVE),
+    b"evbi": ("a HEIF picture coded as EVC", SAVE),
 }
 _QUICKTIME_ATOMS = (b"moov", b"mdat", b"wide", b"pnot", b"free", b"skip")
 # Kinds of RIFF and IFF files
@@ -126,9 +126,9 @@ _CHUNKED: dict[bytes, _Answer] = {
     b"AVI ": ("a video (AVI)", _FRAME),
     b"WAVE": ("sound (WAV)", None),
     b"AIFF": ("sound (AIFF)", None),
-    b"ACON": ("an animated cursor (ANI)", _SAVE),
-    b"ILBM": ("an IFF picture (ILBM)", _SAVE),
-    b"PBM ": ("an IFF picture (PBM)", _SAVE),
+    b"ACON": ("an animated cursor (ANI)", SAVE),
+    b"ILBM": ("an IFF picture (ILBM)", SAVE),
+    b"PBM ": ("an IFF picture (PBM)", SAVE),
 }
 _TEXT_CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 # What may stand before the first element of a document, which says what it is
@@ -197,17 +197,17 @@ def _of_document(start: bytes) -> _Answer | None:
 def _of_loose_picture(start: bytes) -> _Answer | None:
     """Formats without a signature of their own, by the bounds of their headers' fields."""
     if start[:4] in (b"\0\0\1\0", b"\0\0\2\0") and start[4:5] > b"\0" and start[5:6] == b"\0":
-        return ("an icon file (ICO)" if start[2] == 1 else "a cursor file (CUR)"), _SAVE
+        return ("an icon file (ICO)" if start[2] == 1 else "a cursor file (CUR)"), SAVE
     if start[:2] == b"MZ" and b"\0" in start:
         return "a program (Windows)", None
     if len(start) >= 128 and start[0] == 10 and start[1] <= 5 and start[2] == 1 and start[3] in (1, 2, 4, 8):
-        return "a PCX picture", _SAVE
+        return "a PCX picture", SAVE
     if len(start) >= 18 and start[1] in (0, 1) and start[2] in (1, 2, 3, 9, 10, 11) and start[16] in (8, 15, 16, 24, 32):
         mapped, width, height = start[2] in (1, 9), start[12:14], start[14:16]
         if mapped == bool(start[1]) and any(width) and any(height) and not start[17] & 0xC0:
-            return "a TGA picture", _SAVE
+            return "a TGA picture", SAVE
     if start[:4] == b"(\0\0\0" and start[12:14] == b"\1\0":
-        return "a bitmap from a clipboard, without a file's header", _SAVE
+        return "a bitmap from a clipboard, without a file's header", SAVE
     return None
 
 

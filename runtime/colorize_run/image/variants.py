@@ -7,10 +7,10 @@ import struct
 from typing import BinaryIO
 
 from colorize_run.errors import ImageFileError
+from colorize_run.image.signatures import SAVE
 from colorize_run.image.tiff import File
 
 _MOST_SEGMENTS = 20_000
-_SAVE = "save it as PNG, TIFF or JPEG first."
 _NO_FRAMES = (0xC4, 0xC8, 0xCC)  # DHT, JPG and DAC lie among the codes of frames
 _LOSSLESS, _JPEG_LS = 0xC3, 0xF7
 _KINDS_OF_JPEG = {
@@ -43,21 +43,21 @@ def check_jpeg(file: BinaryIO) -> None:
 
 def _check_frame(marker: int, body: bytes) -> None:
     if marker == _JPEG_LS:
-        raise ImageFileError(f"is a JPEG-LS picture; {_SAVE}")
+        raise ImageFileError(f"is a JPEG-LS picture; {SAVE}")
     if marker in _KINDS_OF_JPEG:
-        raise ImageFileError(f"is a JPEG of a rare kind that cannot be read ({_KINDS_OF_JPEG[marker]}); {_SAVE}")
+        raise ImageFileError(f"is a JPEG of a rare kind that cannot be read ({_KINDS_OF_JPEG[marker]}); {SAVE}")
     if len(body) < 6 or len(body) != 6 + 3 * body[5]:
         return
     precision, height, width, channels = struct.unpack_from(">BHHB", body)
     what = "a lossless JPEG" if marker == _LOSSLESS else "a JPEG"
     if precision != 8:
-        raise ImageFileError(f"is {what} of {precision} bits per channel, and only those of 8 can be read; {_SAVE}")
+        raise ImageFileError(f"is {what} of {precision} bits per channel, and only those of 8 can be read; {SAVE}")
     if channels not in (1, 3, 4):
-        raise ImageFileError(f"is {what} of {channels} channels, and only those of 1, 3 or 4 can be read; {_SAVE}")
+        raise ImageFileError(f"is {what} of {channels} channels, and only those of 1, 3 or 4 can be read; {SAVE}")
     if max(width, height) > _JPEG_SIDE:
-        raise ImageFileError(f"is {what} of {width} x {height} pixels, and only {_JPEG_SIDE} a side can be read; {_SAVE}")
+        raise ImageFileError(f"is {what} of {width} x {height} pixels, and only {_JPEG_SIDE} a side can be read; {SAVE}")
     if width and not height:
-        raise ImageFileError(f"is {what} that gives its height behind its pixels (DNL), which cannot be read; {_SAVE}")
+        raise ImageFileError(f"is {what} that gives its height behind its pixels (DNL), which cannot be read; {SAVE}")
 
 
 def too_large_avif(file: File) -> tuple[int, int] | None:
@@ -74,7 +74,7 @@ def too_large_avif(file: File) -> tuple[int, int] | None:
 def check_png(start: bytes) -> None:
     """ImageFileError for the form of PNG that is made for iPhones' programs alone."""
     if start[12:16] == b"CgBI":
-        raise ImageFileError(f"is a PNG in Apple's own form (CgBI); {_SAVE}")
+        raise ImageFileError(f"is a PNG in Apple's own form (CgBI); {SAVE}")
 
 
 def check_bitmap(start: bytes) -> None:
@@ -84,15 +84,15 @@ def check_bitmap(start: bytes) -> None:
     size = struct.unpack_from("<I", start, 14)[0]
     if size not in _BITMAP_HEADERS:
         if 16 <= size < 64:  # OS/2 2.x, which may be cut short
-            raise ImageFileError(f"is a BMP with a rare header of {size} bytes (OS/2), which cannot be read; {_SAVE}")
+            raise ImageFileError(f"is a BMP with a rare header of {size} bytes (OS/2), which cannot be read; {SAVE}")
         return
     if size == 12:
         return
     bits, compression = struct.unpack_from("<HI", start, 28)
     if compression in _BITMAP_COMPRESSIONS:
-        raise ImageFileError(f"is a BMP that {_BITMAP_COMPRESSIONS[compression]}, which cannot be read; {_SAVE}")
+        raise ImageFileError(f"is a BMP that {_BITMAP_COMPRESSIONS[compression]}, which cannot be read; {SAVE}")
     if bits in (0, 2, 64):
-        raise ImageFileError(f"is a BMP of {bits} bits per pixel, which cannot be read; {_SAVE}")
+        raise ImageFileError(f"is a BMP of {bits} bits per pixel, which cannot be read; {SAVE}")
 
 
 def describe_bit_fields(start: bytes) -> str | None:
@@ -103,4 +103,4 @@ def describe_bit_fields(start: bytes) -> str | None:
         return None
     masks = struct.unpack_from("<4I", start.ljust(70, b"\0"), 54)
     counts = "-".join(str(mask.bit_count()) for mask in masks if mask)
-    return f"is a BMP with a rare layout of bits (fields of {counts} bits), which cannot be read; {_SAVE}"
+    return f"is a BMP with a rare layout of bits (fields of {counts} bits), which cannot be read; {SAVE}"
