@@ -241,13 +241,13 @@ def test_a_stream_that_cannot_go_back_is_read() -> None:
 def test_what_is_no_binary_stream_is_a_type_error(source: object) -> None:
     colorizer = Colorizer(ROOT / "tests" / "data" / "tiny.onnx", "cpu", 1)
     with pytest.raises(TypeError, match=f"A picture is a path or a binary stream, not {type(source).__name__}"):
-        colorizer.colorize_file(source)  # type: ignore[arg-type]
+        colorizer.colorize_file(source)
 
 
 def test_a_file_in_text_mode_is_a_type_error(tmp_path: Path) -> None:
     photograph().save(tmp_path / "in.png")
     with (tmp_path / "in.png").open() as text, pytest.raises(TypeError, match="gives text: open it in mode 'rb'"):
-        reader.read(text)  # type: ignore[arg-type]
+        reader.read(text)
 
 
 def test_a_mask_beside_a_picture_is_left_out() -> None:

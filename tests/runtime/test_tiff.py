@@ -357,6 +357,14 @@ def test_an_unreadable_page_costs_itself_alone(
     assert np.abs(lightness(second) - lightness(deep_photograph())).max() < 0.05
 
 
+def test_an_unreadable_thumbnail_costs_its_page_nothing() -> None:
+    small = (grey()[::8, ::8].astype(np.float32), {"subifds": 1, "subfiletype": 1})
+    data, result = COLORIZER.colorize_file(of_pages(small, (grey(), {})))
+    assert sizes_of(data) == [(96, 64)]
+    assert len(result.notes) == 1
+    assert "begins with a thumbnail" in result.notes[0]
+
+
 def test_a_page_with_a_compression_that_is_not_known_costs_itself_alone() -> None:
     file = of_pages((grey(), {}), (grey(), {"compression": "zlib"}), (grey(), {}))
     with tifffile.TiffFile(file, mode="r+b") as pages:

@@ -154,9 +154,14 @@ class PictureFile:
         return undecoded(tiff.StartingAt(self._file, self._pages.pages[number].directory.offset))
 
     def _thumbnail(self, number: int) -> Image.Image | None:
-        """The thumbnail in whose place a page stands, not decoded: it carries what the file says of the page."""
+        """The thumbnail in whose place a page stands, not decoded: it carries what the file says of the page.
+
+        None if there is none, and for one of a layout that is not read, which costs the page nothing else.
+        """
         parent = self._pages.pages[number].parent if self._pages else None
-        return undecoded(tiff.StartingAt(self._file, parent.offset)) if parent else None
+        with contextlib.suppress(ImageFileError):
+            return undecoded(tiff.StartingAt(self._file, parent.offset)) if parent else None
+        return None
 
     def _go_to(self, number: int) -> None:
         if self._pages:
