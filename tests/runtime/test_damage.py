@@ -14,7 +14,7 @@ from colorize_run.cli import main
 from colorize_run.control import Control
 from colorize_run.errors import ImageFileError
 from colorize_run.image import damage
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from picture_files import file_of, lightness, pixels_of, png16
 from PIL import Image, ImageDraw
@@ -53,6 +53,7 @@ def missing(text: str) -> int:
 
 
 @settings(deadline=None, max_examples=40)
+@example(0.1430804, "L", False, False)
 @given(st.floats(0.1, 0.9), st.sampled_from(["L", "RGB", "CMYK"]), st.booleans(), st.booleans())
 def test_a_jpeg_cut_short_is_refused_with_the_missing_share(share: float, mode: str, closed: bool, restarts: bool) -> None:
     data = encoded(mode=mode, quality=90, restart_marker_rows=4 * restarts)

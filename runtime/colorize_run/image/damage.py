@@ -139,7 +139,8 @@ def _missing_share(image: Image.Image, data: bytes) -> float:
         end = jpeg.parse(data).eoi.start
     except jpeg.UnknownLayoutError:
         end = data.rfind(_END) if data.rstrip(b"\0").endswith(_END) else len(data)
-    one, other = (decode_jpeg(data[:end] + more + _END)[0] for more in (b"", _OTHER_END))
+    scan = data[:end].rstrip(b"\xff")  # half a marker
+    one, other = (decode_jpeg(scan + more + _END)[0] for more in (b"", _OTHER_END))
     if one is None or other is None:
         return 0.0
     changed: npt.NDArray[np.bool_] = np.asarray(one != other).reshape(len(one), -1).max(axis=1)
