@@ -14,6 +14,7 @@ from PIL import Image
 
 from colorize_run.errors import ImageFileError
 from colorize_run.image import jpeg
+from colorize_run.image.late import IncompleteError
 
 ByteArray = npt.NDArray[np.uint8]
 
@@ -40,6 +41,7 @@ def load(image: Image.Image, jpeg_file: bytes | None = None, *, accept: bool = F
         raise
     except Exception as error:  # decoders raise nearly anything
         rest, share, reason = _rest_of_jpeg(image, jpeg_file, str(error)) if jpeg_file else (*_rest_of(image), str(error))
+        share = error.share if isinstance(error, IncompleteError) else share
         if rest is None or share > _NOTHING_LEFT:
             raise
         if not reason:

@@ -13,6 +13,7 @@ from colorize_run import colour
 from colorize_run.colour.space import SRGB
 from colorize_run.errors import ImageFileError
 from colorize_run.image import cicp, cmyk, damage, icc, metadata, planes, sixteen_bit, tiff, tiff_deep
+from colorize_run.image.late import IncompleteError
 from colorize_run.image.picture import Picture
 
 _MOST_DPI = 1e6  # what PNG and BMP can hold, in pixels per metre, and more than any microscope has
@@ -90,13 +91,15 @@ def _loaded(
         return sixteen_bit.read(image, reopen), []
     except (ImageFileError, MemoryError):
         raise
-    except Exception:  # decoders raise nearly anything
+    except Exception as error:  # decoders raise nearly anything
         if reopen is None or planes.are_deep(image):
             raise
         image.tile = []  # type: ignore[attr-defined]  # whoever asks for metadata must not have it decoded again
         rest, notes = damage.load(reopen(), accept=accept)
         if not notes:
             raise
+        if isinstance(error, IncompleteError):
+            return sixteen_bit.split(error.values), notes
         return sixteen_bit.grey_of(rest, image) if rest.mode.startswith("I;16") else rest, notes
 
 

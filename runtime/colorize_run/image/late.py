@@ -29,13 +29,8 @@ class LateImage(Image.Image):
         self.bits, self._decode, self._loaded = bits, decode, False
 
     def values(self) -> Values:
-        """The decoded channels. Errors: ValueError for damage, which tells the share that is missing if something is there."""
-        try:
-            return self._decode()
-        except IncompleteError as error:
-            share = min(99, max(1, round(100 * error.share)))
-            taken = "--accept-damaged takes what is there"
-            raise ValueError(f"about {share} % of its pixels are missing ({error}); {taken}") from error
+        """The decoded channels. Errors: ValueError for damage, IncompleteError if something is there."""
+        return self._decode()
 
     def load(self) -> Any:
         """Decode, in 8 bits; does nothing the second time. Errors: ValueError for damage; then `im` holds what is there."""

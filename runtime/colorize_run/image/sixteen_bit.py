@@ -52,7 +52,7 @@ def read(image: Image.Image, reopen: Callable[[], Image.Image] | None) -> tuple[
     Errors: what Pillow's decoders raise.
     """
     if isinstance(image, LateImage):
-        return _split(image.values())
+        return split(image.values())
     if planes.are_deep(image) or tiff_deep.is_grey_with_alpha(image):
         return _of_tiff(image)
     raw_mode = _raw_mode(image)
@@ -90,7 +90,7 @@ def _of_tiff(image: Image.Image) -> tuple[Deep, Deep | None]:
     return colours, alpha
 
 
-def _split(values: Deep) -> tuple[Deep, Deep | None]:
+def split(values: Deep) -> tuple[Deep, Deep | None]:
     """Channels (H, W, 1 to 4) as grey (H, W) or colours (H, W, 3), and alpha (H, W) or None."""
     alpha = values[..., -1] if values.shape[2] in (2, 4) else None
     colours = values[..., 0] if values.shape[2] < 3 else values[..., :3]
