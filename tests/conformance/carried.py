@@ -86,7 +86,7 @@ def table() -> list[str]:
 
 def rows() -> list[Row]:
     """All rows; each format's begin with what is kept."""
-    return [*_jpegs(), *_pngs(), *_webps(), *_tiffs(), *_others(), *_heifs()]
+    return [*_jpegs(), *_pngs(), *_webps(), *_tiffs(), *_others(), *_jpeg_2000s(), *_heifs()]
 
 
 # -- reading ---------------------------------------------------------------------------------------------------
@@ -272,6 +272,15 @@ def pages(count: int = 3) -> bytes:
     return file_of(grey[0], "TIFF", save_all=True, append_images=grey[1:]).getvalue()
 
 
+def with_tag_of_second_page() -> bytes:
+    file = io.BytesIO()
+    grey = np.asarray(photograph().convert("L"))
+    with tifffile.TiffWriter(file) as writer:
+        writer.write(grey, photometric="minisblack", metadata=None)
+        writer.write(grey, photometric="minisblack", metadata=None, extratags=[(65000, 2, 0, "private", True)])
+    return file.getvalue()
+
+
 def geographic(*further: tuple[int, int, int, int, bool]) -> Callable[[], bytes]:
     return tiff(extratags=[(33550, 12, 3, (0.5, 0.5, 0.0), True), *further])
 
@@ -297,6 +306,7 @@ def _tiffs() -> Iterator[Row]:
     yield Row("TIFF", "further channels", tiff(5, extrasamples=["unassalpha", "unspecified"]), None, "1 further channel was")
     yield Row("TIFF", "shape of pixels", tiff(resolution=(2, 1), resolutionunit=1), None, "shape of its pixels, 1 : 2")
     yield Row("TIFF", "other programs' tags", text(65000, "private"), None, "TIFF tag 65000")
+    yield Row("TIFF", "other programs' tags of a later page", with_tag_of_second_page, None, "TIFF tag 65000")
 
 
 # -- BMP, GIF --------------------------------------------------------------------------------------------------
@@ -333,6 +343,31 @@ def _others() -> Iterator[Row]:
     yield Row("GIF", "text", gif(b"!\1\x0c" + bytes(12) + b"\2hi\0"), None, "GIF extension text")
     yield Row("GIF", "other programs' extensions", gif(b"!\xff\x0bMAKERS 1.00\3abc\0"), None, "GIF extension MAKERS 1.00")
     yield Row("GIF", "bytes behind the picture", gif(trailer=b"trail" * 9), None, "45 bytes behind the picture")
+
+
+# -- JPEG 2000, PNM --------------------------------------------------------------------------------------------
+
+
+def jp2(*more: tuple[bytes, bytes], trailer: bytes = b"", **options: object) -> Callable[[], bytes]:
+    def make() -> bytes:
+        data = file_of(photograph().convert("L").convert("RGB"), "JPEG2000", **options).getvalue()
+        boxes = b"".join(struct.pack(">I4s", len(body) + 8, name) + body for name, body in more)
+        at = data.index(b"jp2c") - 4
+        length = struct.pack(">I", len(data) - at)  # it may be "to the end"
+        return data[:at] + boxes + length + data[at + 4 :] + trailer
+
+    return make
+
+
+def _jpeg_2000s() -> Iterator[Row]:
+    xmp = bytes.fromhex("be7acfcb97a942e89c71999491e3afac") + PLAIN_XMP
+    yield Row("JPEG2000", "XMP", jp2((b"uuid", xmp)), holds("José".encode()))
+    yield Row("JPEG2000", "other programs' boxes", jp2((b"xml ", b"<gml/>")), None, "JPEG 2000 box xml")
+    geo = bytes.fromhex("b14bf8bd083d4b43a5ae8cd7d5a6ce03") + bytes(40)
+    yield Row("JPEG2000", "place on the map (GeoJP2)", jp2((b"uuid", geo)), None, "JPEG 2000 box uuid")
+    yield Row("JPEG2000", "bytes behind the picture", jp2(trailer=b"trail" * 9), None, "45 bytes behind the picture")
+    several = lambda: file_of(photograph().convert("L"), "PPM").getvalue() * 3  # noqa: E731
+    yield Row("PPM", "further pictures", several, None, "2 further pictures")
 
 
 # -- HEIF, AVIF ------------------------------------------------------------------------------------------------

@@ -22,8 +22,8 @@ from colorize_run.image.late import LateImage, Values, scaled
 from colorize_run.system.native import captured_output, is_own_process
 
 SIGNATURE, CODESTREAM = b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"
-_XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
-_EXIF = b"JpgTiffExif->JP2"
+XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
+EXIF = b"JpgTiffExif->JP2"
 _MOST_METADATA = 64 << 20
 _SRGB, _GREY, _SYCC, _CMYK = 16, 17, 18, 12
 _READ_COLOURS = (0, 15, _CMYK, _SRGB, _GREY, _SYCC)  # EnumCS; 0 and 15 are black and white
@@ -139,7 +139,7 @@ def _widened(image: Image.Image, bits: int) -> LateImage:
     return widened
 
 
-def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+def boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """(name, start, end) of the contents of the boxes in a range of a file."""
     while start + 8 <= end:
         file.seek(start)
@@ -158,18 +158,18 @@ def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, i
 
 def _contents(file: BinaryIO) -> _Contents:
     contents = _Contents()
-    for name, start, end in _boxes(file, 0, file.seek(0, io.SEEK_END)):
+    for name, start, end in boxes(file, 0, file.seek(0, io.SEEK_END)):
         if name == b"jp2h":
-            for inner, begin, stop in _boxes(file, start, end):
+            for inner, begin, stop in boxes(file, start, end):
                 _read_header(file, inner, begin, stop, contents)
         elif name == b"jp2c" and contents.codestream is None:
             contents.codestream = start
         elif name == b"uuid" and end - start <= _MOST_METADATA:
             file.seek(start)
             kind, data = file.read(16), file.read(max(0, end - start - 16))
-            if kind == _XMP:
+            if kind == XMP:
                 contents.info["xmp"] = data
-            elif kind == _EXIF:
+            elif kind == EXIF:
                 contents.info["exif"] = b"Exif\0\0" + data.removeprefix(b"Exif\0\0")
     return contents
 
@@ -248,9 +248,9 @@ def encode(values: Values, *, lossy: bool, boxes: Boxes | None) -> bytes:
     brand = b"jpx " if boxes.table else b"jp2 "
     parts = [SIGNATURE, _box(b"ftyp", brand + bytes(4) + b"jp2 " + brand * boxes.table), _box(b"jp2h", header)]
     if boxes.exif:
-        parts.append(_box(b"uuid", _EXIF + boxes.exif.removeprefix(b"Exif\0\0")))
+        parts.append(_box(b"uuid", EXIF + boxes.exif.removeprefix(b"Exif\0\0")))
     if boxes.xmp:
-        parts.append(_box(b"uuid", _XMP + boxes.xmp))
+        parts.append(_box(b"uuid", XMP + boxes.xmp))
     return b"".join([*parts, _box(b"jp2c", codestream)])
 
 
@@ -280,4 +280,4 @@ def _deep_codestream(values: Values) -> bytes:
     if not done:
         raise ValueError("OpenCV's encoder failed")
     file = io.BytesIO(data.tobytes())
-    return next(file.getvalue()[start:end] for name, start, end in _boxes(file, 0, len(data)) if name == b"jp2c")
+    return next(file.getvalue()[start:end] for name, start, end in boxes(file, 0, len(data)) if name == b"jp2c")

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from PIL import Image, TiffImagePlugin
 from PIL.TiffTags import TAGS_V2
 
-from colorize_run.image import jpeg, pnm
+from colorize_run.image import jpeg, jpeg2000, pnm
 from colorize_run.image.animation import gif_blocks
 from colorize_run.image.exif import TIFF_DESCRIPTION
 from colorize_run.image.metadata import PLACE
@@ -34,6 +34,7 @@ _KNOWN_CHUNKS = {
     b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"iCCP", b"cICP", b"gAMA", b"cHRM", b"sRGB", b"pHYs", b"eXIf", b"tEXt",
     b"zTXt", b"iTXt", b"acTL", b"fcTL", b"fdAT", b"hIST", b"sPLT", b"sBIT", b"tIME",
 }  # fmt: skip
+_KNOWN_BOXES = {b"jP  ", b"ftyp", b"jp2h", b"jp2c", b"rreq"}  # JPEG 2000
 _KNOWN_RIFF = {b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP", b"EXIF", b"XMP "}
 # TIFF 6.0 and its supplements: the layout of pixels, resolution, XMP, IPTC, Photoshop's blocks, ICC profile, EXIF and GPS
 _KNOWN_TAGS = {
@@ -182,7 +183,22 @@ def _of_heif(file: BinaryIO, _image: Image.Image) -> Iterator[str]:
         yield f"its {max(depths)} bits per channel were rounded to 8"
 
 
+def _of_jpeg_2000(file: BinaryIO, _image: Image.Image) -> Iterator[str]:
+    others, end, size = [], 0, file.seek(0, os.SEEK_END)
+    for name, start, stop in jpeg2000.boxes(file, 0, size):
+        end = stop
+        file.seek(start)
+        kind = file.read(16)
+        if name == b"uuid" and kind == _C2PA_BOX:
+            yield CREDENTIALS
+        elif name not in _KNOWN_BOXES and not (name == b"uuid" and kind in (jpeg2000.EXIF, jpeg2000.XMP)):
+            others.append(name.decode("ascii", "replace").strip())
+    yield from _named("JPEG 2000 box", others)
+    file.seek(end)
+    yield from _behind(file.read())
+
+
 _SEARCHES: dict[str, Callable[[BinaryIO, Image.Image], Iterator[str]]] = {
     "JPEG": _of_jpeg, "PNG": _of_png, "WEBP": _of_webp, "GIF": _of_gif, "TIFF": _of_tiff, "BMP": _of_bmp, "HEIF": _of_heif,
-    "AVIF": _of_heif, "PPM": pnm.left_out, "PAM": pnm.left_out,
+    "AVIF": _of_heif, "PPM": pnm.left_out, "PAM": pnm.left_out, "JPEG2000": _of_jpeg_2000,
 }  # fmt: skip

@@ -174,7 +174,7 @@ class PictureFile:
 
         Of several, those that are damaged are left out. Errors: ImageFileError if none is left.
         """
-        self.left_out += leftovers(self._file, self._image, self.format)
+        self.left_out += [] if self.format == "TIFF" else leftovers(self._file, self._image, self.format)
         given, lost = 0, dict[int, str]()
         for number in range(self.count):
             try:
@@ -203,6 +203,7 @@ class PictureFile:
                 self._go_to(number)
                 self._check_size(self._image.size)
             _choose_blocks(self._image.size)
+            besides = leftovers(self._file, self._image, "TIFF") if self.format == "TIFF" else []  # of each page
             picture = picture_of(
                 self._image,
                 partial(self._reopen, number),
@@ -211,6 +212,7 @@ class PictureFile:
                 jpeg_file=self.content() if self.format == "JPEG" else None,
                 accept_damaged=self._accept_damaged,
             )
+            picture.notes += besides
             if self.count == 1:  # the pixels are the picture's alone, and go when it is done with them
                 self._image = Image.new("L", (1, 1))
             if self.format == "WEBP":  # Pillow does not tell how a WebP file was compressed
