@@ -6,6 +6,7 @@ Pillow does not pass on what libjpeg warns of, and libjpeg paints what is missin
 import io
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +37,7 @@ def load(image: Image.Image, jpeg_file: bytes | None = None, *, accept: bool = F
     Errors: ImageFileError for missing pixels unless ``accept``; whatever Pillow raises where no pixel is there.
     """
     try:
-        image.load()
+        reason = _load_and_ask(image, jpeg_file)
     except MemoryError:
         raise
     except Exception as error:  # decoders raise nearly anything
@@ -47,16 +48,24 @@ def load(image: Image.Image, jpeg_file: bytes | None = None, *, accept: bool = F
         if not reason:
             return rest, ["its last bytes are missing, but none of its pixels"]
     else:
-        rest, share = image, 0.0
-        _, reason = decode_jpeg(jpeg_file) if jpeg_file else (None, "")
-        if jpeg_file and reason:
-            share = _missing_share(image, jpeg_file)
+        rest, share = image, _missing_share(image, jpeg_file) if jpeg_file and reason else 0.0
     if not reason:
         return rest, []
     text = f"{_missing(share)} ({' '.join(reason.split())[:100].rstrip('.')})"
     if not accept:
         raise ImageFileError(f"is damaged or incomplete: {text}; --accept-damaged takes what is there.")
     return rest, [f"it is damaged: {text}"]
+
+
+def _load_and_ask(image: Image.Image, jpeg_file: bytes | None) -> str:
+    """Decode in place; what libjpeg says of missing pixels of a JPEG. Both at once: decoders let other threads run."""
+    if jpeg_file is None:
+        image.load()
+        return ""
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(decode_jpeg, jpeg_file)
+        image.load()
+        return asked.result()[1]
 
 
 def decode_jpeg(data: bytes, size: tuple[int, int] | None = None) -> tuple[ByteArray | None, str]:
