@@ -5,7 +5,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.prints.marked import with_date
-from benchmarks.prints.parts import MOUNTS, PAPERS, FloatArray, Maker, Rng, around, choice, grey_of, put_on, toned, wood
+from benchmarks.prints.parts import MOUNTS, PAPERS, Colour, FloatArray, Maker, Rng, around, choice, grey_of, put_on, toned, wood
 
 
 def as_it_is(photograph: FloatArray, rng: Rng) -> FloatArray:
@@ -93,5 +93,58 @@ def on_table(photograph: FloatArray, rng: Rng) -> FloatArray:
     return sheet
 
 
-KINDS: list[Maker] = [as_it_is, pale, faded, white_border, coloured_border, stamped, small_subject, selective]
+def with_poster(photograph: FloatArray, rng: Rng) -> FloatArray:
+    """A colour photograph that shows a black-and-white print in a white rim, somewhere around its middle."""
+    share = rng.uniform(0.35, 0.65)
+    return _shown(photograph, put_on(toned(photograph, rng, "neutral"), np.full(3, 248, np.float32), (0.02, 0.04), rng), share)
+
+
+def with_screen(photograph: FloatArray, rng: Rng) -> FloatArray:
+    """A colour photograph that shows a television's grey picture in a black rim, or a white page with words."""
+    if rng.random() < 0.5:
+        shown = put_on(0.7 * toned(photograph, rng, "neutral"), np.full(3, 20, np.float32), (0.02, 0.06), rng, even=True)
+        return _shown(photograph, shown, rng.uniform(0.4, 0.6))
+    height, width = photograph.shape[:2]
+    page = np.full((height, width, 3), 245, np.uint8)
+    for line in range(2, 14):
+        place, words = (width // 12, line * height // 15), "Invoice of the year: total to be paid"[: rng.integers(12, 37)]
+        cv2.putText(page, words, place, cv2.FONT_HERSHEY_SIMPLEX, width / 800, (15, 15, 15), 2, cv2.LINE_AA)
+    return _shown(photograph, page.astype(np.float32), rng.uniform(0.4, 0.6))
+
+
+def _shown(photograph: FloatArray, shown: FloatArray, share: float) -> FloatArray:
+    """``shown`` in the middle of a photograph, with this share of its width and height."""
+    height, width = photograph.shape[:2]
+    size = round(share * width), round(share * height)
+    picture, top, left = photograph.copy(), (height - size[1]) // 2, (width - size[0]) // 2
+    picture[top : top + size[1], left : left + size[0]] = cv2.resize(shown, size, interpolation=cv2.INTER_AREA)
+    return picture
+
+
+def vivid(photograph: FloatArray, rng: Rng) -> FloatArray:
+    """Of one strong hue but for black and white: under water, in a forest, a flower, an evening."""
+    light = grey_of(photograph)
+    hues: list[Colour] = [(20, 90, 200), (10, 140, 150), (50, 150, 60), (240, 130, 20), (200, 30, 80), (130, 60, 190)]
+    middle = choice(hues, rng)
+    channels = [np.interp(light, [0, 128, 255], (0.15 * each, each, 0.45 * each + 0.55 * 255)) for each in middle]
+    return np.stack(channels, 2).astype(np.float32)
+
+
+def few_hues(photograph: FloatArray, rng: Rng) -> FloatArray:
+    """A blue or evening sky that grows pale towards the horizon, and ground of another hue that has the photograph's light."""
+    height, width = photograph.shape[:2]
+    skies = [((50, 110, 210), (190, 215, 245)), ((40, 70, 150), (250, 160, 80)), ((90, 150, 235), (150, 195, 245))]
+    top, low = (np.array(sky, np.float32) for sky in skies[rng.integers(len(skies))])
+    ground = choice([(220.0, 190.0, 140.0), (70.0, 130.0, 50.0), (190.0, 110.0, 60.0), (30.0, 90.0, 140.0)], rng)
+    horizon = round(rng.uniform(0.35, 0.65) * height)
+    share = np.linspace(0, 1, horizon, dtype=np.float32)[:, None, None]
+    sky = np.repeat((1 - share) * top + share * low, width, axis=1)
+    light = 0.4 + 0.6 * grey_of(photograph)[horizon:, :, None] / max(1.0, float(grey_of(photograph)[horizon:].max()))
+    return np.asarray(np.concatenate([sky, ground * light]), np.float32)
+
+
+KINDS: list[Maker] = [
+    as_it_is, pale, faded, white_border, coloured_border, stamped, small_subject, selective, with_poster, with_screen, vivid,
+    few_hues,
+]  # fmt: skip
 HELD_OUT: list[Maker] = [hazy, on_table]

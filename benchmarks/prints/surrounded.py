@@ -133,6 +133,35 @@ def side_by_side(photograph: FloatArray, rng: Rng) -> FloatArray:
     return np.concatenate([first, second], axis=int(rng.integers(2)))
 
 
+def sepia(photograph: FloatArray, rng: Rng) -> FloatArray:
+    """A sepia print without margins."""
+    return toned(photograph, rng, "sepia")
+
+
+def on_neutral(photograph: FloatArray, rng: Rng) -> FloatArray:
+    """On white, grey, black or almost white cardboard."""
+    colours = [(250.0, 250.0, 250.0), (128.0, 128.0, 128.0), (22.0, 22.0, 22.0), (240.0, 238.0, 232.0)]
+    return put_on(toned(photograph, rng), choice(colours, rng), (0.04, 0.16), rng)
+
+
+def paper_on_bed(photograph: FloatArray, rng: Rng) -> FloatArray:
+    """On paper that lies on the bed of a scanner: its white or black lid, grey, red or brown cardboard."""
+    sheet = put_on(toned(photograph, rng), choice(PAPERS, rng), (0.05, 0.14), rng)
+    beds = [(250.0, 250.0, 249.0), (14.0, 14.0, 14.0), (128.0, 128.0, 128.0), (140.0, 30.0, 30.0), (110.0, 72.0, 40.0)]
+    return put_on(sheet, choice(beds, rng), (0.05, 0.15), rng)
+
+
+def on_transparency(photograph: FloatArray, rng: Rng) -> FloatArray:
+    """A print, mostly with its paper, cut out: transparent around (H, W, 4)."""
+    sheet = toned(photograph, rng)
+    if rng.random() < 0.75:
+        sheet = put_on(sheet, choice(PAPERS, rng), (0.05, 0.14), rng)
+    page, rows, columns = around(sheet, (0.05, 0.15), rng)
+    result = np.zeros((*page.shape[:2], 4), np.float32)
+    result[rows, columns] = np.dstack([sheet, np.full(sheet.shape[:2], 255, np.float32)])
+    return result
+
+
 def album_page(photograph: FloatArray, rng: Rng) -> FloatArray:
     """Three prints of one tone and of different sizes on a dark page, held by cream paper corners."""
     picture, tone = photograph, str(rng.permutation(list(TONES))[0])
@@ -174,6 +203,6 @@ def instant_frame(photograph: FloatArray, rng: Rng) -> FloatArray:
 
 KINDS: list[Maker] = [
     plain, on_paper, same_paper, with_rule, on_mount, double_mount, in_frame, oval_mount, on_table, with_ruler, two_on_page,
-    side_by_side,
+    side_by_side, sepia, on_neutral, paper_on_bed, on_transparency,
 ]  # fmt: skip
 HELD_OUT: list[Maker] = [album_page, on_wallpaper, instant_frame]

@@ -70,7 +70,8 @@ class Control:
     they are. ``hints``: colours of places; ``like``: a picture, sRGB, whose colours are borrowed. ``lightness``: what stays
     as it is, see `options.Lightness`; ``upright``: turn the pixels of a JPEG whose EXIF says that it lies on its side, which
     only the join can do. ``share`` (h, w), 0..1, enlarged to any size: how much of the new colours a place gets at most,
-    because the picture is a print in surroundings of their own colours (`prints`). Errors: OptionError for values out of range.
+    because the picture is a print in surroundings of their own colours (`prints`); found for each picture, unless there is a
+    ``mask``, which then decides alone. Errors: OptionError for values out of range.
     """
 
     saturation: float = 1.0
@@ -90,6 +91,8 @@ class Control:
             raise OptionError(f"A lightness {self.lightness!r} is not known: {' or '.join(LIGHTNESSES)}.")
         if not 0 <= self.blend <= 1:
             raise OptionError(f"A blend of {self.blend} is not possible: 0 to 1.")
+        if self.share is not None and (self.share.ndim != 2 or not ((self.share >= 0) & (self.share <= 1)).all()):
+            raise OptionError("A share of the new colours must be two-dimensional, its values 0 to 1.")
 
     @property
     def mixes(self) -> bool:
@@ -108,13 +111,14 @@ class Control:
     def for_picture(self, picture: Picture) -> "Control | None":
         """What holds for one picture: None if it is in colour and stays as it is; what surrounds a print stays as it is, too.
 
-        A note of the picture says so. Who gives hints wants them: such a picture is coloured, and its surroundings there.
+        A note of the picture says so. Who gives hints wants them: such a picture is coloured, and its surroundings there. Who
+        gives a mask has decided where.
         """
         look = look_at(picture)
         if look.has_colours and self.keep_colour and self.hints is None:
             picture.notes.append(HAS_COLOURS)
             return None
-        if look.share is None:
+        if look.share is None or self.mask is not None:
             return self
         picture.notes.append(_SURROUNDINGS)
         hinted = 0 if self.hints is None else self.hints.planes(picture.size, look.share.shape[::-1])[2]

@@ -86,23 +86,23 @@ def marks(differences: FloatArray, valid: BoolArray) -> BoolArray | None:
         strength = np.percentile(distance[mark.core], 90)
         soft = np.percentile(slope[around], 90) < _SOFT * strength
         stain = is_brown and strength < _BROWN_MOST and (soft or thickest < _SPOT_RADIUS)
-        if (
-            stain
-            or mark.is_ink(thickest, area)
-            or mark.is_stuck_on(min(valid.shape), area, brown=is_brown and strength < _BROWN_MOST)
-        ):
+        tape = is_brown and strength < _BROWN_MOST
+        if stain or mark.is_ink(thickest, area) or mark.is_stuck_on(min(valid.shape), area, brown=tape):
             found |= around
             stained |= stain
-        else:
-            missed += int(np.count_nonzero(mark.core))
-            if missed > _AREA * area:
-                return None
+            continue
+        missed += int(np.count_nonzero(mark.core))
+        if missed > _AREA * area:
+            return None
     if np.count_nonzero(found & ~brown) > _ALL * area:
         return None
-    if stained:  # stains fade out; where there is one, there are weaker ones, and they do not show in dark places
-        found &= ~(thin & (cv2.dilate(brown.astype(np.uint8), ellipse(_COMPACT)) > 0))
-        found |= touching(brown | found, found) | (brown & (slope < _SOFT * distance))
-    return found
+    return _with_weak_stains(found, thin, brown, brown & (slope < _SOFT * distance)) if stained else found
+
+
+def _with_weak_stains(found: BoolArray, thin: BoolArray, brown: BoolArray, soft: BoolArray) -> BoolArray:
+    """What is ``found``, and stains that fade out: there are weak ones beside a strong one. In dark places they do not show."""
+    found = found & ~(thin & (cv2.dilate(brown.astype(np.uint8), ellipse(_COMPACT)) > 0))
+    return np.asarray(found | touching(brown | found, found) | soft, np.bool_)
 
 
 def _brown(differences: FloatArray, distance: FloatArray) -> BoolArray:

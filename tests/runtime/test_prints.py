@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 from colorize_run import Colorizer, colour
 from colorize_run.cli import main
 from colorize_run.control import Control, Mask
+from colorize_run.errors import OptionError
 from colorize_run.hints import Hints, parse_hint
 from PIL import Image, ImageDraw, ImageOps
 
@@ -183,6 +184,19 @@ def grey_below_red() -> Image.Image:
     return picture
 
 
+def with_poster() -> Image.Image:
+    """A colour photograph of a room, say, in which a grey print hangs."""
+    picture = colour_photograph()
+    picture.paste(ImageOps.expand(photograph((230, 170)), 5, 250), (120, 90))
+    return picture
+
+
+def blue_sky_over_sand() -> Image.Image:
+    sky = np.linspace(0, 1, 200)[:, None, None] * (140, 105, 35) + (50, 110, 210)
+    light = 0.5 + 0.5 * np.asarray(photograph((SIZE[0], 160)), np.float32)[..., None] / 255
+    return Image.fromarray(np.concatenate([sky.repeat(SIZE[0], axis=1), light * (225, 190, 140)]).astype(np.uint8))
+
+
 PHOTOGRAPHS = {
     "as it is": colour_photograph,
     "pale": lambda: Image.blend(colour_photograph(), colour_photograph().convert("L").convert("RGB"), 0.5),
@@ -191,6 +205,9 @@ PHOTOGRAPHS = {
     "in a frame": lambda: surrounded(colour_photograph(), wood()),
     "one red thing": with_red_car,
     "one red side": grey_below_red,
+    "with a poster": with_poster,
+    "sky and sand": blue_sky_over_sand,
+    "under water": lambda: ImageOps.colorize(photograph(), "#00202c", "#a0f0f8", "#0a8c96"),
 }
 
 
@@ -215,7 +232,7 @@ def test_python_gets_the_same_as_the_command_line(folder: Path) -> None:
     assert (np.asarray(colorizer().colorize(before)) == np.asarray(Image.open("out.png"))).all()
 
 
-def test_mask_and_blend_hold_besides(folder: Path) -> None:
+def test_a_mask_decides_alone(folder: Path) -> None:
     before = grain(PRINTS["paper"]())
     mask = Image.new("L", before.size, 0)
     mask.paste(255, (300, 0, *before.size))
@@ -223,8 +240,52 @@ def test_mask_and_blend_hold_besides(folder: Path) -> None:
     changed = change(before, colorizer().colorize(before, Control(mask=Mask(Path("mask.png")))))
     assert changed[100:300, 80:290].max() < 2
     assert np.median(changed[100:300, 320:500]) > 2
-    assert np.median(changed[:30, 320:]) < 2
+    assert np.median(changed[:30, 320:]) > 3  # paper, where the mask is white
+
+
+def test_blend_holds_besides() -> None:
+    before = grain(PRINTS["paper"]())
     assert np.median(change(before, colorizer().colorize(before, Control(blend=0.0)))) < 1
+
+
+@pytest.mark.parametrize(
+    "share", [np.full((4, 4), 1.5, np.float32), np.full((4, 4), np.nan, np.float32), np.ones(4, np.float32)]
+)
+def test_a_share_that_is_no_share_is_refused(share: np.ndarray) -> None:
+    with pytest.raises(OptionError, match="share"):
+        Control(share=share)
+
+
+BEDS = {"white": (250, 250, 249), "black": (14, 14, 14), "grey": (128, 128, 128), "red": (140, 30, 30), "transparent": None}
+
+
+@pytest.mark.parametrize("tone", ["grey", "sepia"])
+@pytest.mark.parametrize(
+    ("bed", "suffix"), [(bed, suffix) for bed in BEDS for suffix in ("png", "jpg") if (bed, suffix) != ("transparent", "jpg")]
+)
+def test_paper_that_lies_on_a_bed_keeps_its_colour(folder: Path, bed: str, tone: str, suffix: str) -> None:
+    inner = photograph().convert("RGB") if tone == "grey" else toned("#26180e", "#faeccd")
+    before = grain(ImageOps.expand(ImageOps.expand(inner, 40, PAPER), 50, BEDS[bed] or (0, 0, 0)))
+    if BEDS[bed] is None:
+        opacity = Image.new("L", before.size, 0)
+        opacity.paste(255, (50, 50, before.width - 50, before.height - 50))
+        before.putalpha(opacity)
+    before.save(f"print.{suffix}")
+    assert NOTE in run(f"print.{suffix}", "-o", f"out.{suffix}").stderr
+    moved = ab(Image.open(f"out.{suffix}")) - ab(Image.open(f"print.{suffix}"))
+    for paper in (moved[58:84, 60:-60], moved[-84:-58, 60:-60], moved[60:-60, 58:84], moved[60:-60, -84:-58]):
+        assert np.abs(paper.mean(axis=(0, 1))).max() < 1.5
+    assert np.median(np.linalg.norm(moved[110:-110, 110:-110], axis=2)) > 2
+
+
+@pytest.mark.parametrize("card", [(190, 190, 190), (250, 250, 250), (240, 238, 232)])
+def test_neutral_cardboard_stays_as_it_is(folder: Path, card: tuple[int, int, int]) -> None:
+    before = grain(surrounded(photograph(), sheet(card)))
+    before.save("print.png")
+    assert NOTE in run("print.png", "-o", "out.png").stderr
+    moved = ab(Image.open("out.png")) - ab(before)
+    assert np.abs(moved[:30].mean(axis=(0, 1))).max() < 1
+    assert np.median(np.linalg.norm(moved[100:-100, 100:-100], axis=2)) > 2
 
 
 def test_a_hint_on_the_paper_colours_it() -> None:
@@ -275,3 +336,22 @@ def test_what_lies_under_transparency_does_not_count(folder: Path) -> None:
     done = run("print.png", "-o", "out.png")
     assert "already has colours" not in done.stderr
     assert NOTE not in done.stderr
+
+
+@pytest.mark.parametrize("pattern", ["columns", "one pixel", "nothing", "noise"])
+@pytest.mark.parametrize("size", [(1, 1), (17, 40), (300, 200)])
+def test_any_transparency_is_judged(pattern: str, size: tuple[int, int]) -> None:
+    """Coloured or not, whatever is opaque: never a failure, and never other opacity."""
+    picture, columns = colour_photograph().resize(size), np.arange(size[0]) % 2
+    opacity = np.zeros(size[::-1], np.uint8)
+    if pattern == "columns":
+        opacity[:] = 255 * columns
+    elif pattern == "one pixel":
+        opacity[size[1] // 2, size[0] // 2] = 255
+    elif pattern == "noise":
+        opacity = np.random.default_rng(0).integers(0, 256, size[::-1]).astype(np.uint8)
+    picture.putalpha(Image.fromarray(opacity))
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    data, _ = colorizer().colorize_file(io.BytesIO(file.getvalue()), control=Control(keep_colour=True))
+    assert (np.asarray(Image.open(io.BytesIO(data)).convert("RGBA"))[..., 3] == opacity).all()
