@@ -69,13 +69,17 @@ def picture_of(
         picture.profile = picture.profile or thumbnail.info.get("icc_profile")
     picture.notes += picture.metadata.notes
     if orientation in _UPRIGHT:
-        # Kept tables round luminance to where it already is, but only while the 8x8 blocks stay in place: on a
-        # turned picture they would cost more than 1 of L*.
-        picture.save_options.pop("qtables", None)
-        picture.pixels = _turned(picture.pixels, _UPRIGHT[orientation])
-        picture.alpha = None if picture.alpha is None else _turned(picture.alpha, _UPRIGHT[orientation])
+        _turn(picture, _UPRIGHT[orientation])
     _follow_profile(picture, cmyk_profile)
     return picture
+
+
+def _turn(picture: Picture, how: Image.Transpose) -> None:
+    # Kept tables round luminance to where it already is, but only while the 8x8 blocks stay in place: on a turned picture
+    # they would cost more than 1 of L*.
+    picture.save_options.pop("qtables", None)
+    picture.pixels = _turned(picture.pixels, how)
+    picture.alpha = None if picture.alpha is None else _turned(picture.alpha, how)
 
 
 def _loaded(
