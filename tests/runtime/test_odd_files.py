@@ -10,7 +10,7 @@ from colorize_run import Colorizer, Segmenter, colour
 from colorize_run.errors import ImageFileError
 from colorize_run.image import icc
 from colorize_run.image.formats import FORMATS
-from picture_files import XMP, file_of, photograph, profile_of, with_xmp
+from picture_files import XMP, camera_exif, file_of, photograph, profile_of, with_iptc, with_xmp
 from PIL import Image, ImageOps
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -148,3 +148,25 @@ def test_high_dynamic_range_is_refused_by_whatever_it_is_told(kind: str, name: s
 def test_a_profile_for_camera_curves_is_no_high_dynamic_range() -> None:
     for more in ({b"cicp": b"cicp\0\0\0\0\x01\x0d\0\1"}, {b"desc": described("Epson PQ100 scanner")}):
         coloured(file_of(photograph(), "PNG", icc_profile=profile_of("Display P3", more)))
+
+
+CARRIED = {
+    "comment": lambda: file_of(photograph(), "JPEG", comment=b"attic"),
+    "IPTC": lambda: with_iptc("JPEG"),
+    "EXIF": lambda: file_of(photograph(), "JPEG", exif=camera_exif()),
+}
+HELD = {
+    "JPEG": {"comment", "IPTC", "EXIF"}, "PNG": {"comment", "IPTC", "EXIF"}, "TIFF": {"IPTC", "EXIF"}, "GIF": {"comment"},
+    "WEBP": {"EXIF"}, "AVIF": {"EXIF"}, "JPEG2000": {"EXIF"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", HELD)
+@pytest.mark.parametrize("what", CARRIED)
+def test_what_another_format_cannot_hold_is_named(kind: str, what: str) -> None:
+    data, result = COLORIZER.colorize_file(CARRIED[what](), kind)
+    named = any(f"{kind} cannot hold its {what}" in note for note in result.notes)
+    parts = {"comment": b"attic", "IPTC": b"a man, a dog", "EXIF": b"MAKER"}
+    if kind != "PNG":  # which compresses texts
+        assert (parts[what] in data) is (what in HELD[kind])
+    assert named is (what not in HELD[kind])

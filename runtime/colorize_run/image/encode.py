@@ -76,8 +76,7 @@ class Writer:
         """Append a picture. Errors: ImageFileError when the format cannot hold it."""
         self.check_alpha(picture)
         self.depth_of(picture)
-        if picture.metadata.place and self.kind != "TIFF":
-            picture.notes.append(f"{self.kind} cannot hold its place on the map (GeoTIFF), which was left out")
+        picture.notes += picture.metadata.beyond(self.kind)
         if picture.depth == 16 and not FORMATS[self.kind].deep:
             picture.notes.append(f"its 16 bits per channel were rounded to the 8 that {self.kind} holds")
         if self._tiff is not None:

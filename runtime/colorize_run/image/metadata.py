@@ -21,6 +21,13 @@ _IPTC_RESOURCE = 0x0404
 _LAYERS = 37724  # TIFF's ImageSourceData
 # GeoTIFF 1.1: scale, tie points, transformation, keys and their values; GDAL's notes and empty value; RPC coefficients
 PLACE = (33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113, 50844)
+_ENCODERS = (b"Created by OpenJPEG", b"Kakadu")  # how those of JPEG 2000 sign
+# What each format holds besides XMP
+_HELD = {
+    "JPEG": {"its comment", "its IPTC", "its EXIF"}, "PNG": {"its comment", "its texts", "its IPTC", "its EXIF"},
+    "TIFF": {"its IPTC", "its EXIF", "its place on the map (GeoTIFF)"}, "GIF": {"its comment"},
+    **{kind: {"its EXIF"} for kind in ("WEBP", "AVIF", "HEIF", "JPEG2000")},
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,16 @@ class Metadata:
             b"8BIM" + struct.pack(">HHI", number, 0, len(data)) + data + bytes(len(data) % 2) for number, data in self.resources
         ]
         return b"".join(packed) or None
+
+    def beyond(self, kind: str) -> list[str]:
+        """A note of what a file of format ``kind`` cannot hold of it, if it holds metadata at all."""
+        carried = {
+            "its comment": self.comment, "its texts": self.text, "its IPTC": self.resources, "its EXIF": self.exif,
+            "its place on the map (GeoTIFF)": self.place,
+        }  # fmt: skip
+        lost = [name for name, value in carried.items() if value and kind in _HELD and name not in _HELD[kind]]
+        was = "was" if len(lost) == 1 else "were"
+        return [f"{kind} cannot hold {' and '.join(lost)}, which {was} left out"] if lost else []
 
     def completed(self, other: "Metadata") -> "Metadata":
         """A copy that takes from ``other`` what it does not say itself."""
@@ -163,7 +180,8 @@ def without_thumbnails(block: bytes) -> bytes:
 
 def _comment(image: Image.Image) -> bytes | None:
     comment = image.info.get("comment")
-    return comment.encode("utf-8", "replace") if isinstance(comment, str) else comment
+    comment = comment.encode("utf-8", "replace") if isinstance(comment, str) else comment
+    return None if comment and comment.startswith(_ENCODERS) else comment
 
 
 def _text(image: Image.Image) -> tuple[tuple[str, str], ...]:

@@ -51,8 +51,13 @@ def write_atomically(data: bytes, target: Path, *, overwrite: bool, times: Times
     """
     partial = target.with_name(f".{secrets.token_hex(8)}.colorize-run.partial")
     with as_output_errors(target):
-        has_times = stage(data, partial, times)
-        publish(partial, target, overwrite=overwrite)
+        try:
+            has_times = stage(data, partial, times)
+            publish(partial, target, overwrite=overwrite)
+        except BaseException:  # Ctrl-C may come between the two
+            with contextlib.suppress(OSError):
+                partial.unlink()
+            raise
     return has_times
 
 
