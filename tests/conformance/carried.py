@@ -79,8 +79,8 @@ def table() -> list[str]:
     lines = ["| format | carries | in the coloured file |", "|---|---|---|"]
     for row in rows():
         kind, what = row.name.split(": ", 1)
-        told = f'note: "… {row.note} …"' if row.note else ""
-        lines.append(f"| {kind} | {what} | {', '.join(filter(None, ['kept' if row.kept else '', told]))} |")
+        note = f'note: "… {row.note} …"' if row.note else ""
+        lines.append(f"| {kind} | {what} | {', '.join(filter(None, ['kept' if row.kept else '', note]))} |")
     return lines
 
 

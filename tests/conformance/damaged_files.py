@@ -6,20 +6,15 @@ how many of each format ended how, the longest time of one file, and by how much
 than these ends, and for more than 5 s or 400 MB.
 """
 
-import argparse
 import io
-import resource
 import sys
-import time
-import warnings
-from collections import Counter
 
 import numpy as np
 from carried import rows
 from colorize_run import Colorizer
 from colorize_run.system.native import own_process
 from conformance import cases
-from damaged_jpegs import MOST_SECONDS, TINY, damaged, judged, opens
+from damaged_jpegs import TINY, Tally, damaged, judged, opens, parsed
 
 MOST_MEGABYTES = 400  # two frames of what a header may claim
 MOST_PIXELS = 4_000_000
@@ -39,31 +34,21 @@ def end_of(colorizer: Colorizer, data: bytes, *, accept_damaged: bool) -> str:
 
 def main() -> int:
     """Damage, convert, count."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--count", type=int, default=20_000)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    warnings.simplefilter("ignore")
+    options = parsed(__doc__)
     own_process()
     random = np.random.default_rng(options.seed)
     whole: dict[str, list[bytes]] = {}
     for kind, data in [*((case.kind, case.make()[0]) for case in cases()), *((row.kind, row.make()) for row in rows())]:
         whole.setdefault(kind, []).append(data)
     colorizer = Colorizer(TINY, "cpu", 1)
-    ends, longest = Counter[str](), (0.0, "")
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    tally = Tally()
     for number in range(options.count):
         kind = list(whole)[number % len(whole)]
         original, other = (whole[kind][int(index)] for index in random.integers(0, len(whole[kind]), 2))
         data = damaged(original, other, random)
-        start = time.perf_counter()
-        ends[f"{kind}: {end_of(colorizer, data, accept_damaged=random.random() < 0.5)}"] += 1
-        longest = max(longest, (time.perf_counter() - start, kind))
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    for end, number in sorted(ends.items()):
-        sys.stdout.write(f"{number:7} {end}\n")
-    sys.stdout.write(f"longest {longest[0]:.2f} s ({longest[1]}), memory grew by {grown:.0f} MB\n")
-    return int(any("WRONG" in end for end in ends) or longest[0] > MOST_SECONDS or grown > MOST_MEGABYTES)
+        with tally.timed(kind) as end:
+            end(end_of(colorizer, data, accept_damaged=random.random() < 0.5))
+    return tally.report(MOST_MEGABYTES)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ time of one file, and by how much memory grew; exit code 1 for anything else tha
 """
 
 import argparse
+import contextlib
 import io
 import resource
 import sys
@@ -14,6 +15,7 @@ import tempfile
 import time
 import warnings
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -82,33 +84,55 @@ def judged(error: Exception) -> str:
     return "refused" if good else f"WRONG: {sentence!r} is no sentence"
 
 
-def main() -> int:
-    """Damage, convert, count."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+def parsed(description: str | None) -> argparse.Namespace:
+    """The options of a script that damages files: ``count`` and ``seed``."""
+    parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     parser.add_argument("--count", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
     warnings.simplefilter("ignore")
+    return parser.parse_args()
+
+
+class Tally:
+    """How many files ended how, the longest time of one, and by how much memory grew."""
+
+    def __init__(self) -> None:
+        self._ends, self._longest = Counter[str](), 0.0
+        self._before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    @contextlib.contextmanager
+    def timed(self, kind: str) -> Iterator[Callable[[str], None]]:
+        """Time one file; what is given is to be called with its end."""
+        start = time.perf_counter()
+        yield lambda end: self._ends.update([f"{kind}: {end}"])
+        self._longest = max(self._longest, time.perf_counter() - start)
+
+    def report(self, most_megabytes: int) -> int:
+        """Print all of it; 1 if an end is WRONG, a file took too long, or memory grew by more than ``most_megabytes``."""
+        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - self._before) / 1024
+        for end, number in sorted(self._ends.items()):
+            sys.stdout.write(f"{number:7} {end}\n")
+        sys.stdout.write(f"longest {self._longest:.2f} s, memory grew by {grown:.0f} MB\n")
+        return int(any("WRONG" in end for end in self._ends) or self._longest > MOST_SECONDS or grown > most_megabytes)
+
+
+def main() -> int:
+    """Damage, convert, count."""
+    options = parsed(__doc__)
     random = np.random.default_rng(options.seed)
     colorizer = Colorizer(TINY, "cpu", 1)
     with tempfile.TemporaryDirectory() as folder:
         whole = [path.read_bytes() for path in generate(Path(folder), 120, options.seed)]
     whole = [data for data in whole if len(data) < LARGEST]
     coloured = [colorizer.colorize_file(io.BytesIO(data))[0] for data in whole]
-    ends, longest = Counter[str](), 0.0
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    tally = Tally()
     for number in range(options.count):
         index, other = (int(value) for value in random.integers(0, len(whole), 2))
         restore = number % 4 == 0
         data = damaged((coloured if restore else whole)[index], whole[other], random)
-        start = time.perf_counter()
-        ends[f"{'restore' if restore else 'colour'}: {outcome_of(colorizer, whole[index], data, coloured=restore)}"] += 1
-        longest = max(longest, time.perf_counter() - start)
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    for end, number in ends.most_common():
-        sys.stdout.write(f"{number:7} {end}\n")
-    sys.stdout.write(f"longest {longest:.2f} s, memory grew by {grown:.0f} MB\n")
-    return int(any("WRONG" in end for end in ends) or longest > MOST_SECONDS or grown > MOST_MEGABYTES)
+        with tally.timed("restore" if restore else "colour") as end:
+            end(outcome_of(colorizer, whole[index], data, coloured=restore))
+    return tally.report(MOST_MEGABYTES)
 
 
 if __name__ == "__main__":

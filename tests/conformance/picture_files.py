@@ -160,12 +160,18 @@ def profile_of(name: str, more: dict[bytes, bytes] | None = None) -> bytes:
         tags[bytes([letter]) + b"XYZ"] = b"XYZ \0\0\0\0" + fixed(primary)
         tags[bytes([letter]) + b"TRC"] = CURVES[name]
     tags |= more or {}
+    return icc_file(tags)
+
+
+def icc_file(tags: dict[bytes, bytes], *, device: bytes = b"mntr", space: bytes = b"RGB ", pcs: bytes = b"XYZ ") -> bytes:
+    """An ICC profile (version 2) of these tags, from a device's space to the profile connection space."""
     table, body, start = b"", b"", 128 + 4 + 12 * len(tags)
     for signature, data in tags.items():
         table += signature + struct.pack(">II", start + len(body), len(data))
         body += data + bytes(-len(data) % 4)
-    head = struct.pack(">I4sI4s4s4s", start + len(body), b"test", 0x02400000, b"mntr", b"RGB ", b"XYZ ") + bytes(12) + b"acsp"
-    return (head.ljust(68, b"\0") + fixed((0.9642, 1, 0.8249))).ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
+    head = struct.pack(">I4sI4s4s4s", start + len(body), b"test", 0x02400000, device, space, pcs) + bytes(12) + b"acsp"
+    white = struct.pack(">3i", 63190, 65536, 54061)  # D50
+    return (head.ljust(68, b"\0") + white).ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
 
 
 def lightness_in(values: Array, name: str) -> Array:

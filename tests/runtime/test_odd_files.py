@@ -10,7 +10,7 @@ from colorize_run import Colorizer, Segmenter, colour
 from colorize_run.errors import ImageFileError
 from colorize_run.image import icc
 from colorize_run.image.formats import FORMATS
-from picture_files import XMP, camera_exif, file_of, photograph, profile_of, with_iptc, with_xmp
+from picture_files import XMP, camera_exif, file_of, icc_file, photograph, profile_of, with_iptc, with_xmp
 from PIL import Image, ImageOps
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,13 +30,7 @@ def one_way_profile() -> bytes:
         b"desc": b"desc\0\0\0\0" + struct.pack(">I", len(text)) + text + bytes(78), b"cprt": b"text\0\0\0\0none\0",
         b"wtpt": b"XYZ \0\0\0\0" + struct.pack(">3i", 63190, 65536, 54061), b"A2B0": table,
     }  # fmt: skip
-    heads, body, start = b"", b"", 132 + 12 * len(tags)
-    for name, data in tags.items():
-        heads += name + struct.pack(">II", start + len(body), len(data))
-        body += data + bytes(-len(data) % 4)
-    head = struct.pack(">I4sI4s4s4s", start + len(body), b"test", 0x02400000, b"scnr", b"RGB ", b"Lab ") + bytes(12) + b"acsp"
-    white = struct.pack(">3i", 63190, 65536, 54061)
-    return (head.ljust(68, b"\0") + white).ljust(128, b"\0") + struct.pack(">I", len(tags)) + heads + body
+    return icc_file(tags, device=b"scnr", pcs=b"Lab ")
 
 
 def coloured(source: io.BytesIO, kind: str | None = None) -> tuple[Image.Image, list[str]]:

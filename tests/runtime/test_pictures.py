@@ -14,6 +14,7 @@ from colorize_run.errors import ImageFileError
 from colorize_run.image import cmyk
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from picture_files import icc_file
 from PIL import ExifTags, Image, ImageCms, ImageOps
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -210,14 +211,7 @@ def icc_profile(name: str, gamma: float, primaries: tuple | None) -> bytes:
         for letter, primary in zip(b"rgb", primaries, strict=True):
             tags[bytes([letter]) + b"XYZ"] = b"XYZ \0\0\0\0" + fixed(*primary)
             tags[bytes([letter]) + b"TRC"] = curve
-    table, body, start = b"", b"", 128 + 4 + 12 * len(tags)
-    for signature, data in tags.items():
-        table += signature + struct.pack(">II", start + len(body), len(data))
-        body += data + bytes(-len(data) % 4)
-    space = b"GRAY" if primaries is None else b"RGB "
-    head = struct.pack(">I4sI4s4s4s", start + len(body), b"test", 0x02100000, b"mntr", space, b"XYZ ") + bytes(12) + b"acsp"
-    head = head.ljust(68, b"\0") + fixed(0.9642, 1, 0.8249)
-    return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
+    return icc_file(tags, space=b"GRAY" if primaries is None else b"RGB ")
 
 
 def lightness_by(pixels: np.ndarray, gamma: float, primaries: tuple | None) -> np.ndarray:

@@ -152,7 +152,7 @@ def _profile(name: str, curve: bytes, chromaticities: Chromaticities) -> bytes:
     for letter, column in zip(b"rgb", adapted.T, strict=True):
         tags[bytes([letter]) + b"XYZ"] = b"XYZ \0\0\0\0" + _fixed(column)
         tags[bytes([letter]) + b"TRC"] = curve
-    return _file_of(tags)
+    return file_of(tags)
 
 
 def _under_d50(chromaticities: Chromaticities) -> tuple[Floats, Floats]:
@@ -176,13 +176,12 @@ def _text(text: str) -> bytes:
     return b"mluc\0\0\0\0" + struct.pack(">II2s2sII", 1, 12, b"en", b"US", len(data), 28) + data
 
 
-def _file_of(tags: dict[bytes, bytes]) -> bytes:
+def file_of(tags: dict[bytes, bytes], *, device: bytes = b"mntr", space: bytes = b"RGB ", version: int = 0x04300000) -> bytes:
+    """A profile of these tags, from a ``device``'s ``space`` to XYZ: ICC.1:2022, sections 7.2 and 7.3."""
     table, body, start = b"", b"", 128 + 4 + 12 * len(tags)
     for signature, data in tags.items():
         table += signature + struct.pack(">II", start + len(body), len(data))
         body += data + bytes(-len(data) % 4)
-    # Size, no preferred engine, version 4.3, a display's, from RGB to XYZ, made at the first hour of 2000
-    head = struct.pack(
-        ">I4xI4s4s4s6H4s", start + len(body), 0x04300000, b"mntr", b"RGB ", b"XYZ ", 2000, 1, 1, 0, 0, 0, b"acsp"
-    )
+    # Size, no preferred engine, made at the first hour of 2000
+    head = struct.pack(">I4xI4s4s4s6H4s", start + len(body), version, device, space, b"XYZ ", 2000, 1, 1, 0, 0, 0, b"acsp")
     return (head.ljust(68, b"\0") + _fixed(_D50)).ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from colorize_run.errors import ImageFileError, InputMissingError
-from colorize_run.image import icc
+from colorize_run.image import cicp, icc
 from colorize_run.system.files import printable
 
 _OFFSET, _GIVEN = "as offset print on coated paper (ISO 12647-2)", "by the profile that was given"
@@ -104,9 +104,4 @@ def _file(table: bytes) -> bytes:
         b"desc": b"desc\0\0\0\0" + struct.pack(">I", len(text)) + text + bytes(78), b"cprt": b"text\0\0\0\0none\0",
         b"wtpt": b"XYZ \0\0\0\0" + _SRGB_WHITE, b"A2B0": table,
     }  # fmt: skip
-    heads, body, start = b"", b"", 132 + 12 * len(tags)
-    for name, data in tags.items():
-        heads += name + struct.pack(">II", start + len(body), len(data))
-        body += data + bytes(-len(data) % 4)
-    head = struct.pack(">I4sI4s4s4s", start + len(body), b"none", 0x02400000, b"prtr", b"CMYK", b"XYZ ") + bytes(12) + b"acsp"
-    return (head.ljust(68, b"\0") + _SRGB_WHITE).ljust(128, b"\0") + struct.pack(">I", len(tags)) + heads + body
+    return cicp.file_of(tags, device=b"prtr", space=b"CMYK", version=0x02400000)

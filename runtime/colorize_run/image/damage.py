@@ -21,7 +21,7 @@ ByteArray = npt.NDArray[np.uint8]
 
 _BLOCK = 8  # pixels a side, of JPEG's transform: the scan has to be read for any size, and this one needs little else
 _SAMPLE_PIXELS = 1 << 20
-_SMALLEST_SHARE = 0.02  # of missing pixels that is told as a figure
+_SMALLEST_SHARE = 0.02  # of missing pixels from which the sentence gives a figure
 _NOTHING_LEFT = 0.985  # of missing pixels: there is no picture
 _NEAREST = Image.Resampling.NEAREST
 # Warnings of libjpeg that cost no pixel: headers of scans as old encoders write them, and a scan that comes twice

@@ -49,7 +49,7 @@ def leftovers(file: BinaryIO, image: Image.Image, kind: str) -> list[str]:
     notes: list[str] = []
     search = _SEARCHES.get(kind)
     if search is not None:
-        with contextlib.suppress(*_DAMAGE):  # what was found until then is told
+        with contextlib.suppress(*_DAMAGE):  # what was found before the damage is noted
             notes.extend(search(file, image))
     return notes
 
