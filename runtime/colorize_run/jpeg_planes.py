@@ -92,8 +92,9 @@ class LumaJpeg:
         return image
 
     def upright(self, small: Image.Image) -> Picture:
-        """What `small` gave, in RGB, as it is meant to be seen."""
-        return Picture(Image.fromarray(decode.upright(np.asarray(small.convert("RGB")), self.orientation)), "JPEG")
+        """What `small` gave, grey or in RGB, as it is meant to be seen."""
+        pixels = np.asarray(small.convert("RGB") if self.coded else small)
+        return Picture(Image.fromarray(decode.upright(pixels, self.orientation)), "JPEG")
 
 
 def opened(data: bytes) -> LumaJpeg | None:
