@@ -86,7 +86,7 @@ def decode_jpeg(data: bytes, size: tuple[int, int] | None = None) -> tuple[ByteA
             pixels = simplejpeg.decode_jpeg(data, strict=False, **how)
     except ValueError:
         return None, ""
-    if warning and warning == _warning_of_header(data) or any(words in warning for words in _HARMLESS):
+    if (warning and warning == _warning_of_header(data)) or any(words in warning for words in _HARMLESS):
         warning = ""  # JFIF's version, bytes between segments: no pixels
     elif (padded := _PADDING.search(warning)) and any(
         not decode_jpeg(unpadded, size)[1] for unpadded in _without_padding(data, int(padded[1]), bytes.fromhex(padded[2]))
